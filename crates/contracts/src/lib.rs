@@ -1,1 +1,23 @@
-//! placeholder
+//! The public contract of both services: wire types, identifier newtypes and the problem document.
+//!
+//! Everything here is what a caller sees on the wire and nothing else: no I/O, no framework.
+//! Member names are camelCase; an absent value is written as `null`, never left out.
+
+mod insurance;
+mod money;
+mod personal_identity_number;
+mod problem;
+mod registration_number;
+mod vehicle;
+
+pub use insurance::{
+    Cause, Currency, Enrichment, EnrichmentStatus, Insurance, InsuranceProfile, LookupRequest,
+    Product, ProfileEnrichment, Source,
+};
+pub use money::{Money, MoneyError};
+pub use personal_identity_number::{
+    PersonalIdentityNumber, PersonalIdentityNumberCheck, PersonalIdentityNumberError, UncheckedText,
+};
+pub use problem::{FieldError, Problem};
+pub use registration_number::{RegistrationNumber, RegistrationNumberError};
+pub use vehicle::{BatchAnswer, BatchRequest, InvalidEntry, MAX_BATCH_SIZE, Vehicle};

@@ -1,0 +1,174 @@
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+use unicode_normalization::UnicodeNormalization;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
+
+/// The most characters that are looked at before an input is refused unread.
+const MAX_INPUT_CHARS: usize = 64;
+
+/// A Swedish vehicle registration number in its canonical form: 2 to 7 characters of
+/// `A–Z`, `Å Ä Ö` and `0–9`, in Unicode NFC, upper case, without blanks or hyphens.
+///
+/// Standard plates are three letters, two digits and a digit or letter; personalised plates are
+/// 2 to 7 characters of the same alphabet (Transportstyrelsen), so no stricter pattern would do.
+/// `abc 123`, `ABC-123` and `abc123` parse to the same value.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct RegistrationNumber(String);
+
+/// Why a text is no registration number. Never carries the text itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegistrationNumberError {
+    /// Fewer than 2 or more than 7 characters once blanks and hyphens are dropped.
+    #[error("a registration number has 2 to 7 characters")]
+    Length,
+    /// A character outside the alphabet.
+    #[error("a registration number has only the letters A-Z, Å, Ä, Ö and the digits 0-9")]
+    Character,
+}
+
+impl RegistrationNumber {
+    /// The canonical text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RegistrationNumber {
+    type Err = RegistrationNumberError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.chars().nth(MAX_INPUT_CHARS).is_some() {
+            return Err(RegistrationNumberError::Length);
+        }
+        let mut canonical = String::with_capacity(8);
+        let mut length = 0_u32;
+        for character in text.trim().nfc() {
+            // Only letters of the alphabet change case: full Unicode upper-casing would let
+            // `ß` in as `SS` and a dotless `ı` as `I`.
+            let upper = match character {
+                ' ' | '-' => continue,
+                'a'..='z' => character.to_ascii_uppercase(),
+                'å' => 'Å',
+                'ä' => 'Ä',
+                'ö' => 'Ö',
+                other => other,
+            };
+            if !matches!(upper, 'A'..='Z' | 'Å' | 'Ä' | 'Ö' | '0'..='9') {
+                return Err(RegistrationNumberError::Character);
+            }
+            canonical.push(upper);
+            length += 1;
+        }
+        if (2..=7).contains(&length) {
+            Ok(Self(canonical))
+        } else {
+            Err(RegistrationNumberError::Length)
+        }
+    }
+}
+
+impl fmt::Display for RegistrationNumber {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for RegistrationNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+impl PartialSchema for RegistrationNumber {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some(
+                "Vehicle registration number in canonical form: upper case, no blanks or hyphens.",
+            ))
+            .pattern(Some("^[A-ZÅÄÖ0-9]{2,7}$"))
+            .examples([serde_json::json!("ABC123")])
+            .into()
+    }
+}
+
+impl ToSchema for RegistrationNumber {
+    fn name() -> Cow<'static, str> {
+        "RegistrationNumber".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{RegistrationNumber, RegistrationNumberError};
+
+    fn parse(text: &str) -> Result<String, RegistrationNumberError> {
+        text.parse().map(|number: RegistrationNumber| number.0)
+    }
+
+    #[test]
+    fn spellings_of_one_plate_are_one_vehicle() {
+        for spelling in [
+            "abc 123",
+            "ABC-123",
+            "abc123",
+            "  aBc  1-2-3 ",
+            "\tABC123\n",
+        ] {
+            assert_eq!(parse(spelling).as_deref(), Ok("ABC123"), "{spelling:?}");
+        }
+    }
+
+    #[test]
+    fn letters_of_the_swedish_alphabet_compose_and_upper_case() {
+        assert_eq!(parse("åäö").as_deref(), Ok("ÅÄÖ"));
+        assert_eq!(parse("a\u{30a}a\u{308}o\u{308}").as_deref(), Ok("ÅÄÖ"));
+        assert_eq!(parse("\u{212b}BC123").as_deref(), Ok("ÅBC123"));
+    }
+
+    #[test]
+    fn lengths_outside_two_to_seven_are_refused() {
+        for text in ["", " ", "-", "A", "ABCD1234", &"A".repeat(100_000)] {
+            assert_eq!(parse(text), Err(RegistrationNumberError::Length));
+        }
+        assert!(parse("AB").is_ok() && parse("ABCDEFG").is_ok());
+    }
+
+    #[test]
+    fn characters_outside_the_alphabet_are_refused() {
+        for text in [
+            "ABC/12",
+            "..",
+            "AB\0C12",
+            "🚗🚗",
+            "ß12",
+            "ıab12",
+            "ÉAB12",
+            "AB_12",
+            "АВС123",
+        ] {
+            assert_eq!(
+                parse(text),
+                Err(RegistrationNumberError::Character),
+                "{text:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics_and_is_idempotent(text in "\\PC*") {
+            if let Ok(once) = parse(&text) {
+                prop_assert_eq!(parse(&once), Ok(once.clone()));
+            }
+        }
+    }
+}

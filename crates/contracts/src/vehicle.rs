@@ -1,0 +1,118 @@
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+use validator::{Validate, ValidationError};
+
+use crate::RegistrationNumber;
+
+/// The most entries of one batch request.
+pub const MAX_BATCH_SIZE: usize = 500;
+
+/// A vehicle of the national register as the legacy system knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Vehicle {
+    /// The registration number in canonical form.
+    #[schema(inline)]
+    pub registration_number: RegistrationNumber,
+    /// Manufacturer; `null` when the register does not say.
+    #[serde(deserialize_with = "present")]
+    #[schema(example = "Volvo", required)]
+    pub make: Option<String>,
+    /// Model; `null` when the register does not say.
+    #[serde(deserialize_with = "present")]
+    #[schema(example = "XC60", required)]
+    pub model: Option<String>,
+    /// Model year; `null` when the register does not say.
+    #[serde(deserialize_with = "present")]
+    #[schema(example = 2021, required)]
+    pub model_year: Option<i16>,
+}
+
+/// Lets a value be `null` but not missing (serde would take a missing `Option` for `None`).
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
+/// Asks for several vehicles at once.
+#[derive(Clone, Debug, Serialize, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BatchRequest {
+    /// 1 to 500 registration numbers in any spelling. Spellings of one vehicle count once;
+    /// an entry that is no registration number is reported and never fails the others.
+    #[validate(custom(function = "has_batch_size"))]
+    #[schema(min_items = 1, max_items = 500, example = json!(["abc123", "DEF456", "ZZZ999", "?"]))]
+    pub registration_numbers: Vec<Option<String>>,
+}
+
+fn has_batch_size(entries: &[Option<String>]) -> Result<(), ValidationError> {
+    let (code, rule) = match entries.len() {
+        0 => ("batch_empty", "a batch has at least 1 entry"),
+        1..=MAX_BATCH_SIZE => return Ok(()),
+        _ => ("batch_too_large", "a batch has at most 500 entries"),
+    };
+    Err(ValidationError::new(code).with_message(rule.into()))
+}
+
+/// Answers a batch request, in its order. Every entry sent is in exactly one of the three lists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchAnswer {
+    /// The vehicles that were found.
+    pub vehicles: Vec<Vehicle>,
+    /// The registration numbers, in canonical form, that no vehicle has.
+    #[schema(value_type = Vec<String>, example = json!(["ZZZ999"]))]
+    pub not_found: Vec<RegistrationNumber>,
+    /// The entries that are no registration numbers.
+    pub invalid: Vec<InvalidEntry>,
+}
+
+/// An entry of a batch request that is no registration number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InvalidEntry {
+    /// The entry as it was sent.
+    #[schema(example = "?", required)]
+    pub registration_number: Option<String>,
+    /// Why it is none.
+    #[schema(example = "a registration number has 2 to 7 characters")]
+    pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BatchRequest, MAX_BATCH_SIZE, Vehicle};
+    use validator::Validate;
+
+    #[test]
+    fn a_vehicle_without_one_of_its_members_is_refused() {
+        for text in [
+            r#"{"make":"Volvo","model":"XC60","modelYear":2021}"#,
+            r#"{"registrationNumber":"ABC123","model":"XC60","modelYear":2021}"#,
+            r#"{"registrationNumber":"ABC123","make":"Volvo","modelYear":2021}"#,
+            r#"{"registrationNumber":"ABC123","make":"Volvo","model":"XC60"}"#,
+        ] {
+            assert!(serde_json::from_str::<Vehicle>(text).is_err(), "{text}");
+        }
+        let all =
+            r#"{"registrationNumber":"abc 123","make":null,"model":null,"modelYear":null,"new":1}"#;
+        assert_eq!(
+            serde_json::from_str::<Vehicle>(all)
+                .unwrap()
+                .registration_number
+                .as_str(),
+            "ABC123"
+        );
+    }
+
+    #[test]
+    fn the_stated_batch_bound_is_the_checked_one() {
+        let of = |entries| BatchRequest {
+            registration_numbers: vec![None; entries],
+        };
+        assert!(of(MAX_BATCH_SIZE).validate().is_ok());
+        assert!(of(MAX_BATCH_SIZE + 1).validate().is_err());
+        assert!(of(0).validate().is_err());
+    }
+}
