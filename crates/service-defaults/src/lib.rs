@@ -1,1 +1,20 @@
-//! placeholder
+//! What every service of the house does alike at its edge: settings, telemetry, problem answers,
+//! extractors, API keys, limits, health and a server that stops gracefully.
+//!
+//! Nothing here knows what a service is about. [`edge`] is the place that lists the layers a
+//! request passes, in their order.
+
+pub mod api_keys;
+pub mod edge;
+pub mod extract;
+pub mod health;
+pub mod lifecycle;
+pub mod limits;
+pub mod metrics;
+pub mod openapi;
+pub mod problem;
+pub mod rate_limit;
+pub mod request_context;
+pub mod server;
+pub mod settings;
+pub mod telemetry;

@@ -1,0 +1,285 @@
+//! API keys: every route needs one unless it is on the list of open routes.
+
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+use arc_swap::ArcSwap;
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::WWW_AUTHENTICATE},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use crate::{
+    problem::Rejection,
+    request_context::RequestContext,
+    settings::{Secret, Violations},
+};
+
+/// `X-Api-Key`.
+pub const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+const MIN_KEY_CHARS: usize = 16;
+const MAX_ID_CHARS: usize = 32;
+
+/// The keys of a service by their ids.
+pub type ApiKeySettings = BTreeMap<String, ApiKey>;
+
+/// One key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKey {
+    /// The key itself; this or `sha256`.
+    key: Option<Secret>,
+    /// The key's SHA-256 in hexadecimal.
+    sha256: Option<Secret>,
+    /// From when on the key is refused: RFC 3339, UTC.
+    expires_at: Option<String>,
+}
+
+/// Reports keys that are missing, weak, expired from the start or unreadable.
+pub fn check(keys: &ApiKeySettings, violations: &mut Violations) {
+    if keys.is_empty() {
+        violations.report("api_keys", "a service needs at least one key");
+    }
+    for (id, key) in keys {
+        let setting = format!("api_keys.{id}");
+        let named = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        if id.is_empty() || id.len() > MAX_ID_CHARS || !id.bytes().all(named) {
+            violations.report(&setting, "an id is 1 to 32 of a-z, 0-9 and _");
+        }
+        match (&key.key, &key.sha256) {
+            (Some(text), None) => {
+                let setting = format!("{setting}.key");
+                violations.secret(&setting, text);
+                let length = text.expose().chars().count();
+                if !text.is_empty() && length < MIN_KEY_CHARS {
+                    let rule = format!("{length} characters are under {MIN_KEY_CHARS}");
+                    violations.report(&setting, rule);
+                }
+                if !text.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+                    violations.report(&setting, "a key is printable ASCII without blanks");
+                }
+            }
+            (None, Some(text)) if from_hex(text.expose()).is_none() => {
+                violations.report(&format!("{setting}.sha256"), "is not 64 hexadecimal digits");
+            }
+            (None, Some(_)) => {}
+            _ => violations.report(&setting, "takes exactly one of key and sha256"),
+        }
+        if let Some(text) = &key.expires_at
+            && humantime::parse_rfc3339(text).is_err()
+        {
+            violations.report(
+                &format!("{setting}.expires_at"),
+                "is not an RFC 3339 time in UTC",
+            );
+        }
+    }
+}
+
+/// The keys in force. Clones share them, so that a rotation reaches every request at once.
+#[derive(Clone)]
+pub struct KeyRing(Arc<ArcSwap<Vec<Held>>>);
+
+struct Held {
+    id: String,
+    digest: [u8; 32],
+    expires_at: Option<SystemTime>,
+}
+
+impl KeyRing {
+    /// Holds these keys, as digests.
+    pub fn new(keys: &ApiKeySettings) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(held(keys))))
+    }
+
+    /// Takes these keys in place of the present ones.
+    pub fn replace(&self, keys: &ApiKeySettings) {
+        self.0.store(Arc::new(held(keys)));
+    }
+
+    /// The id of the presented key. All keys are compared, over digests and in constant time.
+    fn identify(&self, headers: &HeaderMap, now: SystemTime) -> Option<String> {
+        let mut presented = headers.get_all(X_API_KEY).iter();
+        let (Some(only), None) = (presented.next(), presented.next()) else {
+            return None;
+        };
+        let digest: [u8; 32] = Sha256::digest(only.as_bytes()).into();
+        let keys = self.0.load();
+        let mut found = 0_u32;
+        for (number, key) in (1_u32..).zip(keys.iter()) {
+            let live = Choice::from(u8::from(key.expires_at.is_none_or(|end| now < end)));
+            found.conditional_assign(&number, digest.ct_eq(&key.digest) & live);
+        }
+        let index = usize::try_from(found.checked_sub(1)?).ok()?;
+        keys.get(index).map(|key| key.id.clone())
+    }
+}
+
+fn held(keys: &ApiKeySettings) -> Vec<Held> {
+    keys.iter()
+        .filter_map(|(id, key)| {
+            let digest = match (&key.key, &key.sha256) {
+                (Some(text), _) => Sha256::digest(text.expose()).into(),
+                (None, text) => from_hex(text.as_ref()?.expose())?,
+            };
+            let expires_at = key
+                .expires_at
+                .as_deref()
+                .and_then(|text| humantime::parse_rfc3339(text).ok());
+            Some(Held {
+                id: id.clone(),
+                digest,
+                expires_at,
+            })
+        })
+        .collect()
+}
+
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        let pair = std::str::from_utf8(pair).ok()?;
+        *byte = u8::from_str_radix(pair, 16)
+            .ok()
+            .filter(|_| !pair.starts_with('+'))?;
+    }
+    Some(bytes)
+}
+
+/// What the authentication layer knows: the keys, and the routes that need none.
+#[derive(Clone)]
+pub(crate) struct Access {
+    pub(crate) keys: KeyRing,
+    pub(crate) open_routes: Arc<[&'static str]>,
+}
+
+/// Refuses every request without a valid key, unless its route is on the list.
+pub(crate) async fn authenticate(
+    State(access): State<Access>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(MatchedPath::as_str);
+    if route.is_some_and(|route| access.open_routes.contains(&route)) {
+        return next.run(request).await;
+    }
+    let Some(id) = access.keys.identify(request.headers(), SystemTime::now()) else {
+        return unauthorized().into_response();
+    };
+    if let Some(context) = request.extensions().get::<RequestContext>() {
+        tracing::Span::current().record("key_id", id.as_str());
+        context.set_key_id(&id);
+    }
+    next.run(request).await
+}
+
+fn unauthorized() -> Rejection {
+    Rejection::new(
+        StatusCode::UNAUTHORIZED,
+        "unauthorized",
+        "Unauthorized",
+        "Send a valid key in the X-Api-Key header.",
+    )
+    .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use axum::http::{HeaderMap, HeaderValue};
+
+    use super::{ApiKeySettings, KeyRing, X_API_KEY, check};
+    use crate::settings::Violations;
+
+    fn keys(json: &str) -> ApiKeySettings {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn presenting(key: &str) -> HeaderMap {
+        [(X_API_KEY, HeaderValue::from_str(key).unwrap())]
+            .into_iter()
+            .collect()
+    }
+
+    fn refused(json: &str) -> String {
+        let mut violations = Violations::default();
+        check(&keys(json), &mut violations);
+        violations.into_result().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_key_is_known_by_its_text_or_its_digest() {
+        let ring = KeyRing::new(&keys(
+            r#"{"a":{"key":"0123456789abcdef"},
+                "b":{"sha256":"2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90"}}"#,
+        ));
+        let now = SystemTime::now();
+        assert_eq!(
+            ring.identify(&presenting("0123456789abcdef"), now)
+                .as_deref(),
+            Some("a")
+        );
+        assert_eq!(ring.identify(&presenting("alice"), now), None);
+        assert_eq!(ring.identify(&presenting(""), now), None);
+        assert_eq!(ring.identify(&HeaderMap::new(), now), None);
+        // SHA-256 of "alice" is the digest of key b with its first byte left alone.
+        let digest = format!("{:x}", sha2::Sha256::digest("alice"));
+        let ring = KeyRing::new(&keys(&format!(r#"{{"b":{{"sha256":"{digest}"}}}}"#)));
+        assert_eq!(
+            ring.identify(&presenting("alice"), now).as_deref(),
+            Some("b")
+        );
+        use sha2::Digest as _;
+    }
+
+    #[test]
+    fn an_expired_key_is_refused() {
+        let ring = KeyRing::new(&keys(
+            r#"{"a":{"key":"0123456789abcdef","expires_at":"2026-01-01T00:00:00Z"}}"#,
+        ));
+        let end = humantime::parse_rfc3339("2026-01-01T00:00:00Z").unwrap();
+        let key = presenting("0123456789abcdef");
+        assert!(ring.identify(&key, end - Duration::from_secs(1)).is_some());
+        assert!(ring.identify(&key, end).is_none());
+    }
+
+    #[test]
+    fn two_presented_keys_are_none() {
+        let ring = KeyRing::new(&keys(r#"{"a":{"key":"0123456789abcdef"}}"#));
+        let mut headers = presenting("0123456789abcdef");
+        headers.append(X_API_KEY, HeaderValue::from_static("0123456789abcdef"));
+        assert!(ring.identify(&headers, SystemTime::now()).is_none());
+    }
+
+    #[test]
+    fn keys_that_protect_nothing_stop_the_start() {
+        for (json, rule) in [
+            ("{}", "at least one key"),
+            (r#"{"a":{"key":""}}"#, "api_keys.a.key: is not set"),
+            (r#"{"a":{"key":"<generated by ./init.sh>"}}"#, "placeholder"),
+            (r#"{"a":{"key":"short"}}"#, "5 characters are under 16"),
+            (r#"{"a":{}}"#, "exactly one"),
+            (r#"{"a":{"sha256":"xyz"}}"#, "64 hexadecimal digits"),
+            (r#"{"A b":{"key":"0123456789abcdef"}}"#, "an id is"),
+            (
+                r#"{"a":{"key":"0123456789abcdef","expires_at":"soon"}}"#,
+                "RFC 3339",
+            ),
+        ] {
+            let message = refused(json);
+            assert!(message.contains(rule), "{json}: {message}");
+        }
+    }
+}

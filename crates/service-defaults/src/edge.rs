@@ -1,0 +1,396 @@
+//! The edge of a service: every layer that a request passes before it reaches a handler.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, MatchedPath, Request, State},
+    http::{
+        HeaderName, HeaderValue, Method, StatusCode,
+        header::{
+            CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+            X_CONTENT_TYPE_OPTIONS,
+        },
+    },
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use opentelemetry::trace::TraceContextExt;
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+use tower::ServiceBuilder;
+use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
+use tracing::{Instrument, Span, field::Empty};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use crate::{
+    api_keys::{self, Access, KeyRing, X_API_KEY},
+    health::{self, Readiness},
+    lifecycle::Shutdown,
+    limits::{self, LimitSettings},
+    metrics::{self, Metrics, Outcome, method_label},
+    openapi,
+    problem::{self, Rejection},
+    rate_limit::{self, RateLimitSettings},
+    request_context::{RequestContext, TRACEPARENT, X_REQUEST_ID},
+    settings::Violations,
+};
+
+/// The routes that need no key. Every other one does, known or not.
+pub const OPEN_ROUTES: [&str; 7] = [
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/swagger",
+    "/swagger/",
+    "/swagger/{*rest}",
+];
+
+const METRICS_ROUTE: &str = "/metrics";
+const API_POLICY: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+const SWAGGER_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+     img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'",
+);
+
+/// The section `[swagger]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SwaggerSettings {
+    /// Serves the page and the document.
+    pub enabled: bool,
+}
+
+/// The section `[cors]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorsSettings {
+    /// Origins whose pages may call the API.
+    #[serde(deserialize_with = "list")]
+    pub allowed_origins: Vec<String>,
+}
+
+impl CorsSettings {
+    /// Reports origins that no browser would send.
+    pub fn check(&self, violations: &mut Violations) {
+        for origin in &self.allowed_origins {
+            let usable = origin.starts_with("http://") || origin.starts_with("https://");
+            if !usable || HeaderValue::from_str(origin).is_err() || origin.ends_with('/') {
+                let rule = format_args!("`{origin}` is no origin such as https://example.com");
+                violations.report("cors.allowed_origins", rule);
+            }
+        }
+    }
+}
+
+/// The section `[management]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManagementSettings {
+    /// Port of a separate listener for the management routes; 0 = none.
+    pub port: u16,
+    /// Asks for a key on `/metrics`.
+    pub metrics_require_key: bool,
+}
+
+/// What the edge is built from.
+pub struct Edge {
+    /// Bounds on requests.
+    pub limits: LimitSettings,
+    /// Bounds on each key.
+    pub rate_limit: RateLimitSettings,
+    /// Time for one request.
+    pub request_deadline: Duration,
+    /// Where the management routes are.
+    pub management: ManagementSettings,
+    /// Whether there is a Swagger UI.
+    pub swagger: SwaggerSettings,
+    /// Who may call from a browser.
+    pub cors: CorsSettings,
+    /// Keys in force.
+    pub keys: KeyRing,
+    /// The service's metrics.
+    pub metrics: Metrics,
+    /// The service's readiness.
+    pub readiness: Readiness,
+    /// Tells when the service is stopping.
+    pub shutdown: Shutdown,
+}
+
+/// A service behind its edge.
+pub struct Assembled {
+    /// Everything for the main listener.
+    pub public: Router,
+    /// The management routes, where they have a listener of their own.
+    pub management: Option<Router>,
+    /// The OpenAPI document.
+    pub document: OpenApi,
+}
+
+/// Puts the edge around a service's API.
+pub fn assemble(api: OpenApiRouter, edge: &Edge) -> Assembled {
+    let (api, api_document) = api.split_for_parts();
+    let (management, management_document) = management_routes(edge).split_for_parts();
+    let mut document = api_document;
+    document.merge(management_document);
+    let document = openapi::complete(document);
+
+    let mut public = guarded(api, edge);
+    let separate = (edge.management.port != 0).then(|| around(management.clone(), edge));
+    if separate.is_none() {
+        public = public.merge(management);
+    }
+    if edge.swagger.enabled {
+        let page = Config::from("/openapi.json")
+            .persist_authorization(true)
+            .try_it_out_enabled(true);
+        public = public.merge(SwaggerUi::new("/swagger").config(page));
+        let text = document.to_json().unwrap_or_default();
+        let answer = move || async move { ([(CONTENT_TYPE, "application/json")], text) };
+        public = public.route("/openapi.json", get(answer));
+    }
+    Assembled {
+        public: around(public, edge),
+        management: separate,
+        document,
+    }
+}
+
+fn management_routes(edge: &Edge) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(health::get_health))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(health::get_readiness))
+                .with_state(edge.readiness.clone()),
+        )
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(metrics::get_metrics))
+                .with_state(edge.metrics.clone()),
+        )
+}
+
+/// The layers of API routes only, outermost first. Management routes pass none of them, so that
+/// an overloaded service still says how it is.
+fn guarded(api: Router, edge: &Edge) -> Router {
+    let places = Arc::new(Semaphore::new(edge.limits.max_requests_in_progress));
+    let api = api
+        .layer(DefaultBodyLimit::max(edge.limits.max_body_bytes))
+        .layer(from_fn_with_state(edge.request_deadline, limits::deadline))
+        .layer(from_fn_with_state(places, limits::in_progress));
+    match edge.rate_limit.buckets() {
+        Some(buckets) => api.layer(from_fn_with_state(buckets, rate_limit::per_key)),
+        None => api,
+    }
+}
+
+/// The layers of every route, outermost first:
+///
+/// 1. `observe`: ids, span, metrics, closing log line, problem documents; sees every answer.
+/// 2. `secure`: security headers on every answer.
+/// 3. panics become a 500, inside what must see that 500.
+/// 4. CORS, which answers preflights; they carry no key.
+/// 5. `limits::head`: bounds on the request's head, before anything reads it.
+/// 6. `authenticate`: no key, no further.
+fn around(routes: Router, edge: &Edge) -> Router {
+    let mut open_routes = OPEN_ROUTES.to_vec();
+    if edge.management.metrics_require_key {
+        open_routes.retain(|route| *route != METRICS_ROUTE);
+    }
+    let access = Access {
+        keys: edge.keys.clone(),
+        open_routes: open_routes.into(),
+    };
+    let observer = Observer {
+        metrics: edge.metrics.clone(),
+        shutdown: edge.shutdown.clone(),
+    };
+    routes.fallback(async || StatusCode::NOT_FOUND).layer(
+        ServiceBuilder::new()
+            .layer(from_fn_with_state(observer, observe))
+            .layer(from_fn(secure))
+            .layer(CatchPanicLayer::custom(|_| {
+                Rejection::internal().into_response()
+            }))
+            .layer(cors(&edge.cors))
+            .layer(from_fn_with_state(
+                Arc::new(edge.limits.clone()),
+                limits::head,
+            ))
+            .layer(from_fn_with_state(access, api_keys::authenticate)),
+    )
+}
+
+fn cors(settings: &CorsSettings) -> CorsLayer {
+    let origins: Vec<_> = settings
+        .allowed_origins
+        .iter()
+        .filter_map(|origin| origin.parse().ok())
+        .collect();
+    if origins.is_empty() {
+        return CorsLayer::new();
+    }
+    let prefer = HeaderName::from_static("prefer");
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST, Method::PUT])
+        .allow_headers([CONTENT_TYPE, X_API_KEY, X_REQUEST_ID, TRACEPARENT, prefer])
+        .expose_headers([X_REQUEST_ID, TRACEPARENT])
+}
+
+async fn secure(request: Request, next: Next) -> Response {
+    let swagger = request
+        .extensions()
+        .get::<MatchedPath>()
+        .is_some_and(|route| route.as_str().starts_with("/swagger"));
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let policy = if swagger { SWAGGER_POLICY } else { API_POLICY };
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
+    response
+}
+
+#[derive(Clone)]
+struct Observer {
+    metrics: Metrics,
+    shutdown: Shutdown,
+}
+
+/// Gives a request its identity, watches it to its end and writes its one closing line.
+///
+/// Neither the span nor the line has the request's path, only its route's template: the path may
+/// hold personal data.
+async fn observe(State(observer): State<Observer>, mut request: Request, next: Next) -> Response {
+    let (context, caller) = RequestContext::from_headers(request.headers());
+    let method = method_label(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route_name = route.as_ref().map_or("", MatchedPath::as_str);
+    let span = tracing::info_span!(
+        "request",
+        otel.name = format_args!("{method} {route_name}"),
+        otel.kind = "server",
+        http.request.method = method,
+        http.route = route_name,
+        http.response.status_code = Empty,
+        request_id = context.request_id(),
+        trace_id = Empty,
+        key_id = Empty,
+    );
+    // Fails only where no tracer is installed, which is the usual case.
+    let _ = span.set_parent(caller);
+    let context = context.with_recorded_span(span.context().span().span_context());
+    span.record("trace_id", tracing::field::display(context.trace_id()));
+    request.extensions_mut().insert(context.clone());
+
+    observer.metrics.request_started(method);
+    let ending = Ending {
+        observer,
+        context,
+        span,
+        method,
+        route,
+        started: Instant::now(),
+        outcome: Outcome::Cancelled,
+    };
+    let response = next.run(request).instrument(ending.span.clone()).await;
+    ending.answer(response)
+}
+
+/// A request until its end. Dropped before there is an answer, it was cancelled by its caller.
+struct Ending {
+    observer: Observer,
+    context: RequestContext,
+    span: Span,
+    method: &'static str,
+    route: Option<MatchedPath>,
+    started: Instant,
+    outcome: Outcome,
+}
+
+impl Ending {
+    fn answer(mut self, response: Response) -> Response {
+        let (mut response, cause) = problem::render(response, &self.context);
+        let status = response.status();
+        self.outcome = Outcome::Answered(status.as_u16());
+        self.span
+            .record("http.response.status_code", status.as_u16());
+        if let Some(cause) = cause {
+            let chain = chain(cause.as_ref());
+            self.span
+                .in_scope(|| tracing::error!(error = chain, "the request failed"));
+        }
+        let headers = response.headers_mut();
+        self.context.write_headers(headers);
+        if self.observer.shutdown.is_draining() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if status.is_server_error() {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        response
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        let route = self.route.as_ref().map(MatchedPath::as_str);
+        self.observer
+            .metrics
+            .request_ended(self.method, route, self.outcome, duration);
+        let status = match self.outcome {
+            Outcome::Answered(status) => status,
+            // Nginx's number for a request that its client closed.
+            Outcome::Cancelled => 499,
+        };
+        let _entered = self.span.enter();
+        tracing::info!(
+            method = self.method,
+            route = route.unwrap_or_default(),
+            status,
+            duration_ms = duration.as_secs_f64() * 1e3,
+            key_id = self.context.key_id().unwrap_or_default(),
+            request_id = self.context.request_id(),
+            trace_id = %self.context.trace_id(),
+            "request ended"
+        );
+    }
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |chain, cause| {
+        format!("{chain}: {cause}")
+    })
+}
+
+/// A list, or in an environment variable a text with commas.
+fn list<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum List {
+        Entries(Vec<String>),
+        Commas(String),
+    }
+    Ok(match List::deserialize(deserializer)? {
+        List::Entries(entries) => entries,
+        List::Commas(text) => text
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    })
+}

@@ -1,0 +1,211 @@
+//! Extractors whose refusals are problem documents that never echo what was sent.
+
+use std::{borrow::Cow, fmt::Display, str::FromStr};
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, RawPathParams, Request, rejection::BytesRejection},
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE, request::Parts},
+    response::{IntoResponse, Response},
+};
+use contracts::FieldError;
+use hyper::body::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_path_to_error::Segment;
+use validator::{Validate, ValidationErrors, ValidationErrorsKind};
+
+use crate::problem::Rejection;
+
+/// A JSON body that was parsed and validated; as an answer, a JSON body.
+#[derive(Clone, Copy, Debug)]
+pub struct Json<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Validate> FromRequest<S> for Json<T> {
+    type Rejection = Rejection;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Rejection> {
+        if !is_json(request.headers()) {
+            return Err(unsupported_media_type());
+        }
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(unreadable)?;
+        let value: T = parse(&bytes)?;
+        value
+            .validate()
+            .map_err(|errors| Rejection::invalid(broken_rules("", &errors)))?;
+        Ok(Self(value))
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => ([(CONTENT_TYPE, "application/json")], body).into_response(),
+            Err(error) => Rejection::internal().with_cause(error).into_response(),
+        }
+    }
+}
+
+/// The one parameter of the path, percent-decoded and parsed.
+#[derive(Clone, Copy, Debug)]
+pub struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: FromStr<Err: Display>> FromRequestParts<S> for Path<T> {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
+        let parameters = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|_| bad_request("invalid_path", "The path is not UTF-8 once decoded."))?;
+        let (name, text) = parameters.iter().next().ok_or_else(Rejection::internal)?;
+        text.parse()
+            .map(Self)
+            .map_err(|error: T::Err| invalid_parameter(name, &error))
+    }
+}
+
+/// The refusal of a path, query or header parameter: `invalid_` and its name in snake case.
+pub fn invalid_parameter(name: &str, rule: &impl Display) -> Rejection {
+    Rejection::invalid(vec![FieldError {
+        pointer: None,
+        parameter: Some(name.to_owned().into()),
+        code: format!("invalid_{}", snake_case(name)).into(),
+        detail: rule.to_string().into(),
+    }])
+}
+
+fn snake_case(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 4);
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
+}
+
+fn bad_request(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Rejection {
+    Rejection::new(StatusCode::BAD_REQUEST, code, "Invalid request", detail)
+}
+
+fn unsupported_media_type() -> Rejection {
+    Rejection::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        "Unsupported media type",
+        "Send the body with Content-Type: application/json.",
+    )
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+    else {
+        return false;
+    };
+    let media_type = value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    media_type == "application/json"
+        || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+}
+
+fn unreadable(rejection: BytesRejection) -> Rejection {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Rejection::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            "Body too large",
+            "The request body is over the size limit.",
+        ),
+        _ => bad_request("unreadable_body", "The request body ended early."),
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Rejection> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        if error.inner().is_data() {
+            let detail = "A member is missing, unknown or of the wrong type; see /openapi.json.";
+            return Rejection::invalid(vec![FieldError {
+                pointer: Some(pointer(error.path())),
+                parameter: None,
+                code: "invalid_body".into(),
+                detail: detail.into(),
+            }]);
+        }
+        malformed(error.inner())
+    })?;
+    deserializer.end().map_err(|error| malformed(&error))?;
+    Ok(value)
+}
+
+fn malformed(error: &serde_json::Error) -> Rejection {
+    let (line, column) = (error.line(), error.column());
+    bad_request(
+        "malformed_json",
+        format!("No JSON from line {line}, column {column}."),
+    )
+}
+
+/// JSON Pointer to a member. A name that no contract would use is the caller's own text, which
+/// may be anything, and is left out.
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Map { key }
+                if key.len() <= 40 && key.bytes().all(|byte| byte.is_ascii_alphabetic()) =>
+            {
+                format!("/{key}")
+            }
+            _ => String::new(),
+        })
+        .collect()
+}
+
+fn broken_rules(base: &str, errors: &ValidationErrors) -> Vec<FieldError> {
+    let mut rules = Vec::new();
+    for (field, kind) in errors.errors() {
+        let pointer = format!("{base}/{}", camel_case(field));
+        match kind {
+            ValidationErrorsKind::Struct(inner) => rules.extend(broken_rules(&pointer, inner)),
+            ValidationErrorsKind::List(entries) => {
+                for (index, inner) in entries {
+                    rules.extend(broken_rules(&format!("{pointer}/{index}"), inner));
+                }
+            }
+            ValidationErrorsKind::Field(broken) => {
+                rules.extend(broken.iter().map(|error| {
+                    FieldError {
+                        pointer: Some(pointer.clone()),
+                        parameter: None,
+                        code: error.code.clone(),
+                        detail: error
+                            .message
+                            .clone()
+                            .unwrap_or_else(|| "breaks a rule".into()),
+                    }
+                }));
+            }
+        }
+    }
+    rules.sort_by(|left, right| left.pointer.cmp(&right.pointer));
+    rules
+}
+
+fn camel_case(field: &str) -> String {
+    let mut words = field.split('_');
+    let mut camel = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let mut letters = word.chars();
+        camel.extend(letters.next().map(|letter| letter.to_ascii_uppercase()));
+        camel.push_str(letters.as_str());
+    }
+    camel
+}

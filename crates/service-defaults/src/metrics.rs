@@ -1,0 +1,160 @@
+//! Metrics of one service: OpenTelemetry instruments, read as Prometheus text at `/metrics`.
+//!
+//! Each service has its own registry instead of the process-wide one, so that two services in one
+//! process (tests) do not count for each other.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{extract::State, http::header::CONTENT_TYPE, response::IntoResponse};
+use opentelemetry::{
+    KeyValue,
+    metrics::{Histogram, Meter, MeterProvider, UpDownCounter},
+};
+use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
+use prometheus::{Registry, TEXT_FORMAT, TextEncoder, process_collector::ProcessCollector};
+
+use crate::problem::Rejection;
+
+/// Bucket bounds of request durations in seconds (OpenTelemetry HTTP semantic conventions).
+pub const DURATION_BUCKETS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+
+/// The instruments and the registry of one service. Clones share them.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    provider: SdkMeterProvider,
+    meter: Meter,
+    http: Arc<HttpServer>,
+}
+
+struct HttpServer {
+    duration: Histogram<f64>,
+    active: UpDownCounter<i64>,
+}
+
+/// Why metrics could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsError {
+    /// The Prometheus exporter did not build.
+    #[error("the Prometheus exporter did not start")]
+    Exporter(#[from] opentelemetry_sdk::error::OTelSdkError),
+    /// A collector was not taken by the registry.
+    #[error("the process collector was not registered")]
+    Collector(#[from] prometheus::Error),
+}
+
+impl Metrics {
+    /// Sets up the metrics of the service of this name.
+    pub fn new(service: &'static str) -> Result<Self, MetricsError> {
+        let registry = Registry::new();
+        let exporter = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .scope_info_enabled(false)
+            .build()?;
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let provider = SdkMeterProvider::builder()
+            .with_resource(Resource::builder_empty().with_service_name(service).build())
+            .with_reader(exporter)
+            .build();
+        let meter = provider.meter("threadpilot");
+        let http = HttpServer {
+            duration: meter
+                .f64_histogram("http.server.request.duration")
+                .with_unit("s")
+                .with_description("Time from a request's head to its answer")
+                .with_boundaries(DURATION_BUCKETS.to_vec())
+                .build(),
+            active: meter
+                .i64_up_down_counter("http.server.active_requests")
+                .with_unit("{request}")
+                .with_description("Requests in progress")
+                .build(),
+        };
+        Ok(Self {
+            registry,
+            provider,
+            meter,
+            http: Arc::new(http),
+        })
+    }
+
+    /// Makes instruments of this service.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Everything measured so far in Prometheus's text format.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+
+    /// Stops recording.
+    pub fn shut_down(&self) {
+        // Fails only when it was shut down before.
+        let _ = self.provider.shutdown();
+    }
+
+    pub(crate) fn request_started(&self, method: &'static str) {
+        self.http
+            .active
+            .add(1, &[KeyValue::new("http.request.method", method)]);
+    }
+
+    pub(crate) fn request_ended(
+        &self,
+        method: &'static str,
+        route: Option<&str>,
+        outcome: Outcome,
+        duration: Duration,
+    ) {
+        let method = KeyValue::new("http.request.method", method);
+        self.http.active.add(-1, std::slice::from_ref(&method));
+        let mut labels = vec![method];
+        labels.extend(route.map(|route| KeyValue::new("http.route", route.to_owned())));
+        labels.push(match outcome {
+            Outcome::Answered(status) => {
+                KeyValue::new("http.response.status_code", i64::from(status))
+            }
+            Outcome::Cancelled => KeyValue::new("error.type", "cancelled"),
+        });
+        self.http.duration.record(duration.as_secs_f64(), &labels);
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// With an answer of this status.
+    Answered(u16),
+    /// The caller went away before there was one.
+    Cancelled,
+}
+
+/// The method as a metric label: one of the known ones, or `_OTHER`.
+pub(crate) fn method_label(method: &axum::http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        "PATCH" => "PATCH",
+        _ => "_OTHER",
+    }
+}
+
+/// The service's metrics in Prometheus's text format
+#[utoipa::path(
+    get, path = "/metrics", tag = "Operations", security(()),
+    responses((status = 200, description = "Prometheus text format", body = String, content_type = "text/plain"))
+)]
+pub(crate) async fn get_metrics(State(metrics): State<Metrics>) -> impl IntoResponse {
+    match metrics.render() {
+        Ok(text) => ([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Err(error) => Rejection::internal().with_cause(error).into_response(),
+    }
+}

@@ -1,0 +1,125 @@
+//! What every operation has in common in the OpenAPI documents.
+
+use contracts::{FieldError, Problem};
+use utoipa::{
+    OpenApi as _, ToSchema,
+    openapi::{
+        Content, HttpMethod, OpenApi, Ref, RefOr, Response, ResponseBuilder,
+        path::{Operation, PathItem},
+        security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme},
+    },
+};
+
+/// Name of the security scheme for `X-Api-Key`.
+pub const API_KEY: &str = "apiKey";
+
+/// Answers that the edge itself may give on every keyed route, with when.
+const EDGE_ANSWERS: [(&str, &str); 7] = [
+    ("400", "The request breaks a rule; `errors` says which"),
+    ("401", "The key is missing, unknown or expired"),
+    ("414", "The URI is over the size limit"),
+    (
+        "429",
+        "The key makes more requests than it may; `Retry-After` says when to come back",
+    ),
+    ("431", "The headers are over the size limit"),
+    ("500", "The service failed"),
+    (
+        "503",
+        "The service is busy, or the database is; `Retry-After` says when to come back",
+    ),
+];
+
+/// Answers for routes that take a body.
+const BODY_ANSWERS: [(&str, &str); 2] = [
+    ("413", "The body is over the size limit"),
+    ("415", "The body is not `application/json`"),
+];
+
+/// Adds the key and the answers of the edge to every operation that does not say it is open.
+pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
+    #[derive(utoipa::OpenApi)]
+    #[openapi(components(schemas(Problem, FieldError)))]
+    struct Shared;
+    document.merge(Shared::openapi());
+    let key = ApiKey::Header(ApiKeyValue::with_description(
+        "X-Api-Key",
+        "A key of this service",
+    ));
+    document
+        .components
+        .get_or_insert_default()
+        .add_security_scheme(API_KEY, SecurityScheme::ApiKey(key));
+    for item in document.paths.paths.values_mut() {
+        for operation in operations(item) {
+            if operation.security.is_some() {
+                continue;
+            }
+            operation.security = Some(vec![SecurityRequirement::new(
+                API_KEY,
+                Vec::<String>::new(),
+            )]);
+            add(operation, &EDGE_ANSWERS);
+            if operation.request_body.is_some() {
+                add(operation, &BODY_ANSWERS);
+            }
+        }
+    }
+    document
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [
+        &mut item.get,
+        &mut item.put,
+        &mut item.post,
+        &mut item.delete,
+        &mut item.patch,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+fn add(operation: &mut Operation, answers: &[(&str, &str)]) {
+    for (status, when) in answers {
+        operation
+            .responses
+            .responses
+            .entry((*status).to_owned())
+            .or_insert_with(|| RefOr::T(problem(when)));
+    }
+}
+
+/// The documentation of a problem answer.
+pub fn problem(when: &str) -> Response {
+    ResponseBuilder::new()
+        .description(when)
+        .content(
+            "application/problem+json",
+            Content::new(Some(Ref::from_schema_name(Problem::name()))),
+        )
+        .build()
+}
+
+/// Every operation of a document as method, path and operation id; for tests that walk them all.
+pub fn operation_ids(document: &OpenApi) -> Vec<(HttpMethod, String, String)> {
+    let mut found = Vec::new();
+    for (path, item) in &document.paths.paths {
+        let by_method = [
+            (HttpMethod::Get, &item.get),
+            (HttpMethod::Put, &item.put),
+            (HttpMethod::Post, &item.post),
+            (HttpMethod::Delete, &item.delete),
+            (HttpMethod::Patch, &item.patch),
+        ];
+        for (method, operation) in by_method {
+            if let Some(id) = operation
+                .as_ref()
+                .and_then(|found| found.operation_id.clone())
+            {
+                found.push((method, path.clone(), id));
+            }
+        }
+    }
+    found
+}

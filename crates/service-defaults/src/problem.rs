@@ -1,0 +1,193 @@
+//! Every error answer as a problem document (RFC 9457).
+//!
+//! Code that refuses a request returns a [`Rejection`]; it carries what went wrong, not a body.
+//! [`render`] writes the body once, at the edge, where the request's ids are known, and turns
+//! whatever error answer of a framework comes by into a problem document too.
+
+use std::{borrow::Cow, error::Error, sync::Arc};
+
+use axum::{
+    body::Body,
+    http::{
+        HeaderName, HeaderValue, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE},
+    },
+    response::{IntoResponse, Response},
+};
+use contracts::{FieldError, Problem};
+
+use crate::request_context::RequestContext;
+
+const PROBLEM_JSON: &str = "application/problem+json";
+
+/// An answer that refuses a request.
+#[derive(Clone, Debug)]
+pub struct Rejection {
+    status: StatusCode,
+    code: Cow<'static, str>,
+    title: Cow<'static, str>,
+    detail: Cow<'static, str>,
+    errors: Vec<FieldError>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    cause: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl Rejection {
+    /// A refusal with its stable code, a title that is the same for every occurrence, and what
+    /// the caller can do about it.
+    pub fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            code: code.into(),
+            title: title.into(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            headers: Vec::new(),
+            cause: None,
+        }
+    }
+
+    /// A request that breaks rules (400). One broken rule gives its code to the problem;
+    /// several are a `validation_failed`.
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let (code, detail) = match errors.as_slice() {
+            [only] => (only.code.clone(), only.detail.clone()),
+            _ => (
+                "validation_failed".into(),
+                "See errors for each rule that is broken.".into(),
+            ),
+        };
+        let title = "Invalid request";
+        let mut rejection = Self::new(StatusCode::BAD_REQUEST, "", title, detail);
+        rejection.code = code;
+        rejection.errors = errors;
+        rejection
+    }
+
+    /// A temporary refusal (503) after which asking again makes sense in this many seconds.
+    pub fn unavailable(
+        code: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+        retry_after_seconds: u64,
+    ) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            code,
+            "Temporarily unavailable",
+            detail,
+        )
+        .with_header(http::header::RETRY_AFTER, retry_after_seconds)
+    }
+
+    /// A fault of ours (500). What it was stays in the log.
+    pub fn internal() -> Self {
+        Self::of_status(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// Adds a header to the answer.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Attaches the error behind the refusal. It is logged once, at the edge, with its chain, and
+    /// never shown to the caller.
+    #[must_use]
+    pub fn with_cause(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
+        self.cause = Some(Arc::new(cause));
+        self
+    }
+
+    /// The refusal for an error answer that says nothing but its status.
+    fn of_status(status: StatusCode) -> Self {
+        let (code, title, detail) = match status {
+            StatusCode::NOT_FOUND => (
+                "route_not_found",
+                "Unknown route",
+                "No route has this path; see /openapi.json.",
+            ),
+            StatusCode::METHOD_NOT_ALLOWED => (
+                "method_not_allowed",
+                "Method not allowed",
+                "The route does not have this method; the Allow header lists those it has.",
+            ),
+            StatusCode::PAYLOAD_TOO_LARGE => (
+                "body_too_large",
+                "Body too large",
+                "The request body is over the size limit.",
+            ),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => (
+                "unsupported_media_type",
+                "Unsupported media type",
+                "Send the body with Content-Type: application/json.",
+            ),
+            status if status.is_client_error() => (
+                "bad_request",
+                "Bad request",
+                "The request cannot be understood.",
+            ),
+            _ => (
+                "internal_error",
+                "Internal error",
+                "The service failed. The requestId finds the reason in its log.",
+            ),
+        };
+        Self::new(status, code, title, detail)
+    }
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        for (name, value) in &self.headers {
+            response.headers_mut().insert(name.clone(), value.clone());
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Gives an error answer its problem document and returns the error behind it, for the log.
+/// Other answers pass unchanged.
+pub fn render(
+    response: Response,
+    context: &RequestContext,
+) -> (Response, Option<Arc<dyn Error + Send + Sync>>) {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return (response, None);
+    }
+    let (mut parts, _) = response.into_parts();
+    let rejection = parts
+        .extensions
+        .remove::<Rejection>()
+        .unwrap_or_else(|| Rejection::of_status(status));
+    let problem = Problem {
+        r#type: format!("/problems/{}", rejection.code).into(),
+        title: rejection.title,
+        status: status.as_u16(),
+        detail: rejection.detail,
+        code: rejection.code,
+        request_id: context.request_id().to_owned(),
+        trace_id: context.trace_id().to_string(),
+        errors: rejection.errors,
+    };
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    parts.headers.remove(CONTENT_LENGTH);
+    parts
+        .headers
+        .insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    parts
+        .headers
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    (
+        Response::from_parts(parts, Body::from(body)),
+        rejection.cause,
+    )
+}

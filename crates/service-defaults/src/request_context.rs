@@ -1,0 +1,203 @@
+//! Who a request is: its request id, its place in a trace, and the key that it came with.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use opentelemetry::{
+    Context, SpanId, TraceFlags, TraceId,
+    propagation::{Extractor, TextMapPropagator},
+    trace::{SpanContext, TraceContextExt, TraceState},
+};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+
+/// `X-Request-Id`.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// `traceparent` of W3C Trace Context.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+const MAX_REQUEST_ID: usize = 128;
+
+/// The identity of one request, shared by everything that handles it.
+#[derive(Clone, Debug)]
+pub struct RequestContext(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    request_id: String,
+    span: SpanContext,
+    key_id: OnceLock<String>,
+}
+
+impl RequestContext {
+    /// Takes the request id and the trace from the caller's headers, or makes what is missing.
+    /// Also returns the caller's trace context, for the parent of the request's span.
+    pub fn from_headers(headers: &HeaderMap) -> (Self, Context) {
+        let caller = TraceContextPropagator::new()
+            .extract_with_context(&Context::new(), &HeaderCarrier(headers));
+        let span = match caller.span().span_context() {
+            parent if parent.is_valid() => own_span(parent.trace_id(), parent.trace_flags()),
+            _ => own_span(
+                TraceId::from(rand::random::<u128>()),
+                TraceFlags::NOT_SAMPLED,
+            ),
+        };
+        let request_id = headers
+            .get(X_REQUEST_ID)
+            .and_then(|value| value.to_str().ok())
+            .filter(|id| is_request_id(id))
+            .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
+        (
+            Self(Arc::new(Inner {
+                request_id,
+                span,
+                key_id: OnceLock::new(),
+            })),
+            caller,
+        )
+    }
+
+    /// Takes over the span that a tracer recorded for this request, if one did.
+    #[must_use]
+    pub fn with_recorded_span(self, recorded: &SpanContext) -> Self {
+        if !recorded.is_valid() {
+            return self;
+        }
+        let request_id = self.0.request_id.clone();
+        Self(Arc::new(Inner {
+            request_id,
+            span: recorded.clone(),
+            key_id: OnceLock::new(),
+        }))
+    }
+
+    /// The request id: the caller's or a new UUIDv7.
+    pub fn request_id(&self) -> &str {
+        &self.0.request_id
+    }
+
+    /// The trace id: the caller's or a new one.
+    pub fn trace_id(&self) -> TraceId {
+        self.0.span.trace_id()
+    }
+
+    /// The `traceparent` that names this request as the parent (W3C Trace Context, version 00).
+    pub fn traceparent(&self) -> String {
+        let span = &self.0.span;
+        let flags = span.trace_flags() & TraceFlags::SAMPLED;
+        format!(
+            "00-{}-{}-{:02x}",
+            span.trace_id(),
+            span.span_id(),
+            flags.to_u8()
+        )
+    }
+
+    /// The id of the key that the request came with, once it is known.
+    pub fn key_id(&self) -> Option<&str> {
+        self.0.key_id.get().map(String::as_str)
+    }
+
+    pub(crate) fn set_key_id(&self, id: &str) {
+        // Set once a request, by the authentication layer.
+        let _ = self.0.key_id.set(id.to_owned());
+    }
+
+    pub(crate) fn write_headers(&self, headers: &mut HeaderMap) {
+        for (name, value) in [
+            (X_REQUEST_ID, self.request_id()),
+            (TRACEPARENT, &self.traceparent()),
+        ] {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        }
+    }
+}
+
+fn own_span(trace_id: TraceId, flags: TraceFlags) -> SpanContext {
+    let span_id = SpanId::from(rand::random_range(1..=u64::MAX));
+    SpanContext::new(trace_id, span_id, flags, false, TraceState::default())
+}
+
+/// Bounded and printable; and no bare number, because a careless caller may use somebody's
+/// identity number and it would reach every log.
+fn is_request_id(id: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/+=-".contains(&byte);
+    let digits = id.bytes().filter(u8::is_ascii_digit).count();
+    !id.is_empty()
+        && id.len() <= MAX_REQUEST_ID
+        && id.bytes().all(allowed)
+        && (digits < 10 || id.bytes().any(|byte| byte.is_ascii_alphabetic()))
+}
+
+struct HeaderCarrier<'a>(&'a HeaderMap);
+
+impl Extractor for HeaderCarrier<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).and_then(|value| value.to_str().ok())
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(HeaderName::as_str).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, HeaderValue};
+
+    use super::{RequestContext, TRACEPARENT, X_REQUEST_ID};
+
+    fn context(headers: &[(axum::http::HeaderName, &str)]) -> RequestContext {
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
+            .collect();
+        RequestContext::from_headers(&headers).0
+    }
+
+    #[test]
+    fn a_callers_request_id_is_taken() {
+        assert_eq!(
+            context(&[(X_REQUEST_ID, "core-42")]).request_id(),
+            "core-42"
+        );
+    }
+
+    #[test]
+    fn an_unusable_request_id_is_replaced() {
+        for id in [
+            "",
+            "a b",
+            "a\"b",
+            &"x".repeat(129),
+            "199001011234",
+            "19900101-1234",
+        ] {
+            assert_ne!(context(&[(X_REQUEST_ID, id)]).request_id(), id);
+        }
+    }
+
+    #[test]
+    fn a_callers_trace_is_continued_and_its_sampling_kept() {
+        for flags in ["00", "01"] {
+            let parent = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}");
+            let context = context(&[(TRACEPARENT, &parent)]);
+            let own = context.traceparent();
+            assert!(
+                own.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"),
+                "{own}"
+            );
+            assert!(own.ends_with(flags) && own != parent, "{own}");
+        }
+    }
+
+    #[test]
+    fn a_broken_trace_is_replaced_by_a_new_one() {
+        for parent in ["", "00-0-0-00", "zz", &"0".repeat(5_000)] {
+            let own = context(&[(TRACEPARENT, parent)]);
+            assert_eq!(own.trace_id().to_string().len(), 32);
+            assert_ne!(own.trace_id().to_string(), "0".repeat(32));
+        }
+    }
+}

@@ -1,0 +1,119 @@
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Gauge, Meter},
+};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Settings, SettingsError, Sources};
+
+/// Two equal looks in a row settle a change, so that a file is not read half-written; together
+/// they stay under the promised 2 s.
+const POLL: Duration = Duration::from_millis(500);
+
+/// The settings as they are now. Cheap to clone; all clones see a reload.
+pub struct Live<S> {
+    settings: Arc<ArcSwap<S>>,
+    last_error: Arc<ArcSwap<Option<String>>>,
+}
+
+impl<S> Clone for Live<S> {
+    fn clone(&self) -> Self {
+        Self {
+            settings: self.settings.clone(),
+            last_error: self.last_error.clone(),
+        }
+    }
+}
+
+impl<S> Live<S> {
+    /// Starts from these settings.
+    pub fn new(settings: S) -> Self {
+        Self {
+            settings: Arc::new(ArcSwap::from_pointee(settings)),
+            last_error: Arc::new(ArcSwap::from_pointee(None)),
+        }
+    }
+
+    /// One consistent set. Take it once a request, so that no request mixes two.
+    pub fn snapshot(&self) -> Arc<S> {
+        self.settings.load_full()
+    }
+
+    /// Why the newest contents of the files are not in force, if they are not.
+    pub fn last_error(&self) -> Option<String> {
+        (**self.last_error.load()).clone()
+    }
+}
+
+/// Re-reads the settings when the contents of their files change, for as long as it is polled.
+///
+/// Good settings take the place of `live` and are handed to `apply`. Bad ones are left: the last
+/// good ones stay in force, and a log line, a metric and [`Live::last_error`] say so.
+pub async fn watch<S: Settings>(
+    sources: Sources,
+    live: Live<S>,
+    meter: Meter,
+    apply: impl Fn(&S) + Send + 'static,
+) {
+    if !sources.has_files() {
+        return;
+    }
+    let instruments = Instruments::new(&meter);
+    let mut ticks = interval(POLL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut applied = sources.fingerprint();
+    let mut seen = applied;
+    loop {
+        ticks.tick().await;
+        let now = sources.fingerprint();
+        let settled = now == std::mem::replace(&mut seen, now);
+        if !settled || now == applied {
+            continue;
+        }
+        applied = now;
+        let result = sources.load::<S>();
+        instruments.record(&result);
+        match result {
+            Ok(settings) => {
+                apply(&settings);
+                live.settings.store(Arc::new(settings));
+                live.last_error.store(Arc::new(None));
+                tracing::info!("settings reloaded");
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                tracing::error!(error = %reason, "settings not reloaded; the last good ones stay");
+                live.last_error.store(Arc::new(Some(reason)));
+            }
+        }
+    }
+}
+
+struct Instruments {
+    reloads: Counter<u64>,
+    good: Gauge<u64>,
+}
+
+impl Instruments {
+    fn new(meter: &Meter) -> Self {
+        let reloads = meter
+            .u64_counter("settings.reloads")
+            .with_description("Changes of the settings files that were read")
+            .build();
+        let good = meter
+            .u64_gauge("settings.last_reload_successful")
+            .with_description("1 while the newest contents of the settings files are in force")
+            .build();
+        good.record(1, &[]);
+        Self { reloads, good }
+    }
+
+    fn record<S>(&self, result: &Result<S, SettingsError>) {
+        let name = if result.is_ok() { "success" } else { "failure" };
+        self.reloads.add(1, &[KeyValue::new("result", name)]);
+        self.good.record(u64::from(result.is_ok()), &[]);
+    }
+}

@@ -1,0 +1,139 @@
+use std::{
+    collections::HashMap,
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
+};
+
+use config::{Config, ConfigError, Environment, File, FileFormat};
+
+use super::{COMMON, Settings, SettingsError, Violations};
+
+/// The options of a service's command line that say where settings come from.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Arguments {
+    /// TOML file with settings that differ from the defaults
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// JSON file with secrets, one section for each service
+    #[arg(long, value_name = "FILE", global = true)]
+    pub secrets: Option<PathBuf>,
+}
+
+/// Where a service's settings come from.
+#[derive(Clone)]
+pub struct Sources {
+    service: &'static str,
+    manual: &'static str,
+    arguments: Arguments,
+    environment: HashMap<String, String>,
+}
+
+impl Sources {
+    /// The sources of the service of this name (also the section of the secrets file and, in
+    /// upper case, the prefix of its variables) with its own part of the manual.
+    pub fn new(service: &'static str, manual: &'static str, arguments: Arguments) -> Self {
+        Self {
+            service,
+            manual,
+            arguments,
+            environment: std::env::vars().collect(),
+        }
+    }
+
+    /// Takes these variables for the environment instead of the process's own.
+    #[must_use]
+    pub fn with_environment<K: Into<String>, V: Into<String>>(
+        mut self,
+        variables: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        self.environment = variables
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        self
+    }
+
+    /// Reads, layers and checks the settings.
+    pub fn load<S: Settings>(&self) -> Result<S, SettingsError> {
+        let mut layers = Config::builder()
+            .add_source(File::from_str(COMMON, FileFormat::Toml))
+            .add_source(File::from_str(self.manual, FileFormat::Toml));
+        if let Some(path) = &self.arguments.config {
+            layers = layers.add_source(parse(path, FileFormat::Toml)?);
+        }
+        if let Some(path) = &self.arguments.secrets {
+            let secrets = parse(path, FileFormat::Json)?;
+            if let Ok(section) = secrets.get_table(self.service) {
+                let mut own = Config::builder();
+                for (name, value) in section {
+                    own = own.set_override(name, value).map_err(from_layers)?;
+                }
+                layers = layers.add_source(own.build().map_err(from_layers)?);
+            }
+        }
+        let variables = Environment::with_prefix(&self.service.to_ascii_uppercase())
+            .prefix_separator("__")
+            .separator("__")
+            .source(Some(self.environment.clone()));
+        let layered = layers.add_source(variables).build().map_err(from_layers)?;
+        let settings: S = serde_path_to_error::deserialize(layered).map_err(|error| {
+            let setting = error.path().to_string();
+            SettingsError::Value {
+                setting,
+                reason: error.into_inner().to_string(),
+            }
+        })?;
+        let mut violations = Violations::default();
+        settings.check(&mut violations);
+        violations.into_result()?;
+        Ok(settings)
+    }
+
+    /// A hash over the contents of the files, which changes whenever one of them does; follows
+    /// symbolic links, so that it sees a Kubernetes config map being swapped.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for path in [&self.arguments.config, &self.arguments.secrets]
+            .into_iter()
+            .flatten()
+        {
+            fs::read(path).ok().hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    /// Whether there is a file whose changes can be watched.
+    pub(super) fn has_files(&self) -> bool {
+        self.arguments.config.is_some() || self.arguments.secrets.is_some()
+    }
+}
+
+fn parse(path: &Path, format: FileFormat) -> Result<Config, SettingsError> {
+    let file = |reason: String| SettingsError::File {
+        path: path.display().to_string(),
+        reason,
+    };
+    let text = fs::read_to_string(path).map_err(|error| file(error.to_string()))?;
+    // A file that is being written is empty for a moment; defaults must not sneak in with it.
+    if text.trim().is_empty() {
+        return Err(file("is empty".to_owned()));
+    }
+    Config::builder()
+        .add_source(File::from_str(&text, format))
+        .build()
+        .map_err(|error| file(without_source_lines(&error.to_string())))
+}
+
+/// TOML errors quote the line at fault (`3 | key = "…"`), which may hold a secret.
+fn without_source_lines(error: &str) -> String {
+    error
+        .lines()
+        .filter(|line| !line.contains('|'))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn from_layers(error: ConfigError) -> SettingsError {
+    SettingsError::Syntax(error.to_string())
+}

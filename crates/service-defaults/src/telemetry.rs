@@ -1,0 +1,198 @@
+//! Logs and traces of a process.
+//!
+//! Traces leave only where an OTLP endpoint is set; without one no tracer is installed and the
+//! ids of [`RequestContext`](crate::request_context::RequestContext) are all there is.
+
+use std::{
+    io::{IsTerminal, stdout},
+    panic,
+};
+
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{Sampler, SdkTracerProvider},
+};
+use serde::Deserialize;
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::FilterFn, fmt, layer::SubscriberExt, registry::LookupSpan,
+    util::SubscriberInitExt,
+};
+
+use crate::settings::Violations;
+
+/// The section `[log]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    /// How lines look.
+    pub format: LogFormat,
+    /// Levels by module.
+    pub filter: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For reading.
+    Text,
+}
+
+/// The section `[telemetry]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TelemetrySettings {
+    /// OTLP/HTTP endpoint for traces; empty = none.
+    pub otlp_endpoint: String,
+    /// Share of new traces that are kept, 0 to 1.
+    pub sample_ratio: f64,
+}
+
+impl LogSettings {
+    /// Reports a filter that cannot be read.
+    pub fn check(&self, violations: &mut Violations) {
+        if let Err(error) = EnvFilter::try_new(&self.filter) {
+            violations.report("log.filter", format_args!("`{}`: {error}", self.filter));
+        }
+    }
+}
+
+impl TelemetrySettings {
+    /// Reports values out of bounds.
+    pub fn check(&self, violations: &mut Violations) {
+        violations.range("telemetry.sample_ratio", &self.sample_ratio, 0.0..=1.0);
+        let endpoint = &self.otlp_endpoint;
+        if !endpoint.is_empty()
+            && endpoint
+                .parse::<http::Uri>()
+                .is_ok_and(|uri| uri.scheme().is_none())
+        {
+            violations.report(
+                "telemetry.otlp_endpoint",
+                format_args!("`{endpoint}` is no http URL"),
+            );
+        }
+    }
+}
+
+/// Flushes what was recorded when it is shut down. Keep it until the end of `main`.
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+}
+
+/// Why telemetry could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The exporter did not build.
+    #[error("telemetry.otlp_endpoint: the exporter did not start")]
+    Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// Somebody else installed a subscriber before.
+    #[error("logging is set up already")]
+    Subscriber(#[from] tracing_subscriber::util::TryInitError),
+}
+
+impl Telemetry {
+    /// Installs logging and, where an endpoint is set, tracing for this process.
+    pub fn install(
+        service: &'static str,
+        log: &LogSettings,
+        telemetry: &TelemetrySettings,
+    ) -> Result<Self, TelemetryError> {
+        let traces = match telemetry.otlp_endpoint.as_str() {
+            "" => None,
+            endpoint => Some(tracer_provider(service, endpoint, telemetry.sample_ratio)?),
+        };
+        let exported = traces.as_ref().map(|traces| {
+            tracing_opentelemetry::layer()
+                .with_location(false)
+                .with_threads(false)
+                .with_target(false)
+                .with_tracer(traces.tracer("threadpilot"))
+                .with_filter(FilterFn::new(|metadata| is_ours(metadata.target())))
+        });
+        tracing_subscriber::registry()
+            .with(exported)
+            .with(lines(log.format).with_filter(EnvFilter::new(&log.filter)))
+            .try_init()?;
+        log_panics();
+        Ok(Self { traces })
+    }
+
+    /// Sends what is left. Blocks for as long as the exporter takes, a few seconds at most.
+    pub fn shut_down(self) {
+        if let Some(traces) = self.traces
+            && let Err(error) = traces.shutdown()
+        {
+            tracing::warn!(%error, "the last traces were not sent");
+        }
+    }
+}
+
+fn tracer_provider(
+    service: &'static str,
+    endpoint: &str,
+    ratio: f64,
+) -> Result<SdkTracerProvider, TelemetryError> {
+    // The exporter brings its own HTTP client; TLS needs the process's crypto provider.
+    crate::server::install_crypto_provider();
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_endpoint(endpoint)
+        .build()?;
+    Ok(SdkTracerProvider::builder()
+        .with_resource(Resource::builder().with_service_name(service).build())
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
+            ratio,
+        ))))
+        .with_batch_exporter(exporter)
+        .build())
+}
+
+/// Spans of our own crates only: the exporter's HTTP client must not trace its own calls.
+fn is_ours(target: &str) -> bool {
+    let root = target.split("::").next().unwrap_or_default();
+    root.starts_with("service_")
+        || root.ends_with("_service")
+        || root.ends_with("_client")
+        || root == "threadpilot"
+}
+
+fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+{
+    let json = match format {
+        LogFormat::Auto => !stdout().is_terminal(),
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+    };
+    if json {
+        fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .boxed()
+    } else {
+        fmt::layer().compact().boxed()
+    }
+}
+
+/// Panics become a log line, so that every line of the log can be parsed. The message is left
+/// out: the standard library's own messages quote texts (`byte index 3 is out of bounds of "…"`),
+/// and such a text may be personal data.
+fn log_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!(%place, %backtrace, "panic");
+    }));
+}
