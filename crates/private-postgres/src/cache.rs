@@ -1,0 +1,166 @@
+//! Fetched packages, one folder each. A folder that bears its final name is complete.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::account;
+use crate::find::Miss;
+
+/// The folder `name`, filled on the first call.
+///
+/// `fill` gets an empty folder to work in and gives back the folder in it that is worth keeping. That one is moved
+/// into place at the very end, so an interrupted fetch leaves nothing that is trusted later; of several processes
+/// one fetches while the others wait.
+pub(crate) fn fetched(
+    cache_dir: &Path,
+    name: &str,
+    fill: impl FnOnce(&Path) -> Result<PathBuf, Miss>,
+) -> Result<PathBuf, Miss> {
+    let cannot_write = |source| Miss::Cache {
+        path: cache_dir.to_owned(),
+        source,
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(cache_dir)
+        .map_err(cannot_write)?;
+    if !is_ours(cache_dir).map_err(cannot_write)? {
+        return Err(Miss::CacheNotOurs(cache_dir.to_owned()));
+    }
+    let lock = File::create(cache_dir.join("lock")).map_err(cannot_write)?;
+    lock.lock().map_err(cannot_write)?;
+
+    let finished = cache_dir.join(name);
+    if finished.is_dir() {
+        return Ok(finished);
+    }
+    let partial = cache_dir.join("partial");
+    clear(&partial)
+        .and_then(|()| fs::create_dir(&partial))
+        .map_err(cannot_write)?;
+    let filled = fill(&partial).and_then(|package| {
+        make_readable(&package)
+            .and_then(|()| fs::rename(package, &finished))
+            .map_err(cannot_write)
+    });
+    let cleared = clear(&partial).map_err(cannot_write);
+    filled.and(cleared).and(Ok(finished))
+}
+
+/// Programs of the cache are run, so nobody else may have put them there.
+fn is_ours(folder: &Path) -> io::Result<bool> {
+    let metadata = fs::symlink_metadata(folder)?;
+    let writable_for_all = metadata.mode() & 0o002 != 0;
+    Ok(metadata.is_dir() && account::own_uid() == Some(metadata.uid()) && !writable_for_all)
+}
+
+/// Lets the account that runs the server read everything and run what lies in a `bin` folder, whatever the umask and
+/// the archive say. Zip files carry no such bits at all.
+fn make_readable(folder: &Path) -> io::Result<()> {
+    let holds_programs = folder.file_name().is_some_and(|name| name == "bin");
+    fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            make_readable(&entry.path())?;
+        } else if kind.is_file() {
+            let mode = if holds_programs { 0o755 } else { 0o644 };
+            fs::set_permissions(entry.path(), Permissions::from_mode(mode))?;
+        }
+    }
+    Ok(())
+}
+
+fn clear(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(partial: &Path) -> PathBuf {
+        let package = partial.join("package");
+        fs::create_dir_all(package.join("bin")).unwrap();
+        fs::write(package.join("bin/initdb"), "#!/bin/sh\n").unwrap();
+        fs::set_permissions(package.join("bin"), Permissions::from_mode(0o700)).unwrap();
+        package
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|it| it.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_package_is_fetched_once_and_made_runnable() {
+        let cache = tempfile::tempdir().unwrap();
+        let first = fetched(cache.path(), "one", |it| Ok(package(it))).unwrap();
+        let again = fetched(cache.path(), "one", |_| panic!("fetched twice")).unwrap();
+        assert_eq!(first, again);
+        assert_eq!(names(cache.path()), ["lock", "one"]);
+        assert_eq!(
+            fs::metadata(first.join("bin")).unwrap().mode() & 0o777,
+            0o755
+        );
+        assert_eq!(
+            fs::metadata(first.join("bin/initdb")).unwrap().mode() & 0o777,
+            0o755
+        );
+    }
+
+    #[test]
+    fn a_fetch_that_failed_or_was_interrupted_leaves_nothing_that_is_trusted() {
+        let cache = tempfile::tempdir().unwrap();
+        fs::create_dir_all(cache.path().join("partial/package/bin")).unwrap();
+        let failed = fetched(cache.path(), "one", |partial| {
+            assert_eq!(names(partial), [] as [String; 0]);
+            package(partial);
+            Err(Miss::NoBuild)
+        });
+        assert!(matches!(failed, Err(Miss::NoBuild)));
+        assert_eq!(names(cache.path()), ["lock"]);
+        assert!(
+            fetched(cache.path(), "one", |it| Ok(package(it)))
+                .unwrap()
+                .is_dir()
+        );
+    }
+
+    #[test]
+    fn parallel_fetches_of_one_package_run_once() {
+        let cache = tempfile::tempdir().unwrap();
+        let count = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    fetched(cache.path(), "one", |partial| {
+                        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        Ok(package(partial))
+                    })
+                    .unwrap()
+                });
+            }
+        });
+        assert_eq!(count.into_inner(), 1);
+    }
+
+    #[test]
+    fn a_cache_that_everybody_may_write_to_is_refused() {
+        let cache = tempfile::tempdir().unwrap();
+        fs::set_permissions(cache.path(), Permissions::from_mode(0o777)).unwrap();
+        let refused = fetched(cache.path(), "one", |it| Ok(package(it)));
+        assert!(matches!(refused, Err(Miss::CacheNotOurs(_))));
+    }
+}

