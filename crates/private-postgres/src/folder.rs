@@ -1,0 +1,257 @@
+//! The folder of one cluster: `data`, the password, the logs and the lock.
+
+use std::env;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf, absolute};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use crate::account::{self, Account};
+use crate::error::Error;
+use crate::random;
+
+/// How long the server of a launcher that just ended may take to let go of its folder.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+const LOCK_POLL: Duration = Duration::from_millis(20);
+
+/// As many lines of a log as fit an error message.
+const LOG_LINES: usize = 15;
+
+/// Where the cluster of a workspace lives: `target/pg` in it.
+///
+/// As root it is a folder under the system's temp folder, named by a digest of the workspace's path, because the
+/// account that runs Postgres for root can rarely enter root's folders.
+pub fn default_data_dir(workspace: &Path) -> PathBuf {
+    if !account::is_root() {
+        return workspace.join("target/pg");
+    }
+    let workspace = absolute(workspace).unwrap_or_else(|_| workspace.to_owned());
+    let digest = Sha256::digest(workspace.as_os_str().as_encoded_bytes());
+    env::temp_dir().join(format!("threadpilot-{}/pg", random::to_hex(&digest[..8])))
+}
+
+/// A folder name under the system's temp folder that no other call and no other process gets.
+pub fn temporary_data_dir() -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    // The process number alone comes back one day; without randomness it still tells the living ones apart.
+    let random = random::hex(4).unwrap_or_default();
+    env::temp_dir().join(format!("threadpilot-pg-{}-{count}-{random}", process::id()))
+}
+
+/// A data folder that is locked for this process.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    pub(crate) path: PathBuf,
+    pub(crate) lock: File,
+}
+
+impl Folder {
+    /// Makes the folder, gives it to `account` and locks it; waits a moment for a launcher that is just ending.
+    pub(crate) fn open(path: &Path, account: &Account) -> Result<Self, Error> {
+        let give_up = Instant::now() + LOCK_WAIT;
+        loop {
+            match Self::try_open(path, account) {
+                Err(error) if may_pass(&error) && Instant::now() < give_up => {
+                    thread::sleep(LOCK_POLL);
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    fn try_open(path: &Path, account: &Account) -> Result<Self, Error> {
+        let path = prepare(path, account)?;
+        let lock = path.join("lock");
+        let cannot = |source| Error::Folder {
+            path: lock.clone(),
+            source,
+        };
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&lock)
+            .map_err(cannot)?;
+        match file.try_lock() {
+            // The folder may have been removed, lock and all, between the opening and the locking.
+            Ok(()) if is_still(&file, &lock) => Ok(Self { path, lock: file }),
+            Ok(()) | Err(TryLockError::WouldBlock) => Err(Error::AlreadyInUse(path)),
+            Err(TryLockError::Error(source)) => Err(cannot(source)),
+        }
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.path.join("data")
+    }
+
+    /// The version of Postgres that made the data, as the server wrote it down; `None` before the first start.
+    pub(crate) fn made_by(&self) -> Result<Option<String>, Error> {
+        let version = read(self.data().join("PG_VERSION"))?;
+        Ok(version.map(|version| version.trim().to_owned()))
+    }
+
+    /// The password of the cluster: the one in its file, or for a cluster that is not made yet a fresh one.
+    pub(crate) fn password(&self, account: &Account) -> Result<String, Error> {
+        let path = self.path.join("password");
+        if self.data().is_dir() {
+            return read(path)?.ok_or_else(|| Error::PasswordLost(self.path.clone()));
+        }
+        let password = random::hex(24).map_err(Error::NoRandomness)?;
+        let write = || {
+            remove_file(&path)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)?;
+            file.write_all(password.as_bytes())?;
+            account.adopt(&path)
+        };
+        write().map_err(|source| Error::Folder {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(password)
+    }
+
+    /// The last lines of what the tools and the server said.
+    pub(crate) fn log(&self) -> String {
+        let read = |name| fs::read(self.path.join(name)).unwrap_or_default();
+        let log = [read("tools.log"), read("server.log")].concat();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+
+    /// Removes everything; nothing to do when the keeper did.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        match fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn prepare(path: &Path, account: &Account) -> Result<PathBuf, Error> {
+    let cannot = |source| Error::Folder {
+        path: path.to_owned(),
+        source,
+    };
+    let path = absolute(path).map_err(cannot)?;
+    let parent = path
+        .parent()
+        .ok_or_else(|| Error::FolderNotOurs(path.clone()))?;
+    if !parent.exists() {
+        fs::create_dir_all(parent).map_err(cannot)?;
+        // Whatever the umask: the account must get through, and nobody else may write.
+        fs::set_permissions(parent, Permissions::from_mode(0o755)).map_err(cannot)?;
+    }
+    if account::is_root() && others_may_replace(parent, account).map_err(cannot)? {
+        return Err(Error::FolderNotOurs(parent.to_owned()));
+    }
+    match DirBuilder::new().mode(0o700).create(&path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(cannot(error)),
+        _ => {}
+    }
+    let metadata = fs::symlink_metadata(&path).map_err(cannot)?;
+    if !metadata.is_dir() || !account.trusts(metadata.uid()) {
+        return Err(Error::FolderNotOurs(path));
+    }
+    let empty = path.read_dir().map_err(cannot)?.next().is_none();
+    if !empty && !path.join("lock").exists() {
+        return Err(Error::ForeignContent(path));
+    }
+    account.adopt(&path).map_err(cannot)?;
+    fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(cannot)?;
+    path.canonicalize().map_err(cannot)
+}
+
+/// Whether the reason may be a launcher that is just ending: its folder has lost the lock and not yet all the rest, or
+/// goes between two steps of ours.
+fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::AlreadyInUse(_) | Error::ForeignContent(_) => true,
+        Error::Folder { source, .. } => source.kind() == io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+/// Whether somebody else could swap what lies in `folder` for a link, and root would then give away its target.
+fn others_may_replace(folder: &Path, account: &Account) -> io::Result<bool> {
+    let metadata = fs::metadata(folder)?;
+    let sticky = metadata.mode() & 0o1000 != 0;
+    let writable = metadata.mode() & 0o022 != 0;
+    Ok(!account.trusts(metadata.uid()) || writable && !sticky)
+}
+
+fn is_still(file: &File, path: &Path) -> bool {
+    let inode = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(opened), Ok(named)) if inode(&opened) == inode(&named))
+}
+
+fn read(path: PathBuf) -> Result<Option<String>, Error> {
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Folder { path, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn temporary_folders_differ_and_do_not_exist_yet() {
+        let (one, other) = (temporary_data_dir(), temporary_data_dir());
+        assert_ne!(one, other);
+        assert!(!one.exists());
+    }
+
+    #[test]
+    fn the_folder_of_a_workspace_stays_the_same() {
+        let workspace = Path::new("/somewhere/workspace");
+        assert_eq!(default_data_dir(workspace), default_data_dir(workspace));
+        assert_ne!(
+            default_data_dir(workspace),
+            default_data_dir(Path::new("/somewhere/else"))
+        );
+        assert!(default_data_dir(workspace).ends_with("pg"));
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_folder_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        symlink("/etc", parent.path().join("pg")).unwrap();
+        let refused = prepare(&parent.path().join("pg"), &Account::Caller);
+        assert!(matches!(refused, Err(Error::FolderNotOurs(_))));
+    }
+
+    #[test]
+    fn a_lock_on_a_folder_that_was_removed_meanwhile_does_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let file = File::create(&path).unwrap();
+        assert!(is_still(&file, &path));
+        fs::remove_file(&path).unwrap();
+        assert!(!is_still(&file, &path));
+        let _other = File::create(&path).unwrap();
+        assert!(!is_still(&file, &path));
+    }
+}

