@@ -1,1 +1,125 @@
-//! placeholder
+//! The Insurance service: answers for a person's policies and enriches car policies by calling
+//! Vehicle, which it never floods and about which it never lies.
+
+mod enrichment;
+mod error;
+mod prefer;
+mod routes;
+mod settings;
+mod store;
+
+use std::process::ExitCode;
+
+use service_database::{Database, MigrateError, Schema};
+use service_defaults::{
+    edge::Assembled,
+    health::{Check, CheckStatus},
+    process::{self, Command, CommandLine, Process, ProcessError},
+    settings::{Arguments, Sources},
+};
+use tokio::net::TcpListener;
+use vehicle_client::{BuildError, VehicleClient};
+
+pub use settings::InsuranceSettings;
+
+/// Name of the service: its section in the secrets file and the prefix of its variables.
+pub const NAME: &str = "insurance";
+
+/// The `insurance` schema.
+pub const SCHEMA: Schema = Schema {
+    migrator: &MIGRATOR,
+    sample_data: include_str!("../../../migrations/seed/insurance.sql"),
+};
+
+static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/insurance");
+
+/// The settings' sources for these options of the command line.
+pub fn sources(arguments: Arguments) -> Sources {
+    Sources::new(
+        NAME,
+        &[service_database::MANUAL, include_str!("../config.toml")],
+        arguments,
+    )
+}
+
+/// Runs a command line to its exit code.
+pub async fn run(arguments: CommandLine) -> ExitCode {
+    let command = arguments.command.unwrap_or_default();
+    let execute = |process: Process<InsuranceSettings>, command| async move {
+        let database = &process.settings().service.database;
+        match command {
+            Command::Serve => serve(&process, None).await?,
+            Command::Migrate => SCHEMA.migrate(database).await?,
+            Command::Seed => SCHEMA.seed(database).await?,
+            Command::Check => {}
+        }
+        Ok::<(), RunError>(())
+    };
+    process::run(NAME, sources(arguments.settings), command, execute).await
+}
+
+/// Serves until the process is told to stop, on this socket or on the one that the settings name.
+pub async fn serve(
+    process: &Process<InsuranceSettings>,
+    listener: Option<TcpListener>,
+) -> Result<(), RunError> {
+    let assembled = assemble(process)?;
+    Ok(process.serve(assembled, listener).await?)
+}
+
+/// The service as routers, without a socket.
+pub fn assemble(process: &Process<InsuranceSettings>) -> Result<Assembled, RunError> {
+    let settings = &process.settings().service;
+    let database = Database::new(&settings.database)?;
+    database.observe(process.meter());
+    let vehicles = VehicleClient::new(&settings.vehicle_client.options()?, process.meter())?;
+    let (checked, guard) = (database.clone(), vehicles.clone());
+    let readiness = process
+        .readiness()
+        .with_check("database", move || {
+            let database = checked.clone();
+            async move {
+                SCHEMA
+                    .check(&database, store::newest_migration(database.pool()))
+                    .await
+            }
+        })
+        // Only information: Vehicle's troubles are told with each answer and never stop us.
+        .with_check("vehicle_guard", move || {
+            let detail = Some(guard.state());
+            async move {
+                Check {
+                    name: "vehicle_guard",
+                    status: CheckStatus::Pass,
+                    detail,
+                }
+            }
+        });
+    let api = routes::api(database, vehicles, process.live().clone(), process.meter());
+    Ok(process.assemble(api, &readiness))
+}
+
+/// Why a command of the service failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It did not start or stop well.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The schema was not brought up to date.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// The database's URL cannot be used.
+    #[error("database.url cannot be used")]
+    Database(#[from] sqlx::Error),
+    /// The certificates for Vehicle cannot be read.
+    #[error("vehicle_client.ca_certificate: {path} cannot be read")]
+    Certificate {
+        /// The file.
+        path: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The client for Vehicle cannot be built.
+    #[error(transparent)]
+    Client(#[from] BuildError),
+}

@@ -1,9 +1,6 @@
 //! The edge of a service: every layer that a request passes before it reaches a handler.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     Router,
@@ -34,13 +31,14 @@ use crate::{
     api_keys::{self, Access, KeyRing, X_API_KEY},
     health::{self, Readiness},
     lifecycle::Shutdown,
-    limits::{self, LimitSettings},
+    limits,
     metrics::{self, Metrics, Outcome, method_label},
     openapi,
     problem::{self, Rejection},
-    rate_limit::{self, RateLimitSettings},
+    process::chain,
+    rate_limit,
     request_context::{RequestContext, TRACEPARENT, X_REQUEST_ID},
-    settings::Violations,
+    settings::{CommonSettings, Violations},
 };
 
 /// The routes that need no key. Every other one does, known or not.
@@ -103,27 +101,17 @@ pub struct ManagementSettings {
 }
 
 /// What the edge is built from.
-pub struct Edge {
-    /// Bounds on requests.
-    pub limits: LimitSettings,
-    /// Bounds on each key.
-    pub rate_limit: RateLimitSettings,
-    /// Time for one request.
-    pub request_deadline: Duration,
-    /// Where the management routes are.
-    pub management: ManagementSettings,
-    /// Whether there is a Swagger UI.
-    pub swagger: SwaggerSettings,
-    /// Who may call from a browser.
-    pub cors: CorsSettings,
+pub struct Edge<'a> {
+    /// Bounds, keys' rates and what is switched on.
+    pub settings: &'a CommonSettings,
     /// Keys in force.
-    pub keys: KeyRing,
+    pub keys: &'a KeyRing,
     /// The service's metrics.
-    pub metrics: Metrics,
+    pub metrics: &'a Metrics,
     /// The service's readiness.
-    pub readiness: Readiness,
+    pub readiness: &'a Readiness,
     /// Tells when the service is stopping.
-    pub shutdown: Shutdown,
+    pub shutdown: &'a Shutdown,
 }
 
 /// A service behind its edge.
@@ -137,7 +125,7 @@ pub struct Assembled {
 }
 
 /// Puts the edge around a service's API.
-pub fn assemble(api: OpenApiRouter, edge: &Edge) -> Assembled {
+pub fn assemble(api: OpenApiRouter, edge: &Edge<'_>) -> Assembled {
     let (api, api_document) = api.split_for_parts();
     let (management, management_document) = management_routes(edge).split_for_parts();
     let mut document = api_document;
@@ -145,11 +133,11 @@ pub fn assemble(api: OpenApiRouter, edge: &Edge) -> Assembled {
     let document = openapi::complete(document);
 
     let mut public = guarded(api, edge);
-    let separate = (edge.management.port != 0).then(|| around(management.clone(), edge));
+    let separate = (edge.settings.management.port != 0).then(|| around(management.clone(), edge));
     if separate.is_none() {
         public = public.merge(management);
     }
-    if edge.swagger.enabled {
+    if edge.settings.swagger.enabled {
         let page = Config::from("/openapi.json")
             .persist_authorization(true)
             .try_it_out_enabled(true);
@@ -165,7 +153,7 @@ pub fn assemble(api: OpenApiRouter, edge: &Edge) -> Assembled {
     }
 }
 
-fn management_routes(edge: &Edge) -> OpenApiRouter {
+fn management_routes(edge: &Edge<'_>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(health::get_health))
         .merge(
@@ -182,13 +170,18 @@ fn management_routes(edge: &Edge) -> OpenApiRouter {
 
 /// The layers of API routes only, outermost first. Management routes pass none of them, so that
 /// an overloaded service still says how it is.
-fn guarded(api: Router, edge: &Edge) -> Router {
-    let places = Arc::new(Semaphore::new(edge.limits.max_requests_in_progress));
+fn guarded(api: Router, edge: &Edge<'_>) -> Router {
+    let places = Arc::new(Semaphore::new(
+        edge.settings.limits.max_requests_in_progress,
+    ));
     let api = api
-        .layer(DefaultBodyLimit::max(edge.limits.max_body_bytes))
-        .layer(from_fn_with_state(edge.request_deadline, limits::deadline))
+        .layer(DefaultBodyLimit::max(edge.settings.limits.max_body_bytes))
+        .layer(from_fn_with_state(
+            edge.settings.server.request_deadline,
+            limits::deadline,
+        ))
         .layer(from_fn_with_state(places, limits::in_progress));
-    match edge.rate_limit.buckets() {
+    match edge.settings.rate_limit.buckets() {
         Some(buckets) => api.layer(from_fn_with_state(buckets, rate_limit::per_key)),
         None => api,
     }
@@ -202,9 +195,9 @@ fn guarded(api: Router, edge: &Edge) -> Router {
 /// 4. CORS, which answers preflights; they carry no key.
 /// 5. `limits::head`: bounds on the request's head, before anything reads it.
 /// 6. `authenticate`: no key, no further.
-fn around(routes: Router, edge: &Edge) -> Router {
+fn around(routes: Router, edge: &Edge<'_>) -> Router {
     let mut open_routes = OPEN_ROUTES.to_vec();
-    if edge.management.metrics_require_key {
+    if edge.settings.management.metrics_require_key {
         open_routes.retain(|route| *route != METRICS_ROUTE);
     }
     let access = Access {
@@ -222,9 +215,9 @@ fn around(routes: Router, edge: &Edge) -> Router {
             .layer(CatchPanicLayer::custom(|_| {
                 Rejection::internal().into_response()
             }))
-            .layer(cors(&edge.cors))
+            .layer(cors(&edge.settings.cors))
             .layer(from_fn_with_state(
-                Arc::new(edge.limits.clone()),
+                Arc::new(edge.settings.limits.clone()),
                 limits::head,
             ))
             .layer(from_fn_with_state(access, api_keys::authenticate)),
@@ -367,13 +360,6 @@ impl Drop for Ending {
             "request ended"
         );
     }
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |chain, cause| {
-        format!("{chain}: {cause}")
-    })
 }
 
 /// A list, or in an environment variable a text with commas.

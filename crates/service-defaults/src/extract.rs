@@ -74,6 +74,16 @@ pub fn invalid_parameter(name: &str, rule: &impl Display) -> Rejection {
     }])
 }
 
+/// The refusal of a member of the body: `invalid_` and its name in snake case.
+pub fn invalid_member(name: &str, rule: &impl Display) -> Rejection {
+    Rejection::invalid(vec![FieldError {
+        pointer: Some(format!("/{name}")),
+        parameter: None,
+        code: format!("invalid_{}", snake_case(name)).into(),
+        detail: rule.to_string().into(),
+    }])
+}
+
 fn snake_case(name: &str) -> String {
     let mut snake = String::with_capacity(name.len() + 4);
     for letter in name.chars() {

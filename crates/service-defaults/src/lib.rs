@@ -13,6 +13,7 @@ pub mod limits;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;
+pub mod process;
 pub mod rate_limit;
 pub mod request_context;
 pub mod server;

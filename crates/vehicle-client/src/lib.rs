@@ -1,1 +1,25 @@
-//! placeholder
+//! The only code that calls Vehicle: a typed client behind one guard that the whole process shares.
+//!
+//! Vehicle stands for a legacy system of unknown capacity. The guard never lets more calls
+//! through than it may, and every answer that comes back says honestly where it is from.
+//! [`guard`] lists the layers in their order.
+
+mod attempt;
+mod bulkhead;
+mod call;
+mod client;
+mod contract;
+mod failure;
+mod failure_log;
+pub mod guard;
+mod instruments;
+mod options;
+mod retry;
+mod retry_after;
+mod step;
+mod transport;
+
+pub use call::{Answer, Call, CallContext, Found, Strategy};
+pub use client::{Lookup, VehicleClient};
+pub use failure::Failure;
+pub use options::{BuildError, Options};

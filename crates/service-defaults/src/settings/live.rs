@@ -7,7 +7,7 @@ use opentelemetry::{
 };
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Settings, SettingsError, Sources};
+use super::{Checked, Settings, SettingsError, Sources};
 
 /// Two equal looks in a row settle a change, so that a file is not read half-written; together
 /// they stay under the promised 2 s.
@@ -15,7 +15,7 @@ const POLL: Duration = Duration::from_millis(500);
 
 /// The settings as they are now. Cheap to clone; all clones see a reload.
 pub struct Live<S> {
-    settings: Arc<ArcSwap<S>>,
+    settings: Arc<ArcSwap<Settings<S>>>,
     last_error: Arc<ArcSwap<Option<String>>>,
 }
 
@@ -30,7 +30,7 @@ impl<S> Clone for Live<S> {
 
 impl<S> Live<S> {
     /// Starts from these settings.
-    pub fn new(settings: S) -> Self {
+    pub fn new(settings: Settings<S>) -> Self {
         Self {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             last_error: Arc::new(ArcSwap::from_pointee(None)),
@@ -38,7 +38,7 @@ impl<S> Live<S> {
     }
 
     /// One consistent set. Take it once a request, so that no request mixes two.
-    pub fn snapshot(&self) -> Arc<S> {
+    pub fn snapshot(&self) -> Arc<Settings<S>> {
         self.settings.load_full()
     }
 
@@ -52,11 +52,11 @@ impl<S> Live<S> {
 ///
 /// Good settings take the place of `live` and are handed to `apply`. Bad ones are left: the last
 /// good ones stay in force, and a log line, a metric and [`Live::last_error`] say so.
-pub async fn watch<S: Settings>(
+pub async fn watch<S: Checked>(
     sources: Sources,
     live: Live<S>,
     meter: Meter,
-    apply: impl Fn(&S) + Send + 'static,
+    apply: impl Fn(&Settings<S>) + Send + 'static,
 ) {
     if !sources.has_files() {
         return;

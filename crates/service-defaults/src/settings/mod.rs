@@ -2,18 +2,17 @@
 //!
 //! The only place that reads the environment.
 
+mod common;
 mod live;
 mod secret;
 mod source;
 mod violation;
 
+pub use common::{CommonSettings, Settings};
 pub use live::{Live, watch};
 pub use secret::Secret;
 pub use source::{Arguments, Sources};
-pub use violation::{Settings, SettingsError, Violations};
-
-/// The part of the manual that all services share.
-pub const COMMON: &str = include_str!("../../config.toml");
+pub use violation::{Checked, SettingsError, Violations};
 
 /// Reads and writes a [`std::time::Duration`] with its unit (`250ms`, `5s`); for `#[serde(with)]`.
 pub mod duration {

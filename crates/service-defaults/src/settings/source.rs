@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use config::{Config, ConfigError, Environment, File, FileFormat};
+use config::{Config, ConfigError, Environment, File, FileFormat, Map, Value, ValueKind};
+use serde::de::DeserializeOwned;
 
-use super::{COMMON, Settings, SettingsError, Violations};
+use super::{Checked, CommonSettings, Settings, SettingsError, Violations, common};
 
 /// The options of a service's command line that say where settings come from.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -24,18 +25,18 @@ pub struct Arguments {
 #[derive(Clone)]
 pub struct Sources {
     service: &'static str,
-    manual: &'static str,
+    manual: Vec<&'static str>,
     arguments: Arguments,
     environment: HashMap<String, String>,
 }
 
 impl Sources {
     /// The sources of the service of this name (also the section of the secrets file and, in
-    /// upper case, the prefix of its variables) with its own part of the manual.
-    pub fn new(service: &'static str, manual: &'static str, arguments: Arguments) -> Self {
+    /// upper case, the prefix of its variables) with its own parts of the manual.
+    pub fn new(service: &'static str, manual: &[&'static str], arguments: Arguments) -> Self {
         Self {
             service,
-            manual,
+            manual: manual.to_vec(),
             arguments,
             environment: std::env::vars().collect(),
         }
@@ -55,10 +56,12 @@ impl Sources {
     }
 
     /// Reads, layers and checks the settings.
-    pub fn load<S: Settings>(&self) -> Result<S, SettingsError> {
-        let mut layers = Config::builder()
-            .add_source(File::from_str(COMMON, FileFormat::Toml))
-            .add_source(File::from_str(self.manual, FileFormat::Toml));
+    pub fn load<S: Checked>(&self) -> Result<Settings<S>, SettingsError> {
+        let mut layers =
+            Config::builder().add_source(File::from_str(common::MANUAL, FileFormat::Toml));
+        for part in &self.manual {
+            layers = layers.add_source(File::from_str(part, FileFormat::Toml));
+        }
         if let Some(path) = &self.arguments.config {
             layers = layers.add_source(parse(path, FileFormat::Toml)?);
         }
@@ -77,17 +80,19 @@ impl Sources {
             .separator("__")
             .source(Some(self.environment.clone()));
         let layered = layers.add_source(variables).build().map_err(from_layers)?;
-        let settings: S = serde_path_to_error::deserialize(layered).map_err(|error| {
-            let setting = error.path().to_string();
-            SettingsError::Value {
-                setting,
-                reason: error.into_inner().to_string(),
-            }
-        })?;
+        let (common, service) = layered
+            .cache
+            .into_table()
+            .map_err(from_layers)?
+            .into_iter()
+            .partition(|(section, _)| common::SECTIONS.contains(&section.as_str()));
+        let common: CommonSettings = read(common)?;
+        let service: S = read(service)?;
         let mut violations = Violations::default();
-        settings.check(&mut violations);
+        common.check(&mut violations);
+        service.check(&common, &mut violations);
         violations.into_result()?;
-        Ok(settings)
+        Ok(Settings { common, service })
     }
 
     /// A hash over the contents of the files, which changes whenever one of them does; follows
@@ -107,6 +112,18 @@ impl Sources {
     pub(super) fn has_files(&self) -> bool {
         self.arguments.config.is_some() || self.arguments.secrets.is_some()
     }
+}
+
+fn read<T: DeserializeOwned>(sections: Map<String, Value>) -> Result<T, SettingsError> {
+    serde_path_to_error::deserialize(Value::new(None, ValueKind::Table(sections))).map_err(
+        |error| {
+            let setting = error.path().to_string();
+            SettingsError::Value {
+                setting,
+                reason: error.into_inner().to_string(),
+            }
+        },
+    )
 }
 
 fn parse(path: &Path, format: FileFormat) -> Result<Config, SettingsError> {

@@ -2,12 +2,13 @@ use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use serde::de::DeserializeOwned;
 
-use super::Secret;
+use super::{CommonSettings, Secret};
 
-/// A service's settings.
-pub trait Settings: DeserializeOwned + Send + Sync + 'static {
-    /// Reports every value that is out of bounds or contradicts another.
-    fn check(&self, violations: &mut Violations);
+/// The settings that one service has beside the common ones.
+pub trait Checked: DeserializeOwned + Send + Sync + 'static {
+    /// Reports every value that is out of bounds or contradicts another, here or in the common
+    /// settings.
+    fn check(&self, common: &CommonSettings, violations: &mut Violations);
 }
 
 /// Everything that is wrong with a set of settings.

@@ -1,0 +1,243 @@
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use contracts::{
+    Cause, Currency, Enrichment, EnrichmentStatus, Insurance, ProfileEnrichment,
+    RegistrationNumber, Source, Vehicle,
+};
+use opentelemetry::{
+    KeyValue, Value,
+    metrics::{Counter, Meter},
+};
+use tokio::time::Instant;
+use vehicle_client::{CallContext, Failure, Lookup, Strategy, VehicleClient};
+
+use crate::{settings::FeatureToggles, store::Policy};
+
+/// When nobody says how long it takes, a shed call is worth another try after this.
+const OVERLOADED_RETRY_AFTER_SECONDS: u64 = 1;
+
+/// Adds to car policies what Vehicle knows of their cars.
+#[derive(Clone)]
+pub(crate) struct Enricher {
+    vehicles: VehicleClient,
+    outcomes: Counter<u64>,
+    toggles: Counter<u64>,
+}
+
+/// Whose request it is, and how long it may take.
+pub(crate) struct Caller {
+    pub(crate) request_id: String,
+    pub(crate) traceparent: String,
+    pub(crate) time: Duration,
+}
+
+impl Enricher {
+    pub(crate) fn new(vehicles: VehicleClient, meter: &Meter) -> Self {
+        Self {
+            vehicles,
+            outcomes: meter
+                .u64_counter("enrichment.outcomes")
+                .with_description("Car policies by what became of their enrichment")
+                .build(),
+            toggles: meter
+                .u64_counter("feature_toggle_evaluations")
+                .with_description("Toggles read by requests")
+                .build(),
+        }
+    }
+
+    /// Enriches one person's policies, with the toggles as they were when the request came.
+    #[tracing::instrument(name = "enrich", skip_all, fields(policies = policies.len()))]
+    pub(crate) async fn enrich(
+        &self,
+        policies: Vec<Policy>,
+        toggles: FeatureToggles,
+        caller: Caller,
+    ) -> Vec<Insurance> {
+        let cars: BTreeSet<_> = policies
+            .iter()
+            .filter_map(|policy| policy.car.clone())
+            .collect();
+        let lookups = if cars.is_empty() {
+            HashMap::new()
+        } else {
+            self.look_up(cars.into_iter().collect(), toggles, caller)
+                .await
+        };
+        policies
+            .into_iter()
+            .map(|policy| {
+                let insurance = insurance(policy, &lookups);
+                self.count(&insurance);
+                insurance
+            })
+            .collect()
+    }
+
+    /// Looks up each car once; an empty map where enrichment is switched off.
+    async fn look_up(
+        &self,
+        cars: Vec<RegistrationNumber>,
+        toggles: FeatureToggles,
+        caller: Caller,
+    ) -> HashMap<RegistrationNumber, Lookup> {
+        let FeatureToggles {
+            enable_vehicle_enrichment,
+            enable_batch_vehicle_call,
+        } = toggles;
+        self.evaluated("enable_vehicle_enrichment", enable_vehicle_enrichment);
+        if !enable_vehicle_enrichment {
+            return HashMap::new();
+        }
+        self.evaluated("enable_batch_vehicle_call", enable_batch_vehicle_call);
+        let strategy = if enable_batch_vehicle_call {
+            Strategy::Batch
+        } else {
+            Strategy::Single
+        };
+        let context = CallContext {
+            deadline: Instant::now() + caller.time,
+            request_id: caller.request_id.into(),
+            traceparent: caller.traceparent.into(),
+        };
+        self.vehicles.look_up(&cars, strategy, &context).await
+    }
+
+    fn evaluated(&self, name: &'static str, value: bool) {
+        self.toggles.add(
+            1,
+            &[
+                KeyValue::new("toggle_name", name),
+                KeyValue::new("value", value),
+            ],
+        );
+    }
+
+    fn count(&self, insurance: &Insurance) {
+        let Enrichment {
+            status,
+            cause,
+            source,
+            ..
+        } = insurance.enrichment;
+        if status == EnrichmentStatus::NotApplicable {
+            return;
+        }
+        let labels = [
+            KeyValue::new("status", wire_name(&status)),
+            KeyValue::new(
+                "cause",
+                cause.map_or(Value::from(""), |cause| wire_name(&cause)),
+            ),
+            KeyValue::new(
+                "source",
+                source.map_or(Value::from(""), |source| wire_name(&source)),
+            ),
+        ];
+        self.outcomes.add(1, &labels);
+    }
+}
+
+/// How far the car policies could be enriched.
+pub(crate) fn summary(insurances: &[Insurance]) -> ProfileEnrichment {
+    let of = |status| {
+        insurances
+            .iter()
+            .filter(|it| it.enrichment.status == status)
+            .count()
+    };
+    let cars = insurances.len() - of(EnrichmentStatus::NotApplicable);
+    match of(EnrichmentStatus::Unavailable) {
+        _ if cars == 0 => ProfileEnrichment::NotApplicable,
+        _ if of(EnrichmentStatus::Disabled) > 0 => ProfileEnrichment::Disabled,
+        0 => ProfileEnrichment::Complete,
+        unavailable if unavailable == cars => ProfileEnrichment::None,
+        _ => ProfileEnrichment::Partial,
+    }
+}
+
+fn insurance(policy: Policy, lookups: &HashMap<RegistrationNumber, Lookup>) -> Insurance {
+    let Policy {
+        insurance_id,
+        product,
+        monthly_cost,
+        car,
+    } = policy;
+    let (vehicle, enrichment) = match &car {
+        None => (None, without_vehicle(EnrichmentStatus::NotApplicable, None)),
+        Some(number) => enrichment(lookups.get(number)),
+    };
+    Insurance {
+        insurance_id,
+        product,
+        monthly_cost,
+        currency: Currency::Sek,
+        car_registration_number: car,
+        vehicle,
+        enrichment,
+    }
+}
+
+fn enrichment(lookup: Option<&Lookup>) -> (Option<Vehicle>, Enrichment) {
+    match lookup {
+        None => (None, without_vehicle(EnrichmentStatus::Disabled, None)),
+        Some(Lookup::Found {
+            vehicle,
+            source,
+            age,
+        }) => {
+            let status = match source {
+                Source::LastKnownGood => EnrichmentStatus::Stale,
+                _ => EnrichmentStatus::Enriched,
+            };
+            let age_seconds = Some(age.as_secs());
+            (
+                Some(vehicle.clone()),
+                Enrichment {
+                    age_seconds,
+                    ..without_vehicle(status, Some(*source))
+                },
+            )
+        }
+        Some(Lookup::NotFound { source }) => (
+            None,
+            without_vehicle(EnrichmentStatus::NotFound, Some(*source)),
+        ),
+        Some(Lookup::Unavailable(failure)) => (
+            None,
+            Enrichment {
+                cause: Some(failure.cause),
+                retry_after_seconds: retry_after_seconds(failure),
+                ..without_vehicle(EnrichmentStatus::Unavailable, None)
+            },
+        ),
+    }
+}
+
+fn without_vehicle(status: EnrichmentStatus, source: Option<Source>) -> Enrichment {
+    Enrichment {
+        status,
+        cause: None,
+        source,
+        age_seconds: None,
+        retry_after_seconds: None,
+    }
+}
+
+fn retry_after_seconds(failure: &Failure) -> Option<u64> {
+    match failure.retry_after {
+        Some(after) => Some(after.as_secs() + u64::from(after.subsec_nanos() > 0)),
+        None => (failure.cause == Cause::Overloaded).then_some(OVERLOADED_RETRY_AFTER_SECONDS),
+    }
+}
+
+/// The name that a value has on the wire, so that metrics and answers speak alike.
+fn wire_name(value: &impl serde::Serialize) -> Value {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name.into(),
+        _ => "".into(),
+    }
+}

@@ -1,0 +1,214 @@
+use axum::{
+    Extension,
+    extract::State,
+    http::{
+        HeaderName, HeaderValue,
+        header::{CACHE_CONTROL, LINK},
+    },
+    middleware::map_response,
+    response::{IntoResponse, Response},
+};
+use contracts::{
+    Currency, InsuranceProfile, LookupRequest, PersonalIdentityNumber, Problem, ProfileEnrichment,
+};
+use opentelemetry::metrics::Meter;
+use service_database::Database;
+use service_defaults::{
+    extract::{Json, Path, invalid_member, invalid_parameter},
+    request_context::RequestContext,
+    settings::Live,
+};
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use vehicle_client::VehicleClient;
+
+use crate::{
+    enrichment::{Caller, Enricher, summary},
+    error::Error,
+    prefer::{HANDLING_STRICT, PREFERENCE_APPLIED, Strict},
+    settings::InsuranceSettings,
+    store,
+};
+
+const NUMBER: &str = "personalIdentityNumber";
+const ALTERNATE: HeaderValue =
+    HeaderValue::from_static("</api/v1/insurances/lookup>; rel=\"alternate\"");
+/// `Retry-After` of a strict refusal when Vehicle says nothing about it.
+const STRICT_RETRY_AFTER_SECONDS: u64 = 1;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "ThreadPilot Insurance API",
+        description = "Answers for a person's policies, enriched with the cars that they insure.",
+    ),
+    tags(
+        (name = "Insurances", description = "Policies by person"),
+        (name = "Operations", description = "For the platform; open"),
+    )
+)]
+struct Document;
+
+#[derive(Clone)]
+struct Service {
+    database: Database,
+    enricher: Enricher,
+    settings: Live<InsuranceSettings>,
+}
+
+/// The API of the service.
+pub(crate) fn api(
+    database: Database,
+    vehicles: VehicleClient,
+    settings: Live<InsuranceSettings>,
+    meter: &Meter,
+) -> OpenApiRouter {
+    let enricher = Enricher::new(vehicles, meter);
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(get_insurances))
+        .routes(routes!(look_up_insurances))
+        .with_state(Service {
+            database,
+            enricher,
+            settings,
+        })
+        .layer(map_response(never_stored))
+}
+
+/// Answers about people are stored nowhere on their way.
+async fn never_stored(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A person's policies by personal identity number in the path
+///
+/// Kept for compatibility. Prefer the lookup form: it keeps the number out of URLs, proxy logs
+/// and browser histories.
+#[utoipa::path(
+    get, path = "/api/v1/insurances/{personalIdentityNumber}", tag = "Insurances",
+    params(
+        ("personalIdentityNumber" = String, Path, description = "12 digits YYYYMMDDNNNC, with an optional hyphen before the last four", example = "199001011234"),
+        ("Prefer" = Option<String>, Header, description = "`handling=strict` asks for 503 instead of an answer in which cars are unavailable (RFC 7240)"),
+    ),
+    responses(
+        (status = 200, description = "The person's policies", body = InsuranceProfile, headers(
+            ("Link" = String, description = "The lookup form, as rel=\"alternate\""),
+            ("Preference-Applied" = String, description = "`handling=strict` where it was asked for"),
+        )),
+        (status = 404, description = "Nobody has policies under this number", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn get_insurances(
+    State(service): State<Service>,
+    Extension(context): Extension<RequestContext>,
+    strict: Strict,
+    Path(person): Path<PersonalIdentityNumber>,
+) -> Result<Response, Error> {
+    let settings = service.settings.snapshot();
+    person
+        .verify(settings.service.personal_identity_number.check)
+        .map_err(|rule| Error::Invalid(invalid_parameter(NUMBER, &rule)))?;
+    let mut response = answer(&service, &settings.service, &context, strict, person).await?;
+    response.headers_mut().insert(LINK, ALTERNATE);
+    Ok(response)
+}
+
+/// A person's policies by personal identity number in the body
+#[utoipa::path(
+    post, path = "/api/v1/insurances/lookup", tag = "Insurances",
+    params(
+        ("Prefer" = Option<String>, Header, description = "`handling=strict` asks for 503 instead of an answer in which cars are unavailable (RFC 7240)"),
+    ),
+    request_body = LookupRequest,
+    responses(
+        (status = 200, description = "The person's policies", body = InsuranceProfile, headers(
+            ("Preference-Applied" = String, description = "`handling=strict` where it was asked for"),
+        )),
+        (status = 404, description = "Nobody has policies under this number", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn look_up_insurances(
+    State(service): State<Service>,
+    Extension(context): Extension<RequestContext>,
+    strict: Strict,
+    Json(request): Json<LookupRequest>,
+) -> Result<Response, Error> {
+    let settings = service.settings.snapshot();
+    let person: PersonalIdentityNumber = request
+        .personal_identity_number
+        .expose()
+        .parse()
+        .and_then(|person: PersonalIdentityNumber| {
+            person
+                .verify(settings.service.personal_identity_number.check)
+                .map(|()| person)
+        })
+        .map_err(|rule| Error::Invalid(invalid_member(NUMBER, &rule)))?;
+    answer(&service, &settings.service, &context, strict, person).await
+}
+
+async fn answer(
+    service: &Service,
+    settings: &InsuranceSettings,
+    context: &RequestContext,
+    strict: Strict,
+    person: PersonalIdentityNumber,
+) -> Result<Response, Error> {
+    let database = &service.database;
+    let policies = database
+        .bounded(store::find_of_person(database.pool(), &person))
+        .await?;
+    if policies.is_empty() {
+        return Err(Error::NotFound);
+    }
+    let caller = Caller {
+        request_id: context.request_id().to_owned(),
+        traceparent: context.traceparent(),
+        time: settings.enrichment.deadline,
+    };
+    let insurances = service
+        .enricher
+        .enrich(policies, settings.feature_toggles, caller)
+        .await;
+    let profile = InsuranceProfile {
+        personal_identity_number: person,
+        total_monthly_cost: insurances
+            .iter()
+            .map(|insurance| insurance.monthly_cost)
+            .sum(),
+        currency: Currency::Sek,
+        enrichment: summary(&insurances),
+        insurances,
+    };
+    if strict.0 {
+        refuse_incomplete(&profile)?;
+    }
+    let mut response = Json(profile).into_response();
+    if strict.0 {
+        let name = HeaderName::from_static(PREFERENCE_APPLIED);
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(HANDLING_STRICT));
+    }
+    Ok(response)
+}
+
+fn refuse_incomplete(profile: &InsuranceProfile) -> Result<(), Error> {
+    if !matches!(
+        profile.enrichment,
+        ProfileEnrichment::Partial | ProfileEnrichment::None
+    ) {
+        return Ok(());
+    }
+    let longest = profile
+        .insurances
+        .iter()
+        .filter_map(|insurance| insurance.enrichment.retry_after_seconds)
+        .max();
+    Err(Error::Incomplete {
+        retry_after_seconds: longest.unwrap_or(STRICT_RETRY_AFTER_SECONDS).max(1),
+    })
+}

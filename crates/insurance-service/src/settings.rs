@@ -1,0 +1,236 @@
+use std::{fs, time::Duration};
+
+use contracts::{MAX_BATCH_SIZE, PersonalIdentityNumberCheck};
+use http::HeaderValue;
+use serde::Deserialize;
+use service_database::DatabaseSettings;
+use service_defaults::settings::{Checked, CommonSettings, Secret, Violations, duration};
+use url::Url;
+use vehicle_client::Options;
+
+use crate::RunError;
+
+/// What the Insurance service has beside the common settings.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InsuranceSettings {
+    /// Where the schema is.
+    pub database: DatabaseSettings,
+    /// What can be switched while the service runs.
+    pub feature_toggles: FeatureToggles,
+    /// How strictly personal identity numbers are checked.
+    pub personal_identity_number: PersonalIdentityNumberSettings,
+    /// How long enriching may take.
+    pub enrichment: EnrichmentSettings,
+    /// How Vehicle is called.
+    pub vehicle_client: VehicleClientSettings,
+}
+
+/// The section `[feature_toggles]`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureToggles {
+    /// Kill switch: false means not one call to Vehicle.
+    pub enable_vehicle_enrichment: bool,
+    /// Batch calls instead of single ones.
+    pub enable_batch_vehicle_call: bool,
+}
+
+/// The section `[personal_identity_number]`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PersonalIdentityNumberSettings {
+    /// How strictly numbers are checked.
+    pub check: PersonalIdentityNumberCheck,
+}
+
+/// The section `[enrichment]`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrichmentSettings {
+    /// Time for all lookups of one request.
+    #[serde(with = "duration")]
+    pub deadline: Duration,
+}
+
+/// The section `[vehicle_client]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VehicleClientSettings {
+    /// Where Vehicle is.
+    pub base_url: Url,
+    /// Our key for Vehicle.
+    pub api_key: Secret,
+    /// PEM file of certificates to trust; empty = the system's.
+    pub ca_certificate: String,
+    /// Single calls in flight in the whole process, and for each request.
+    pub max_degree_of_parallelism_single: usize,
+    /// Batch calls in flight in the whole process.
+    pub max_degree_of_parallelism_batch: usize,
+    /// Numbers in one batch call.
+    pub max_batch_size: usize,
+    /// Longest wait of a call for its turn.
+    #[serde(with = "duration")]
+    pub queue_wait: Duration,
+    /// Most calls that wait for their turn.
+    pub queue_length: usize,
+    /// Time to connect.
+    #[serde(with = "duration")]
+    pub connect_timeout: Duration,
+    /// Time for one attempt.
+    #[serde(with = "duration")]
+    pub attempt_timeout: Duration,
+    /// Attempts after the first.
+    pub max_retries: u32,
+    /// Upper end of the first pause.
+    #[serde(with = "duration")]
+    pub retry_pause: Duration,
+    /// Upper end of every pause.
+    #[serde(with = "duration")]
+    pub max_retry_pause: Duration,
+    /// Largest answer in bytes.
+    pub max_answer_bytes: usize,
+    /// How long an idle connection is kept.
+    #[serde(with = "duration")]
+    pub idle_connection_timeout: Duration,
+}
+
+impl Checked for InsuranceSettings {
+    fn check(&self, common: &CommonSettings, violations: &mut Violations) {
+        let (seconds, millis) = (Duration::from_secs, Duration::from_millis);
+        self.database.check(violations);
+        self.vehicle_client.check(violations);
+        let deadline = self.enrichment.deadline;
+        violations.duration("enrichment.deadline", deadline, millis(10)..=seconds(60));
+        let request = common.server.request_deadline;
+        if deadline >= request {
+            let rule = format_args!(
+                "{deadline:?} leaves no time within server.request_deadline = {request:?}"
+            );
+            violations.report("enrichment.deadline", rule);
+        }
+        let longest = self.vehicle_client.longest_call();
+        if longest > deadline {
+            let rule = format_args!(
+                "all attempts with their pauses take up to {longest:?}, over enrichment.deadline = {deadline:?}"
+            );
+            violations.report("vehicle_client.attempt_timeout", rule);
+        }
+    }
+}
+
+impl VehicleClientSettings {
+    fn check(&self, violations: &mut Violations) {
+        let (seconds, millis) = (Duration::from_secs, Duration::from_millis);
+        let name = |key: &str| format!("vehicle_client.{key}");
+        let url = &self.base_url;
+        if !matches!(url.scheme(), "http" | "https")
+            || url.query().is_some()
+            || !url.username().is_empty()
+        {
+            violations.report(
+                &name("base_url"),
+                "is no http or https URL without user and query",
+            );
+        }
+        violations.secret(&name("api_key"), &self.api_key);
+        if HeaderValue::from_str(self.api_key.expose()).is_err() {
+            violations.report(&name("api_key"), "holds characters that no header can");
+        }
+        for (key, value, bounds) in [
+            (
+                "max_degree_of_parallelism_single",
+                self.max_degree_of_parallelism_single,
+                1..=1000,
+            ),
+            (
+                "max_degree_of_parallelism_batch",
+                self.max_degree_of_parallelism_batch,
+                1..=1000,
+            ),
+            ("max_batch_size", self.max_batch_size, 1..=MAX_BATCH_SIZE),
+            ("queue_length", self.queue_length, 0..=100_000),
+            ("max_answer_bytes", self.max_answer_bytes, 1024..=67_108_864),
+        ] {
+            violations.range(&name(key), &value, bounds);
+        }
+        violations.range(&name("max_retries"), &self.max_retries, 0..=5);
+        for (key, value, bounds) in [
+            ("queue_wait", self.queue_wait, Duration::ZERO..=seconds(10)),
+            (
+                "connect_timeout",
+                self.connect_timeout,
+                millis(10)..=seconds(10),
+            ),
+            (
+                "attempt_timeout",
+                self.attempt_timeout,
+                millis(10)..=seconds(60),
+            ),
+            ("retry_pause", self.retry_pause, millis(1)..=seconds(10)),
+            (
+                "max_retry_pause",
+                self.max_retry_pause,
+                self.retry_pause..=seconds(60),
+            ),
+            (
+                "idle_connection_timeout",
+                self.idle_connection_timeout,
+                seconds(1)..=seconds(600),
+            ),
+        ] {
+            violations.duration(&name(key), value, bounds);
+        }
+        if self.connect_timeout > self.attempt_timeout {
+            let (connect, attempt) = (self.connect_timeout, self.attempt_timeout);
+            let rule =
+                format_args!("{connect:?} is over vehicle_client.attempt_timeout = {attempt:?}");
+            violations.report(&name("connect_timeout"), rule);
+        }
+    }
+
+    /// All attempts and the pauses between them, at their longest.
+    fn longest_call(&self) -> Duration {
+        let attempts = self
+            .attempt_timeout
+            .saturating_mul(self.max_retries.saturating_add(1));
+        (0..self.max_retries.min(5)).fold(attempts, |sum, retry| {
+            sum + self
+                .retry_pause
+                .saturating_mul(1 << retry)
+                .min(self.max_retry_pause)
+        })
+    }
+
+    /// What the client is built from.
+    pub(crate) fn options(&self) -> Result<Options, RunError> {
+        let certificates = match self.ca_certificate.as_str() {
+            "" => None,
+            path => Some(fs::read(path).map_err(|source| RunError::Certificate {
+                path: path.to_owned(),
+                source,
+            })?),
+        };
+        let mut api_key = HeaderValue::from_str(self.api_key.expose())
+            .unwrap_or_else(|_| HeaderValue::from_static(""));
+        api_key.set_sensitive(true);
+        Ok(Options {
+            base_url: self.base_url.clone(),
+            api_key,
+            user_agent: concat!("threadpilot-insurance/", env!("CARGO_PKG_VERSION")),
+            certificates,
+            max_degree_of_parallelism_single: self.max_degree_of_parallelism_single,
+            max_degree_of_parallelism_batch: self.max_degree_of_parallelism_batch,
+            max_batch_size: self.max_batch_size,
+            queue_wait: self.queue_wait,
+            queue_length: self.queue_length,
+            connect_timeout: self.connect_timeout,
+            attempt_timeout: self.attempt_timeout,
+            max_retries: self.max_retries,
+            retry_pause: self.retry_pause,
+            max_retry_pause: self.max_retry_pause,
+            max_answer_bytes: self.max_answer_bytes,
+            idle_connection_timeout: self.idle_connection_timeout,
+        })
+    }
+}

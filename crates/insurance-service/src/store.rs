@@ -1,0 +1,91 @@
+//! The `insurance` schema in SQL.
+
+use contracts::{Money, PersonalIdentityNumber, Product, RegistrationNumber};
+use rust_decimal::Decimal;
+use sqlx::PgExecutor;
+
+/// A policy as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Policy {
+    pub(crate) insurance_id: i64,
+    pub(crate) product: Product,
+    pub(crate) monthly_cost: Money,
+    pub(crate) car: Option<RegistrationNumber>,
+}
+
+struct Row {
+    insurance_id: i64,
+    product: String,
+    monthly_cost: Decimal,
+    car_registration_number: Option<String>,
+}
+
+/// All policies of a person, by their ids.
+#[tracing::instrument(
+    skip_all,
+    fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "SELECT")
+)]
+pub(crate) async fn find_of_person(
+    executor: impl PgExecutor<'_>,
+    person: &PersonalIdentityNumber,
+) -> sqlx::Result<Vec<Policy>> {
+    let rows = sqlx::query_as!(
+        Row,
+        "select insurance_id, product, monthly_cost, car_registration_number
+         from insurance.insurances where personal_identity_number = $1
+         order by insurance_id",
+        person.expose_digits()
+    )
+    .fetch_all(executor)
+    .await?;
+    rows.into_iter().map(Policy::try_from).collect()
+}
+
+pub(crate) async fn newest_migration(executor: impl PgExecutor<'_>) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!("select max(version) from insurance._sqlx_migrations where success")
+        .fetch_one(executor)
+        .await
+}
+
+/// A stored value that the schema's checks should have refused.
+#[derive(Debug, thiserror::Error)]
+#[error("policy {insurance_id} has an unusable {column}")]
+struct Unusable {
+    insurance_id: i64,
+    column: &'static str,
+}
+
+impl TryFrom<Row> for Policy {
+    type Error = sqlx::Error;
+
+    fn try_from(row: Row) -> sqlx::Result<Self> {
+        let insurance_id = row.insurance_id;
+        let unusable = |column| {
+            sqlx::Error::Decode(Box::new(Unusable {
+                insurance_id,
+                column,
+            }))
+        };
+        let product = match row.product.as_str() {
+            "pet" => Product::Pet,
+            "personal_health" => Product::PersonalHealth,
+            "car" => Product::Car,
+            _ => return Err(unusable("product")),
+        };
+        let monthly_cost = row
+            .monthly_cost
+            .try_into()
+            .map_err(|_| unusable("monthly_cost"))?;
+        let car = row
+            .car_registration_number
+            .map(|number| number.parse())
+            .transpose()
+            .map_err(|_| unusable("car_registration_number"))?;
+        Ok(Self {
+            insurance_id,
+            product,
+            monthly_cost,
+            car,
+        })
+    }
+}

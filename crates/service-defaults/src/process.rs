@@ -1,0 +1,258 @@
+//! One service process from its command line to its exit code.
+
+use std::{io::Write, process::ExitCode};
+
+use opentelemetry::metrics::Meter;
+use tokio::net::TcpListener;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::{
+    api_keys::KeyRing,
+    edge::{self, Assembled, Edge},
+    health::{Check, Readiness},
+    lifecycle::Shutdown,
+    metrics::{Metrics, MetricsError},
+    server::{self, ServerError},
+    settings::{Arguments, Checked, Live, Settings, SettingsError, Sources, watch},
+    telemetry::{Telemetry, TelemetryError},
+};
+
+/// Exit code for settings that cannot be used (`EX_CONFIG` of sysexits.h).
+const EXIT_SETTINGS: u8 = 78;
+
+/// The command line of a service.
+#[derive(Debug, clap::Parser)]
+#[command(version)]
+pub struct CommandLine {
+    /// Where settings come from.
+    #[command(flatten)]
+    pub settings: Arguments,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What a service's binary can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Subcommand)]
+pub enum Command {
+    /// Serve the API (the default)
+    #[default]
+    Serve,
+    /// Bring the database schema up to date; waits for the server
+    Migrate,
+    /// Insert the sample data where it is missing
+    Seed,
+    /// Check the settings and say what is wrong with them
+    Check,
+}
+
+/// A service's settings and everything that it shares with the others at its edge.
+pub struct Process<S> {
+    service: &'static str,
+    sources: Sources,
+    settings: Live<S>,
+    metrics: Metrics,
+    keys: KeyRing,
+    shutdown: Shutdown,
+}
+
+/// Why a service did not start or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// Its settings cannot be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Its metrics cannot be set up.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// Its logs or traces cannot be set up.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// It cannot listen.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// It cannot be told to stop.
+    #[error("signals cannot be received")]
+    Signals(#[from] std::io::Error),
+}
+
+impl<S: Checked> Process<S> {
+    /// Loads the settings of the service of this name.
+    pub fn new(service: &'static str, sources: Sources) -> Result<Self, ProcessError> {
+        let settings = sources.load::<S>()?;
+        let keys = KeyRing::new(&settings.common.api_keys);
+        let metrics = Metrics::new(service)?;
+        let (settings, shutdown) = (Live::new(settings), Shutdown::default());
+        Ok(Self {
+            service,
+            sources,
+            settings,
+            metrics,
+            keys,
+            shutdown,
+        })
+    }
+
+    /// The settings in force, also after a reload.
+    pub fn live(&self) -> &Live<S> {
+        &self.settings
+    }
+
+    /// The settings in force now.
+    pub fn settings(&self) -> std::sync::Arc<Settings<S>> {
+        self.settings.snapshot()
+    }
+
+    /// Makes instruments of this service.
+    pub fn meter(&self) -> &Meter {
+        self.metrics.meter()
+    }
+
+    /// Tells when the service is stopping, or makes it stop.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// A readiness that already knows about stopping and about settings that were not taken.
+    pub fn readiness(&self) -> Readiness {
+        let settings = self.settings.clone();
+        Readiness::new(self.shutdown.clone()).with_check("settings", move || {
+            let error = settings.last_error();
+            async move {
+                error.map_or(Check::pass("settings"), |error| {
+                    Check::warn(
+                        "settings",
+                        format!("the last good ones are in force: {error}"),
+                    )
+                })
+            }
+        })
+    }
+
+    /// Puts the edge around the service's API.
+    pub fn assemble(&self, api: OpenApiRouter, readiness: &Readiness) -> Assembled {
+        edge::assemble(
+            api,
+            &Edge {
+                settings: &self.settings().common,
+                keys: &self.keys,
+                metrics: &self.metrics,
+                readiness,
+                shutdown: &self.shutdown,
+            },
+        )
+    }
+
+    /// Follows the settings files until the process ends.
+    pub fn follow_settings(&self) -> impl Future<Output = ()> + Send + use<S> {
+        let keys = self.keys.clone();
+        watch(
+            self.sources.clone(),
+            self.settings.clone(),
+            self.meter().clone(),
+            move |settings| {
+                keys.replace(&settings.common.api_keys);
+            },
+        )
+    }
+
+    /// Serves until a signal, on this socket or on the one that the settings name.
+    pub async fn serve(
+        &self,
+        assembled: Assembled,
+        listener: Option<TcpListener>,
+    ) -> Result<(), ProcessError> {
+        let settings = &self.settings().common.server;
+        let listener = match listener {
+            Some(listener) => listener,
+            None => settings.bind().await?,
+        };
+        self.shutdown.on_signals()?;
+        let follower = tokio::spawn(self.follow_settings());
+        let address = listener.local_addr()?;
+        let management = match assembled.management {
+            None => None,
+            Some(router) => {
+                let port = self.settings().common.management.port;
+                Some((settings.bind_port(port).await?, router))
+            }
+        };
+        tracing::info!(service = self.service, %address, "listening");
+        let serve =
+            |listener, router| server::serve(listener, router, settings, self.shutdown.clone());
+        match management {
+            None => serve(listener, assembled.public).await?,
+            Some((other, router)) => {
+                tokio::try_join!(serve(listener, assembled.public), serve(other, router))?;
+            }
+        }
+        follower.abort();
+        self.metrics.shut_down();
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Runs one command of a service: settings, then telemetry, then the command, then a flush.
+pub async fn run<S, F, E>(
+    service: &'static str,
+    sources: Sources,
+    command: Command,
+    execute: impl FnOnce(Process<S>, Command) -> F,
+) -> ExitCode
+where
+    S: Checked,
+    F: Future<Output = Result<(), E>>,
+    E: std::error::Error,
+{
+    let process = match Process::<S>::new(service, sources) {
+        Ok(process) => process,
+        Err(error) => return refuse(service, &error),
+    };
+    let settings = process.settings();
+    if command == Command::Check {
+        say(
+            &mut std::io::stdout(),
+            format_args!("{service}: the settings are good"),
+        );
+        return ExitCode::SUCCESS;
+    }
+    let (log, traces) = (&settings.common.log, &settings.common.telemetry);
+    let telemetry = match Telemetry::install(service, log, traces) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return refuse(service, &error),
+    };
+    let result = execute(process, command).await;
+    if let Err(error) = &result {
+        tracing::error!(error = chain(error), "ended with an error");
+    }
+    // The exporter's own thread sends what is left; waiting for it would block this one.
+    let flushed = tokio::task::spawn_blocking(|| telemetry.shut_down()).await;
+    if result.is_ok() && flushed.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn refuse(service: &str, error: &dyn std::error::Error) -> ExitCode {
+    say(
+        &mut std::io::stderr(),
+        format_args!("{service}: cannot start\n{}", chain(error)),
+    );
+    ExitCode::from(EXIT_SETTINGS)
+}
+
+/// Before telemetry is there, and for `check`, words go to the terminal directly.
+fn say(to: &mut impl Write, words: std::fmt::Arguments<'_>) {
+    // With nobody listening there is nobody to tell.
+    let _ = writeln!(to, "{words}");
+}
+
+/// An error and what caused it, outermost first.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |chain, cause| {
+        format!("{chain}: {cause}")
+    })
+}

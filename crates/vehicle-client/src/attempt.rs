@@ -1,0 +1,64 @@
+use std::time::Duration;
+
+use contracts::Cause;
+use tokio::time::{Instant, timeout_at};
+use tracing::{Instrument, field::Empty};
+
+use crate::{
+    Answer, Call, Failure, Options,
+    failure_log::FailureLog,
+    instruments::Instruments,
+    step::{Inner, Step, ask},
+};
+
+/// One call that goes out: its time limit, its span and its place in the metrics.
+#[derive(Clone)]
+pub(crate) struct Attempt {
+    limit: Duration,
+    instruments: Instruments,
+    failures: FailureLog,
+}
+
+impl Attempt {
+    pub(crate) fn new(options: &Options, instruments: Instruments, failures: FailureLog) -> Self {
+        Self {
+            limit: options.attempt_timeout,
+            instruments,
+            failures,
+        }
+    }
+}
+
+impl Step for Attempt {
+    async fn pass(self, call: Call, inner: impl Inner) -> Result<Answer, Failure> {
+        let started = Instant::now();
+        if started >= call.context.deadline {
+            return Err(Failure::lasting(Cause::Timeout));
+        }
+        let until = (started + self.limit).min(call.context.deadline);
+        let (strategy, reason) = (
+            call.strategy,
+            if call.attempt == 0 { "first" } else { "retry" },
+        );
+        let span = tracing::info_span!(
+            "call vehicle",
+            otel.kind = "client",
+            strategy = strategy.label(),
+            reason,
+            numbers = call.numbers.len(),
+            outcome = Empty,
+        );
+        let in_flight = self.instruments.in_flight(strategy);
+        let result = timeout_at(until, ask(&inner, call).instrument(span.clone()))
+            .await
+            .unwrap_or(Err(Failure::transient(Cause::Timeout)));
+        drop(in_flight);
+        let outcome = result.as_ref().map_or_else(Failure::label, |_| "answered");
+        span.record("outcome", outcome);
+        self.instruments.attempted(strategy, reason, outcome);
+        if let Err(failure) = &result {
+            span.in_scope(|| self.failures.tell(failure, started));
+        }
+        result
+    }
+}

@@ -1,0 +1,88 @@
+use std::{sync::Arc, time::Duration};
+
+use contracts::Cause;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    Answer, Call, Failure, Options, Strategy,
+    instruments::Instruments,
+    step::{Inner, Step, ask},
+};
+
+/// Bounds the calls in flight in the whole process, and the calls that wait for their turn:
+/// first in time, because a slow Vehicle must not build a queue that a fast one would drain, then
+/// in number.
+#[derive(Clone)]
+pub(crate) struct Bulkheads {
+    single: Bulkhead,
+    batch: Bulkhead,
+    wait: Duration,
+    instruments: Instruments,
+}
+
+#[derive(Clone)]
+struct Bulkhead {
+    permits: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
+}
+
+impl Bulkhead {
+    fn new(permits: usize, queue: usize) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(permits)),
+            queue: Arc::new(Semaphore::new(queue)),
+        }
+    }
+
+    async fn enter(&self, until: Instant) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+            return Some(permit);
+        }
+        let _place = self.queue.try_acquire().ok()?;
+        timeout_at(until, self.permits.clone().acquire_owned())
+            .await
+            .ok()?
+            .ok()
+    }
+}
+
+impl Bulkheads {
+    pub(crate) fn new(options: &Options, instruments: Instruments) -> Self {
+        let queue = options.queue_length;
+        Self {
+            single: Bulkhead::new(options.max_degree_of_parallelism_single, queue),
+            batch: Bulkhead::new(options.max_degree_of_parallelism_batch, queue),
+            wait: options.queue_wait,
+            instruments,
+        }
+    }
+
+    /// Calls that could go out at once, single and batch.
+    pub(crate) fn free(&self) -> (usize, usize) {
+        (
+            self.single.permits.available_permits(),
+            self.batch.permits.available_permits(),
+        )
+    }
+}
+
+impl Step for Bulkheads {
+    async fn pass(self, call: Call, inner: impl Inner) -> Result<Answer, Failure> {
+        let bulkhead = match call.strategy {
+            Strategy::Single => &self.single,
+            Strategy::Batch => &self.batch,
+        };
+        let queued = Instant::now();
+        let until = (queued + self.wait).min(call.context.deadline);
+        let waiting = self.instruments.waiting(call.strategy);
+        let permit = bulkhead.enter(until).await;
+        drop(waiting);
+        self.instruments
+            .waited(call.strategy, queued.elapsed(), permit.is_some());
+        let _permit = permit.ok_or(Failure::lasting(Cause::Overloaded))?;
+        ask(&inner, call).await
+    }
+}

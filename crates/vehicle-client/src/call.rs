@@ -1,0 +1,69 @@
+use std::{collections::HashMap, sync::Arc};
+
+use contracts::{RegistrationNumber, Source, Vehicle};
+use tokio::time::Instant;
+
+use crate::Failure;
+
+/// How several vehicles are looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// A call for each number, some at a time.
+    Single,
+    /// Calls for many numbers each.
+    Batch,
+}
+
+impl Strategy {
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Batch => "batch",
+        }
+    }
+
+    pub(crate) fn source(self) -> Source {
+        match self {
+            Self::Single => Source::Live,
+            Self::Batch => Source::Batch,
+        }
+    }
+}
+
+/// The inbound request for which Vehicle is asked.
+#[derive(Clone, Debug)]
+pub struct CallContext {
+    /// Nothing is waited for past this.
+    pub deadline: Instant,
+    /// Sent on as `X-Request-Id`.
+    pub request_id: Arc<str>,
+    /// Sent on as `traceparent` where no tracer records a span of its own.
+    pub traceparent: Arc<str>,
+}
+
+/// One question to Vehicle, as it passes the guard.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The numbers asked for, each once: one for [`Strategy::Single`].
+    pub numbers: Arc<[RegistrationNumber]>,
+    /// Which route of Vehicle is called.
+    pub strategy: Strategy,
+    /// For whom.
+    pub context: CallContext,
+    /// 0 for the first attempt.
+    pub attempt: u32,
+}
+
+/// What Vehicle says about one number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The vehicle.
+    Vehicle(Vehicle),
+    /// There is none.
+    Nothing,
+    /// The answer says nothing usable about this number.
+    Failure(Failure),
+}
+
+/// What Vehicle says about every number that was asked for, and about no other.
+pub type Answer = HashMap<RegistrationNumber, Found>;

@@ -1,0 +1,155 @@
+//! Holds Vehicle's answers to their contract. Whatever is wrong is never mixed up with an answer.
+
+use std::collections::HashSet;
+
+use contracts::{BatchAnswer, Cause, RegistrationNumber, Vehicle};
+use serde::Deserialize;
+
+use crate::{Answer, Failure, Found};
+
+const VIOLATION: Failure = Failure::lasting(Cause::ContractViolation);
+
+/// The answer to a single call (200): the vehicle that was asked for, or a violation.
+pub(crate) fn single(asked: &RegistrationNumber, body: &[u8]) -> Result<Answer, Failure> {
+    let vehicle: Vehicle = serde_json::from_slice(body).map_err(|_| VIOLATION)?;
+    if vehicle.registration_number != *asked {
+        return Err(VIOLATION);
+    }
+    Ok(Answer::from([(asked.clone(), Found::Vehicle(vehicle))]))
+}
+
+/// The answer to a single call (404): Vehicle has no such vehicle, unless the document says that
+/// something else was not found, such as the route.
+pub(crate) fn single_not_found(asked: &RegistrationNumber, body: &[u8]) -> Result<Answer, Failure> {
+    #[derive(Deserialize)]
+    struct Coded {
+        code: String,
+    }
+    match serde_json::from_slice::<Coded>(body) {
+        Ok(problem) if problem.code != "vehicle_not_found" => Err(VIOLATION),
+        _ => Ok(Answer::from([(asked.clone(), Found::Nothing)])),
+    }
+}
+
+/// The answer to a batch call (200). A number that was not asked for, or one that is answered
+/// twice, shows that the answer is for another question: all of it is a violation. A number that
+/// is not answered, or that Vehicle calls invalid, is a violation of its own.
+pub(crate) fn batch(asked: &[RegistrationNumber], body: &[u8]) -> Result<Answer, Failure> {
+    let batch: BatchAnswer = serde_json::from_slice(body).map_err(|_| VIOLATION)?;
+    let expected: HashSet<_> = asked.iter().collect();
+    let vehicles = batch
+        .vehicles
+        .into_iter()
+        .map(|vehicle| (vehicle.registration_number.clone(), Found::Vehicle(vehicle)));
+    let missing = batch
+        .not_found
+        .into_iter()
+        .map(|number| (number, Found::Nothing));
+    let mut answer = Answer::with_capacity(asked.len());
+    for (number, found) in vehicles.chain(missing) {
+        if !expected.contains(&number) || answer.insert(number, found).is_some() {
+            return Err(VIOLATION);
+        }
+    }
+    for number in asked {
+        answer
+            .entry(number.clone())
+            .or_insert(Found::Failure(VIOLATION));
+    }
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::RegistrationNumber;
+
+    use super::{VIOLATION, batch, single, single_not_found};
+    use crate::Found;
+
+    const VOLVO: &str =
+        r#"{"registrationNumber":"ABC123","make":"Volvo","model":"XC60","modelYear":2021}"#;
+    const FORD: &str =
+        r#"{"registrationNumber":"GHI789","make":"Ford","model":"F-150","modelYear":2020}"#;
+
+    fn number(text: &str) -> RegistrationNumber {
+        text.parse().unwrap()
+    }
+
+    fn batch_of(vehicles: &[&str], not_found: &str) -> String {
+        let vehicles = vehicles.join(",");
+        format!(r#"{{"vehicles":[{vehicles}],"notFound":[{not_found}],"invalid":[]}}"#)
+    }
+
+    #[test]
+    fn a_single_answer_is_used_only_for_the_number_asked_for() {
+        assert!(single(&number("ABC123"), VOLVO.as_bytes()).is_ok());
+        assert_eq!(single(&number("ABC123"), FORD.as_bytes()), Err(VIOLATION));
+    }
+
+    #[test]
+    fn a_single_answer_that_is_no_vehicle_is_a_violation() {
+        for body in [
+            "",
+            "null",
+            "[]",
+            "{}",
+            "5",
+            "<html>",
+            &VOLVO[..40],
+            &format!("[{VOLVO}]"),
+        ] {
+            assert_eq!(
+                single(&number("ABC123"), body.as_bytes()),
+                Err(VIOLATION),
+                "{body}"
+            );
+        }
+        let doubled = VOLVO.replace("\"make\"", "\"make\":\"x\",\"make\"");
+        assert_eq!(
+            single(&number("ABC123"), doubled.as_bytes()),
+            Err(VIOLATION)
+        );
+        let year = VOLVO.replace("2021", "\"2021\"");
+        assert_eq!(single(&number("ABC123"), year.as_bytes()), Err(VIOLATION));
+    }
+
+    #[test]
+    fn a_missing_route_is_no_missing_vehicle() {
+        let asked = number("ABC123");
+        let of = |body: &str| single_not_found(&asked, body.as_bytes());
+        assert_eq!(of("").unwrap()[&asked], Found::Nothing);
+        assert_eq!(
+            of(r#"{"code":"vehicle_not_found"}"#).unwrap()[&asked],
+            Found::Nothing
+        );
+        assert_eq!(of(r#"{"code":"route_not_found"}"#), Err(VIOLATION));
+    }
+
+    #[test]
+    fn a_batch_answers_every_number_asked_for() {
+        let asked = [number("ABC123"), number("ZZZ999"), number("GHI789")];
+        let body = batch_of(&[VOLVO], "\"ZZZ999\"");
+        let answer = batch(&asked, body.as_bytes()).unwrap();
+        assert!(
+            matches!(&answer[&asked[0]], Found::Vehicle(vehicle) if vehicle.make.as_deref() == Some("Volvo"))
+        );
+        assert_eq!(answer[&asked[1]], Found::Nothing);
+        assert_eq!(answer[&asked[2]], Found::Failure(VIOLATION));
+        assert_eq!(answer.len(), 3);
+    }
+
+    #[test]
+    fn a_batch_with_a_foreign_or_doubled_number_is_a_violation() {
+        let asked = [number("ABC123")];
+        for body in [
+            batch_of(&[VOLVO, FORD], ""),
+            batch_of(&[VOLVO, VOLVO], ""),
+            batch_of(&[VOLVO], "\"ABC123\""),
+            batch_of(&[VOLVO], "\"ZZZ999\""),
+            batch_of(&["null"], ""),
+            "{\"vehicles\":[]}".to_owned(),
+        ] {
+            assert_eq!(batch(&asked, body.as_bytes()), Err(VIOLATION), "{body}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+use std::time::Duration;
+
+use contracts::Cause;
+
+/// Why Vehicle gave no usable answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Vehicle is unavailable: {cause:?}")]
+pub struct Failure {
+    /// The kind of failure, as the caller is told.
+    pub cause: Cause,
+    /// After how long Vehicle asks to be called again, if it said so.
+    pub retry_after: Option<Duration>,
+    /// Whether the same call may succeed when it is made again soon.
+    pub(crate) transient: bool,
+}
+
+impl Failure {
+    /// A failure that another attempt would not mend.
+    pub(crate) const fn lasting(cause: Cause) -> Self {
+        Self {
+            cause,
+            retry_after: None,
+            transient: false,
+        }
+    }
+
+    /// A failure that another attempt may mend.
+    pub(crate) const fn transient(cause: Cause) -> Self {
+        Self {
+            cause,
+            retry_after: None,
+            transient: true,
+        }
+    }
+
+    pub(crate) fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
+        self.retry_after = retry_after;
+        self
+    }
+
+    /// The cause as a metric label: its name on the wire.
+    pub(crate) fn label(&self) -> &'static str {
+        match self.cause {
+            Cause::Timeout => "timeout",
+            Cause::BreakerOpen => "breaker_open",
+            Cause::Connection => "connection",
+            Cause::ServerError => "server_error",
+            Cause::Overloaded => "overloaded",
+            Cause::RateLimited => "rate_limited",
+            Cause::BudgetExhausted => "budget_exhausted",
+            Cause::Unauthorized => "unauthorized",
+            Cause::ContractViolation => "contract_violation",
+        }
+    }
+}

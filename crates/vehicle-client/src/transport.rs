@@ -1,0 +1,207 @@
+use std::{
+    task::{Context, Poll},
+    time::SystemTime,
+};
+
+use contracts::{BatchRequest, Cause};
+use futures_util::future::BoxFuture;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE},
+};
+use opentelemetry::{propagation::TextMapPropagator, trace::TraceContextExt};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use reqwest::{Client, Response, redirect::Policy};
+use tokio::time::Instant;
+use tower::Service;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use url::Url;
+
+use crate::{
+    Answer, BuildError, Call, CallContext, Failure, Options, Strategy, contract,
+    instruments::Instruments, retry_after::retry_after,
+};
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: &str = "traceparent";
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// HTTP to Vehicle: sends one call and reads its answer, bounded in size. Its caller bounds the
+/// time.
+#[derive(Clone)]
+pub(crate) struct Transport {
+    client: Client,
+    base_url: Url,
+    max_answer_bytes: usize,
+    instruments: Instruments,
+}
+
+impl Transport {
+    pub(crate) fn new(options: &Options, instruments: Instruments) -> Result<Self, BuildError> {
+        // Fails only when the process has a TLS implementation already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut key = options.api_key.clone();
+        key.set_sensitive(true);
+        let headers = HeaderMap::from_iter([(X_API_KEY, key), (ACCEPT, JSON)]);
+        let mut client = Client::builder()
+            .default_headers(headers)
+            .user_agent(options.user_agent)
+            .redirect(Policy::none())
+            // A proxy of the environment would see every plate and was never asked for.
+            .no_proxy()
+            .connect_timeout(options.connect_timeout)
+            .pool_idle_timeout(options.idle_connection_timeout);
+        if let Some(pem) = &options.certificates {
+            client = client.tls_certs_only(reqwest::Certificate::from_pem_bundle(pem)?);
+        }
+        Ok(Self {
+            client: client.build()?,
+            base_url: options.base_url.clone(),
+            max_answer_bytes: options.max_answer_bytes,
+            instruments,
+        })
+    }
+
+    async fn send(self, call: Call) -> Result<Answer, Failure> {
+        let started = Instant::now();
+        let (method, request) = match call.strategy {
+            Strategy::Single => {
+                let number = call.numbers[0].as_str();
+                ("GET", self.client.get(self.route(&["vehicles", number])))
+            }
+            Strategy::Batch => {
+                let numbers = call
+                    .numbers
+                    .iter()
+                    .map(|number| Some(number.to_string()))
+                    .collect();
+                let body = serde_json::to_vec(&BatchRequest {
+                    registration_numbers: numbers,
+                })
+                .map_err(|_| Failure::lasting(Cause::ContractViolation))?;
+                let request = self.client.post(self.route(&["vehicles", "batch"]));
+                ("POST", request.header(CONTENT_TYPE, JSON).body(body))
+            }
+        };
+        // Recorded also when the attempt's time limit drops this future.
+        let mut record = Record {
+            instruments: self.instruments.clone(),
+            method,
+            status: Err("timeout"),
+            started,
+        };
+        let sent = request.headers(headers(&call.context)).send().await;
+        let response = sent
+            .inspect_err(|_| record.status = Err("connection"))
+            .map_err(|_| {
+                // No answer began: refused, reset, no route, or no connection in time.
+                Failure::transient(Cause::Connection)
+            })?;
+        record.status = Ok(response.status().as_u16());
+        self.read(&call, response).await
+    }
+
+    async fn read(&self, call: &Call, response: Response) -> Result<Answer, Failure> {
+        let status = response.status();
+        let after = retry_after(response.headers(), SystemTime::now());
+        let single = call.strategy == Strategy::Single;
+        match status {
+            StatusCode::OK if single => {
+                contract::single(&call.numbers[0], &self.body(response).await?)
+            }
+            StatusCode::OK => contract::batch(&call.numbers, &self.body(response).await?),
+            StatusCode::NOT_FOUND if single => {
+                contract::single_not_found(&call.numbers[0], &self.body(response).await?)
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Err(Failure::lasting(Cause::Unauthorized))
+            }
+            StatusCode::REQUEST_TIMEOUT => Err(Failure::transient(Cause::Timeout)),
+            StatusCode::TOO_MANY_REQUESTS => {
+                Err(Failure::transient(Cause::RateLimited).with_retry_after(after))
+            }
+            StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => {
+                Err(Failure::transient(Cause::ServerError).with_retry_after(after))
+            }
+            status if status.is_server_error() => {
+                Err(Failure::lasting(Cause::ServerError).with_retry_after(after))
+            }
+            // Redirects, other successes and other refusals are nothing that Vehicle's contract
+            // has for a well-formed question.
+            _ => Err(Failure::lasting(Cause::ContractViolation)),
+        }
+    }
+
+    /// The whole body, or a violation when it is too large or breaks off.
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
+        let violation = Failure::lasting(Cause::ContractViolation);
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|_| violation)? {
+            if body.len() + chunk.len() > self.max_answer_bytes {
+                return Err(violation);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// A route of Vehicle; every segment is percent-encoded.
+    fn route(&self, segments: &[&str]) -> Url {
+        let mut url = self.base_url.clone();
+        // Fails only for URLs that cannot be a base, which the settings refuse.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["api", "v1"]).extend(segments);
+        }
+        url
+    }
+}
+
+impl Service<Call> for Transport {
+    type Response = Answer;
+    type Error = Failure;
+    type Future = BoxFuture<'static, Result<Answer, Failure>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        Box::pin(self.clone().send(call))
+    }
+}
+
+fn headers(context: &CallContext) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(2);
+    if let Ok(id) = HeaderValue::from_str(&context.request_id) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    let recorded = tracing::Span::current().context();
+    let traceparent = if recorded.span().span_context().is_valid() {
+        let mut carrier = std::collections::HashMap::new();
+        TraceContextPropagator::new().inject_context(&recorded, &mut carrier);
+        carrier.remove(TRACEPARENT)
+    } else {
+        Some(context.traceparent.to_string())
+    };
+    if let Some(Ok(value)) = traceparent.as_deref().map(HeaderValue::from_str) {
+        headers.insert(TRACEPARENT, value);
+    }
+    headers
+}
+
+struct Record {
+    instruments: Instruments,
+    method: &'static str,
+    status: Result<u16, &'static str>,
+    started: Instant,
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.instruments
+            .requested(self.method, self.status, self.started.elapsed());
+    }
+}

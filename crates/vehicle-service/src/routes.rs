@@ -1,0 +1,131 @@
+use axum::{
+    extract::{FromRef, State},
+    http::{HeaderMap, StatusCode, header::CACHE_CONTROL},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use contracts::{BatchAnswer, BatchRequest, RegistrationNumber, Vehicle};
+use headers::{ETag, HeaderMapExt, IfNoneMatch};
+use service_database::Database;
+use service_defaults::extract::{Json, Path};
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{batch::Batch, error::Error, settings::VehiclesSettings, store};
+
+/// Part of every entity tag; raised when the same row is written differently.
+const REPRESENTATION: u32 = 1;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "ThreadPilot Vehicle API",
+        description = "Answers for cars by registration number.",
+    ),
+    tags(
+        (name = "Vehicles", description = "Cars by registration number"),
+        (name = "Operations", description = "For the platform; open"),
+    )
+)]
+struct Document;
+
+#[derive(Clone, FromRef)]
+struct Service {
+    database: Database,
+    vehicles: VehiclesSettings,
+}
+
+/// The API of the service.
+pub(crate) fn api(database: Database, vehicles: VehiclesSettings) -> OpenApiRouter {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(get_vehicle))
+        .routes(routes!(find_vehicles))
+        // `BATCH` is a registration number like any other.
+        .route("/api/v1/vehicles/batch", get(get_vehicle_named_batch))
+        .with_state(Service { database, vehicles })
+}
+
+/// One vehicle by its registration number
+///
+/// Any spelling finds it: `abc 123`, `ABC-123` and `abc123` are the same vehicle.
+#[utoipa::path(
+    get, path = "/api/v1/vehicles/{registrationNumber}", tag = "Vehicles",
+    params(
+        ("registrationNumber" = String, Path, description = "Registration number in any spelling", example = "ABC123"),
+        ("If-None-Match" = Option<String>, Header, description = "Entity tag of the answer that the caller has"),
+    ),
+    responses(
+        (status = 200, description = "The vehicle", body = Vehicle, headers(
+            ("ETag" = String, description = "Strong entity tag of this version of the vehicle"),
+            ("Cache-Control" = String, description = "How long the answer may be reused"),
+        )),
+        (status = 304, description = "The caller's answer is still good"),
+        (status = 404, description = "No vehicle has this registration number", body = contracts::Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn get_vehicle(
+    State(database): State<Database>,
+    State(settings): State<VehiclesSettings>,
+    Path(number): Path<RegistrationNumber>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let row = database
+        .bounded(store::find(database.pool(), &number))
+        .await?
+        .ok_or(Error::NotFound)?;
+    let tag = entity_tag(row.version);
+    let condition = headers.typed_get::<IfNoneMatch>();
+    let changed = match (&condition, &tag) {
+        (Some(condition), Some(tag)) => condition.precondition_passes(tag),
+        _ => true,
+    };
+    let mut response = if changed {
+        Json(row.into_vehicle(number)).into_response()
+    } else {
+        StatusCode::NOT_MODIFIED.into_response()
+    };
+    let max_age = format!("private, max-age={}", settings.max_age.as_secs());
+    if let Ok(value) = max_age.parse() {
+        response.headers_mut().insert(CACHE_CONTROL, value);
+    }
+    if let Some(tag) = tag {
+        response.headers_mut().typed_insert(tag);
+    }
+    Ok(response)
+}
+
+async fn get_vehicle_named_batch(
+    database: State<Database>,
+    settings: State<VehiclesSettings>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let number = "BATCH".parse().map_err(|_| Error::NotFound)?;
+    get_vehicle(database, settings, Path(number), headers).await
+}
+
+/// Several vehicles at once
+///
+/// Every entry is accounted for in exactly one list of the answer, in the request's order.
+#[utoipa::path(
+    post, path = "/api/v1/vehicles/batch", tag = "Vehicles",
+    request_body = BatchRequest,
+    responses((status = 200, description = "What was found, what was not, and what cannot be looked up", body = BatchAnswer))
+)]
+async fn find_vehicles(
+    State(database): State<Database>,
+    Json(request): Json<BatchRequest>,
+) -> Result<Json<BatchAnswer>, Error> {
+    let batch = Batch::from(request);
+    let found = if batch.numbers.is_empty() {
+        Vec::new()
+    } else {
+        database
+            .bounded(store::find_all(database.pool(), &batch.numbers))
+            .await?
+    };
+    Ok(Json(batch.answer(found)))
+}
+
+fn entity_tag(version: i64) -> Option<ETag> {
+    format!("\"{REPRESENTATION}.{version}\"").parse().ok()
+}

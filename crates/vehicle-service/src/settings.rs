@@ -1,0 +1,36 @@
+use std::time::Duration;
+
+use serde::Deserialize;
+use service_database::DatabaseSettings;
+use service_defaults::settings::{Checked, CommonSettings, Violations, duration};
+
+/// What the Vehicle service has beside the common settings.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VehicleSettings {
+    /// Where the schema is.
+    pub database: DatabaseSettings,
+    /// How vehicles are answered.
+    pub vehicles: VehiclesSettings,
+}
+
+/// The section `[vehicles]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VehiclesSettings {
+    /// How long a caller may reuse a vehicle without asking again.
+    #[serde(with = "duration")]
+    pub max_age: Duration,
+}
+
+impl Checked for VehicleSettings {
+    fn check(&self, _: &CommonSettings, violations: &mut Violations) {
+        self.database.check(violations);
+        let day = Duration::from_secs(24 * 60 * 60);
+        violations.duration(
+            "vehicles.max_age",
+            self.vehicles.max_age,
+            Duration::ZERO..=day,
+        );
+    }
+}
