@@ -1,1 +1,19 @@
-//! placeholder
+//! For tests only: a database for each test, requests to a router without a socket, and a Vehicle
+//! that answers as a test scripts it and counts what reaches it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "this crate is only linked into tests, where a panic is the failure that is wanted"
+)]
+
+mod client;
+mod database;
+mod fake_vehicle;
+
+pub use client::{Answer, Api};
+pub use database::TestDatabase;
+pub use fake_vehicle::{FakeVehicle, Reply, Request};
+
+/// The API key that every service under test takes; its id is `test`.
+pub const API_KEY: &str = "test-key-0123456789";

@@ -1,0 +1,108 @@
+use axum::{Router, body::Body};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use crate::API_KEY;
+
+/// A service's real router, called without a socket.
+#[derive(Clone, Debug)]
+pub struct Api(pub Router);
+
+/// An answer that was read to its end.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl Api {
+    /// `GET` with the test key.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(keyed(Method::GET, path).body(Body::empty()).unwrap())
+            .await
+    }
+
+    /// `GET` with the test key and more headers.
+    pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = keyed(Method::GET, path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+
+    /// `POST` of JSON with the test key.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_text(path, &body.to_string()).await
+    }
+
+    /// `POST` with the test key of a text that is declared to be JSON.
+    pub async fn post_text(&self, path: &str, body: &str) -> Answer {
+        let request = keyed(Method::POST, path).header("content-type", "application/json");
+        self.send(request.body(Body::from(body.to_owned())).unwrap())
+            .await
+    }
+
+    /// Any request, as it is.
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.0.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes().to_vec();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
+    }
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// A header, empty where there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The problem document without what differs from run to run, for snapshots.
+    pub fn problem(&self) -> Value {
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{}",
+            self.text()
+        );
+        let mut problem = self.json();
+        for member in ["requestId", "traceId"] {
+            let value = problem[member].as_str().unwrap();
+            assert!(!value.is_empty(), "{member} is empty");
+            problem[member] = Value::from("…");
+        }
+        assert_eq!(problem["status"], self.status.as_u16());
+        problem
+    }
+}
+
+fn keyed(method: Method, path: &str) -> http::request::Builder {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("x-api-key", API_KEY)
+}

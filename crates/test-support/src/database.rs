@@ -1,0 +1,177 @@
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use private_postgres::{Cluster, Lifetime, Options, Search, find, temporary_data_dir};
+use service_database::{Login, Schema, prepare};
+use service_defaults::settings::Secret;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::API_KEY;
+
+const PASSWORD: &str = "test";
+
+/// A database of one test, with one service's schema and sample data.
+#[derive(Debug)]
+pub struct TestDatabase {
+    service: &'static str,
+    name: String,
+    administrator: String,
+}
+
+/// The server of this test process: `DATABASE_URL`'s, or a private one that ends with the process.
+struct Server {
+    administrator: String,
+    templates: Mutex<HashMap<&'static str, String>>,
+    _cluster: Option<Cluster>,
+}
+
+static SERVER: OnceCell<Server> = OnceCell::const_new();
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+impl TestDatabase {
+    /// A fresh copy of the service's migrated and seeded database.
+    pub async fn new(service: &'static str, schema: Schema) -> Self {
+        let server = SERVER.get_or_init(server).await;
+        let mut templates = server.templates.lock().await;
+        if !templates.contains_key(service) {
+            let name = template(&server.administrator, service, schema).await;
+            templates.insert(service, name);
+        }
+        let template = templates[service].clone();
+        drop(templates);
+        let database = Self::named(service, server);
+        let create = format!("create database {} template {template}", database.name);
+        execute(&server.administrator, &create).await;
+        database
+    }
+
+    /// A fresh database that has the roles and nothing else.
+    pub async fn empty(service: &'static str) -> Self {
+        let server = SERVER.get_or_init(server).await;
+        let database = Self::named(service, server);
+        prepare_database(&server.administrator, &database.name).await;
+        database
+    }
+
+    fn named(service: &'static str, server: &Server) -> Self {
+        let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let name = format!("test_{service}_{process}_{number}");
+        Self {
+            service,
+            name,
+            administrator: server.administrator.clone(),
+        }
+    }
+
+    /// The variables that make the service use this database, and take [`API_KEY`].
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let prefix = self.service.to_ascii_uppercase();
+        [
+            ("DATABASE__URL", self.url()),
+            ("DATABASE__PASSWORD", PASSWORD.to_owned()),
+            ("DATABASE__MIGRATION_PASSWORD", PASSWORD.to_owned()),
+            ("API_KEYS__TEST__KEY", API_KEY.to_owned()),
+        ]
+        .map(|(name, value)| (format!("{prefix}__{name}"), value))
+        .into()
+    }
+
+    /// Where the database is, without a user.
+    pub fn url(&self) -> String {
+        let (_, place) = self.administrator.rsplit_once('@').unwrap();
+        let (address, _) = place.split_once('/').unwrap_or((place, ""));
+        format!("postgres://{address}/{}", self.name)
+    }
+
+    /// A connection of an administrator.
+    pub async fn connect(&self) -> PgConnection {
+        let (server, _) = self.administrator.rsplit_once('/').unwrap();
+        PgConnection::connect(&format!("{server}/{}", self.name))
+            .await
+            .unwrap()
+    }
+
+    /// Runs SQL as an administrator.
+    pub async fn execute(&self, sql: &str) {
+        let mut connection = self.connect().await;
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    }
+}
+
+async fn server() -> Server {
+    // The one variable that tests take from outside, for people with a server of their own.
+    let given = std::env::var_os("DATABASE_URL").and_then(|url| url.into_string().ok());
+    let (administrator, cluster) = match given {
+        Some(url) => (url, None),
+        None => {
+            let cluster = tokio::task::spawn_blocking(|| {
+                let binaries = find(&Search::of_this_machine(), &mut |step| eprintln!("{step}"))
+                    .unwrap_or_else(|error| panic!("{error}"));
+                let options = Options {
+                    data_dir: temporary_data_dir(),
+                    lifetime: Lifetime::Temporary,
+                };
+                Cluster::start(&binaries, &options).unwrap_or_else(|error| panic!("{error}"))
+            })
+            .await
+            .unwrap();
+            (cluster.admin_url().to_owned(), Some(cluster))
+        }
+    };
+    Server {
+        administrator,
+        templates: Mutex::default(),
+        _cluster: cluster,
+    }
+}
+
+async fn template(administrator: &str, service: &'static str, schema: Schema) -> String {
+    let name = format!("template_{service}_{}", std::process::id());
+    prepare_database(administrator, &name).await;
+    let (server, _) = administrator.rsplit_once('/').unwrap();
+    let mut connection = PgConnection::connect(&format!("{server}/{name}"))
+        .await
+        .unwrap();
+    sqlx::raw_sql(AssertSqlSafe(format!("set role {service}_migrator")))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    schema.migrator.run(&mut connection).await.unwrap();
+    sqlx::raw_sql(schema.sample_data)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    name
+}
+
+async fn prepare_database(administrator: &str, name: &str) {
+    let roles = [
+        "vehicle_migrator",
+        "vehicle_service",
+        "insurance_migrator",
+        "insurance_service",
+    ];
+    let logins = roles.map(|role| Login {
+        role,
+        password: Secret::from(PASSWORD),
+    });
+    prepare(&Secret::from(administrator), name, &logins)
+        .await
+        .unwrap();
+}
+
+async fn execute(administrator: &str, sql: &str) {
+    let mut connection = PgConnection::connect(administrator).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+}
