@@ -105,7 +105,7 @@ fn is_missing(error: &sqlx::Error) -> bool {
     let codes = ["42P01", "3F000", "42501"];
     error
         .as_database_error()
-        .and_then(|answer| answer.code())
+        .and_then(sqlx::error::DatabaseError::code)
         .is_some_and(|code| codes.contains(&code.as_ref()))
 }
 

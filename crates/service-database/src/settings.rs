@@ -62,7 +62,7 @@ impl DatabaseSettings {
             statement,
             millis(10)..=millis(60_000),
         );
-        let bounds = Duration::ZERO..=Duration::from_secs(600);
+        let bounds = Duration::ZERO..=Duration::from_mins(10);
         violations.duration("database.wait_for_server", self.wait_for_server, bounds);
     }
 

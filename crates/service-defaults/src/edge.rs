@@ -231,7 +231,7 @@ fn cors(settings: &CorsSettings) -> CorsLayer {
         .filter_map(|origin| origin.parse().ok())
         .collect();
     if origins.is_empty() {
-        return CorsLayer::new();
+        return CorsLayer::new().vary([]);
     }
     let prefer = HeaderName::from_static("prefer");
     CorsLayer::new()

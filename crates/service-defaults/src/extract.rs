@@ -28,7 +28,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate> FromRequest<S> for Json<T> 
         }
         let bytes = Bytes::from_request(request, state)
             .await
-            .map_err(unreadable)?;
+            .map_err(|rejection| unreadable(&rejection))?;
         let value: T = parse(&bytes)?;
         value
             .validate()
@@ -125,7 +125,7 @@ fn is_json(headers: &HeaderMap) -> bool {
         || (media_type.starts_with("application/") && media_type.ends_with("+json"))
 }
 
-fn unreadable(rejection: BytesRejection) -> Rejection {
+fn unreadable(rejection: &BytesRejection) -> Rejection {
     match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Rejection::new(
             StatusCode::PAYLOAD_TOO_LARGE,

@@ -112,11 +112,10 @@ pub(crate) async fn deadline(
     request: Request,
     next: Next,
 ) -> Response {
-    match tokio::time::timeout(limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
+    tokio::time::timeout(limit, next.run(request))
+        .await
+        .unwrap_or_else(|_| {
             let detail = "The request took longer than the service allows.";
             Rejection::unavailable("deadline_exceeded", detail, 1).into_response()
-        }
-    }
+        })
 }

@@ -18,11 +18,15 @@ use contracts::{FieldError, Problem};
 
 use crate::request_context::RequestContext;
 
+const JSON: &str = "application/json";
 const PROBLEM_JSON: &str = "application/problem+json";
 
 /// An answer that refuses a request.
 #[derive(Clone, Debug)]
-pub struct Rejection {
+pub struct Rejection(Box<Refusal>);
+
+#[derive(Clone, Debug)]
+struct Refusal {
     status: StatusCode,
     code: Cow<'static, str>,
     title: Cow<'static, str>,
@@ -41,7 +45,7 @@ impl Rejection {
         title: &'static str,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self {
+        Self(Box::new(Refusal {
             status,
             code: code.into(),
             title: title.into(),
@@ -49,7 +53,7 @@ impl Rejection {
             errors: Vec::new(),
             headers: Vec::new(),
             cause: None,
-        }
+        }))
     }
 
     /// A request that breaks rules (400). One broken rule gives its code to the problem;
@@ -64,8 +68,8 @@ impl Rejection {
         };
         let title = "Invalid request";
         let mut rejection = Self::new(StatusCode::BAD_REQUEST, "", title, detail);
-        rejection.code = code;
-        rejection.errors = errors;
+        rejection.0.code = code;
+        rejection.0.errors = errors;
         rejection
     }
 
@@ -92,7 +96,7 @@ impl Rejection {
     /// Adds a header to the answer.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
-        self.headers.push((name, value.into()));
+        self.0.headers.push((name, value.into()));
         self
     }
 
@@ -100,7 +104,7 @@ impl Rejection {
     /// never shown to the caller.
     #[must_use]
     pub fn with_cause(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
-        self.cause = Some(Arc::new(cause));
+        self.0.cause = Some(Arc::new(cause));
         self
     }
 
@@ -144,8 +148,8 @@ impl Rejection {
 
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
-        let mut response = self.status.into_response();
-        for (name, value) in &self.headers {
+        let mut response = self.0.status.into_response();
+        for (name, value) in &self.0.headers {
             response.headers_mut().insert(name.clone(), value.clone());
         }
         response.extensions_mut().insert(self);
@@ -154,7 +158,8 @@ impl IntoResponse for Rejection {
 }
 
 /// Gives an error answer its problem document and returns the error behind it, for the log.
-/// Other answers pass unchanged.
+/// Answers that are no errors pass unchanged, and so do those that a handler wrote in JSON, such
+/// as the readiness report.
 pub fn render(
     response: Response,
     context: &RequestContext,
@@ -163,20 +168,27 @@ pub fn render(
     if !status.is_client_error() && !status.is_server_error() {
         return (response, None);
     }
+    if response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind == JSON)
+    {
+        return (response, None);
+    }
     let (mut parts, _) = response.into_parts();
-    let rejection = parts
+    let Rejection(refusal) = parts
         .extensions
         .remove::<Rejection>()
         .unwrap_or_else(|| Rejection::of_status(status));
     let problem = Problem {
-        r#type: format!("/problems/{}", rejection.code).into(),
-        title: rejection.title,
+        r#type: format!("/problems/{}", refusal.code).into(),
+        title: refusal.title,
         status: status.as_u16(),
-        detail: rejection.detail,
-        code: rejection.code,
+        detail: refusal.detail,
+        code: refusal.code,
         request_id: context.request_id().to_owned(),
         trace_id: context.trace_id().to_string(),
-        errors: rejection.errors,
+        errors: refusal.errors,
     };
     let body = serde_json::to_vec(&problem).unwrap_or_default();
     parts.headers.remove(CONTENT_LENGTH);
@@ -186,8 +198,5 @@ pub fn render(
     parts
         .headers
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    (
-        Response::from_parts(parts, Body::from(body)),
-        rejection.cause,
-    )
+    (Response::from_parts(parts, Body::from(body)), refusal.cause)
 }

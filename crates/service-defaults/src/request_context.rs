@@ -70,7 +70,7 @@ impl RequestContext {
         }))
     }
 
-    /// The request id: the caller's or a new UUIDv7.
+    /// The request id: the caller's or a new UUID (version 7).
     pub fn request_id(&self) -> &str {
         &self.0.request_id
     }

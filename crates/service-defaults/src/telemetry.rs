@@ -176,7 +176,7 @@ where
         fmt::layer()
             .json()
             .flatten_event(true)
-            .with_span_list(false)
+            .with_current_span(false)
             .boxed()
     } else {
         fmt::layer().compact().boxed()

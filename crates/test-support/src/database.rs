@@ -107,27 +107,28 @@ impl TestDatabase {
 async fn server() -> Server {
     // The one variable that tests take from outside, for people with a server of their own.
     let given = std::env::var_os("DATABASE_URL").and_then(|url| url.into_string().ok());
-    let (administrator, cluster) = match given {
-        Some(url) => (url, None),
-        None => {
-            let cluster = tokio::task::spawn_blocking(|| {
-                let binaries = find(&Search::of_this_machine(), &mut |step| eprintln!("{step}"))
-                    .unwrap_or_else(|error| panic!("{error}"));
-                let options = Options {
-                    data_dir: temporary_data_dir(),
-                    lifetime: Lifetime::Temporary,
-                };
-                Cluster::start(&binaries, &options).unwrap_or_else(|error| panic!("{error}"))
-            })
-            .await
-            .unwrap();
-            (cluster.admin_url().to_owned(), Some(cluster))
-        }
-    };
+    if let Some(administrator) = given {
+        return Server {
+            administrator,
+            templates: Mutex::default(),
+            _cluster: None,
+        };
+    }
+    let cluster = tokio::task::spawn_blocking(|| {
+        let binaries = find(&Search::of_this_machine(), &mut |step| eprintln!("{step}"))
+            .unwrap_or_else(|error| panic!("{error}"));
+        let options = Options {
+            data_dir: temporary_data_dir(),
+            lifetime: Lifetime::Temporary,
+        };
+        Cluster::start(&binaries, &options).unwrap_or_else(|error| panic!("{error}"))
+    })
+    .await
+    .unwrap();
     Server {
-        administrator,
+        administrator: cluster.admin_url().to_owned(),
         templates: Mutex::default(),
-        _cluster: cluster,
+        _cluster: Some(cluster),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::Failure;
 
 /// How long a kind of failure stays unmentioned after it was logged.
-const QUIET: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_mins(1);
 
 /// Logs the first failure of a kind and then none for a minute, however many there are: the
 /// metrics count them all.

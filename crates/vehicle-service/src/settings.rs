@@ -26,7 +26,7 @@ pub struct VehiclesSettings {
 impl Checked for VehicleSettings {
     fn check(&self, _: &CommonSettings, violations: &mut Violations) {
         self.database.check(violations);
-        let day = Duration::from_secs(24 * 60 * 60);
+        let day = Duration::from_hours(24);
         violations.duration(
             "vehicles.max_age",
             self.vehicles.max_age,

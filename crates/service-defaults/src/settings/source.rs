@@ -70,20 +70,19 @@ impl Sources {
             if let Ok(section) = secrets.get_table(self.service) {
                 let mut own = Config::builder();
                 for (name, value) in section {
-                    own = own.set_override(name, value).map_err(from_layers)?;
+                    own = own.set_override(name, value)?;
                 }
-                layers = layers.add_source(own.build().map_err(from_layers)?);
+                layers = layers.add_source(own.build()?);
             }
         }
         let variables = Environment::with_prefix(&self.service.to_ascii_uppercase())
             .prefix_separator("__")
             .separator("__")
             .source(Some(self.environment.clone()));
-        let layered = layers.add_source(variables).build().map_err(from_layers)?;
+        let layered = layers.add_source(variables).build()?;
         let (common, service) = layered
             .cache
-            .into_table()
-            .map_err(from_layers)?
+            .into_table()?
             .into_iter()
             .partition(|(section, _)| common::SECTIONS.contains(&section.as_str()));
         let common: CommonSettings = read(common)?;
@@ -151,6 +150,8 @@ fn without_source_lines(error: &str) -> String {
         .join(" ")
 }
 
-fn from_layers(error: ConfigError) -> SettingsError {
-    SettingsError::Syntax(error.to_string())
+impl From<ConfigError> for SettingsError {
+    fn from(error: ConfigError) -> Self {
+        Self::Syntax(error.to_string())
+    }
 }
