@@ -10,7 +10,7 @@ mod settings;
 pub use error::Error;
 pub use migration::{MigrateError, Schema};
 pub use pool::Database;
-pub use roles::{Login, prepare};
+pub use roles::{Login, PrepareError, prepare};
 pub use settings::DatabaseSettings;
 
 /// This crate's part of a service's manual.

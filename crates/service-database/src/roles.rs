@@ -15,10 +15,19 @@ pub struct Login {
     pub password: Secret,
 }
 
+/// Why a database was not prepared.
+#[derive(Debug, thiserror::Error)]
+#[error("the administrator's connection failed or was refused")]
+pub struct PrepareError(#[from] sqlx::Error);
+
 /// Prepares a database for `migrate`, as an administrator: makes the database and the roles that
 /// are missing and sets the passwords. For local stacks and tests; where a platform runs
 /// PostgreSQL, its operators do this.
-pub async fn prepare(administrator: &Secret, database: &str, logins: &[Login]) -> sqlx::Result<()> {
+pub async fn prepare(
+    administrator: &Secret,
+    database: &str,
+    logins: &[Login],
+) -> Result<(), PrepareError> {
     let options = PgConnectOptions::from_str(administrator.expose())?;
     let mut server = PgConnection::connect_with(&options).await?;
     let exists = sqlx::query("select from pg_database where datname = $1")
@@ -48,5 +57,5 @@ pub async fn prepare(administrator: &Secret, database: &str, logins: &[Login]) -
             .execute(&mut connection)
             .await?;
     }
-    connection.close().await
+    Ok(connection.close().await?)
 }

@@ -1,0 +1,32 @@
+//! The local stack in one command: a private PostgreSQL, both schemas with the sample data, and
+//! both services. Ctrl-C stops everything.
+
+mod certificate;
+mod child;
+mod error;
+mod folder;
+mod options;
+mod postgres;
+mod screen;
+mod stack;
+mod variables;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use options::{Options, Role};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    match options.role {
+        Some(Role::Service { name }) => child::run(name).await,
+        None => match stack::run(&options).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                screen::complain(&error);
+                ExitCode::FAILURE
+            }
+        },
+    }
+}

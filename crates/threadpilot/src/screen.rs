@@ -1,0 +1,66 @@
+//! What the user of the local stack sees.
+
+use std::{
+    error::Error,
+    io::{Write, stderr, stdout},
+};
+
+use service_defaults::process::chain;
+
+/// What the user can do once everything runs.
+pub(crate) struct Summary<'a> {
+    pub(crate) vehicle_url: &'a str,
+    pub(crate) insurance_url: &'a str,
+    pub(crate) key: &'a str,
+    pub(crate) toggles: &'a str,
+    pub(crate) logs: &'a str,
+    /// For `curl --cacert`, with HTTPS.
+    pub(crate) certificate: Option<String>,
+}
+
+/// One step of the start.
+pub(crate) fn step(what: &str) {
+    print(&format!("· {what}"));
+}
+
+/// Everything runs.
+pub(crate) fn summary(summary: &Summary<'_>) {
+    let Summary {
+        vehicle_url,
+        insurance_url,
+        key,
+        toggles,
+        logs,
+        certificate,
+    } = summary;
+    let curl = certificate.as_ref().map_or("curl -s".to_owned(), |path| {
+        format!("curl -s --cacert '{path}'")
+    });
+    print(&format!(
+        "
+ThreadPilot runs. Ctrl-C stops everything.
+
+  Vehicle      {vehicle_url}/swagger/
+  Insurance    {insurance_url}/swagger/
+  X-Api-Key    {key}
+  Toggles      {toggles}
+  Logs         {logs}
+
+Try:
+
+  {curl} -H 'X-Api-Key: {key}' {vehicle_url}/api/v1/vehicles/ABC123
+  {curl} -H 'X-Api-Key: {key}' {insurance_url}/api/v1/insurances/199001011234
+  {curl} -H 'X-Api-Key: {key}' -H 'Content-Type: application/json' -d '{{\"personalIdentityNumber\":\"198505155678\"}}' {insurance_url}/api/v1/insurances/lookup
+"
+    ));
+}
+
+fn print(text: &str) {
+    // With nobody reading there is nobody to tell.
+    let _ = writeln!(stdout(), "{text}").and_then(|()| stdout().flush());
+}
+
+/// Says why nothing runs.
+pub(crate) fn complain(error: &dyn Error) {
+    let _ = writeln!(stderr(), "threadpilot: {}", chain(error));
+}

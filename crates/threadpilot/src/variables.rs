@@ -1,0 +1,101 @@
+use service_database::Login;
+use service_defaults::settings::Secret;
+
+use crate::{error::Error, folder::Folder, options::ServiceName};
+
+/// The secrets of the local stack. Made once and kept, so that a second start changes nothing.
+pub(crate) struct Secrets {
+    /// The key for both services' APIs.
+    pub(crate) key: String,
+    vehicle_client_key: String,
+    passwords: [String; 4],
+}
+
+const ROLES: [&str; 4] = [
+    "vehicle_service",
+    "vehicle_migrator",
+    "insurance_service",
+    "insurance_migrator",
+];
+
+impl Secrets {
+    pub(crate) fn open(folder: &Folder) -> Result<Self, Error> {
+        let [a, b, c, d] = ROLES.map(|role| folder.secret(&format!("{role}.password")));
+        Ok(Self {
+            key: folder.secret("api.key")?,
+            vehicle_client_key: folder.secret("vehicle-client.key")?,
+            passwords: [a?, b?, c?, d?],
+        })
+    }
+
+    /// The roles of both services with their passwords.
+    pub(crate) fn logins(&self) -> Vec<Login> {
+        let passwords = self
+            .passwords
+            .iter()
+            .map(|password| Secret::from(password.as_str()));
+        ROLES
+            .into_iter()
+            .zip(passwords)
+            .map(|(role, password)| Login { role, password })
+            .collect()
+    }
+}
+
+/// Where the services are and how they find each other.
+pub(crate) struct Places<'a> {
+    pub(crate) database_url: &'a str,
+    pub(crate) vehicle_url: &'a str,
+    pub(crate) https: bool,
+}
+
+/// The variables that make a service part of the local stack.
+pub(crate) fn of(
+    service: ServiceName,
+    places: &Places<'_>,
+    secrets: &Secrets,
+    folder: &Folder,
+) -> Vec<(String, String)> {
+    let file = |path: std::path::PathBuf| path.display().to_string();
+    let [vehicle, vehicle_migrator, insurance, insurance_migrator] = secrets.passwords.clone();
+    let mut settings = vec![
+        ("DATABASE__URL", places.database_url.to_owned()),
+        ("API_KEYS__LOCAL__KEY", secrets.key.clone()),
+        ("SERVER__DRAIN_DELAY", "0s".to_owned()),
+        ("SERVER__SHUTDOWN_TIMEOUT", "3s".to_owned()),
+        ("LOG__FORMAT", "json".to_owned()),
+    ];
+    if places.https {
+        settings.push(("SERVER__TLS_CERTIFICATE", file(folder.certificate())));
+        settings.push(("SERVER__TLS_PRIVATE_KEY", file(folder.private_key())));
+    }
+    match service {
+        ServiceName::Vehicle => settings.extend([
+            ("DATABASE__PASSWORD", vehicle),
+            ("DATABASE__MIGRATION_PASSWORD", vehicle_migrator),
+            (
+                "API_KEYS__INSURANCE_SERVICE__KEY",
+                secrets.vehicle_client_key.clone(),
+            ),
+        ]),
+        ServiceName::Insurance => {
+            settings.extend([
+                ("DATABASE__PASSWORD", insurance),
+                ("DATABASE__MIGRATION_PASSWORD", insurance_migrator),
+                ("VEHICLE_CLIENT__BASE_URL", places.vehicle_url.to_owned()),
+                (
+                    "VEHICLE_CLIENT__API_KEY",
+                    secrets.vehicle_client_key.clone(),
+                ),
+            ]);
+            if places.https {
+                settings.push(("VEHICLE_CLIENT__CA_CERTIFICATE", file(folder.certificate())));
+            }
+        }
+    }
+    let prefix = service.as_str().to_ascii_uppercase();
+    settings
+        .into_iter()
+        .map(|(name, value)| (format!("{prefix}__{name}"), value))
+        .collect()
+}

@@ -1,0 +1,153 @@
+use std::{
+    fs::{self, Permissions},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
+    process::Stdio,
+};
+
+use reqwest::Client;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+};
+
+/// A folder for a stack's data that the account which runs PostgreSQL for root can enter.
+pub(crate) fn data_dir() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// The program with any free ports and its data in this folder.
+pub(crate) fn command(data_dir: &Path, options: &[&str]) -> Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_threadpilot"));
+    command
+        .args(["--vehicle-port", "0", "--insurance-port", "0", "--data-dir"])
+        .arg(data_dir)
+        .args(options)
+        .env_remove("DATABASE_URL")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // Signals to its group must not reach the tests.
+        .process_group(0);
+    let mut command = Command::from(command);
+    command.kill_on_drop(true);
+    command
+}
+
+/// A stack that says that it runs.
+pub(crate) struct Running {
+    pub(crate) process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    pub(crate) vehicle: String,
+    pub(crate) insurance: String,
+    pub(crate) key: String,
+    pub(crate) toggles: String,
+    pub(crate) curls: Vec<String>,
+}
+
+impl Running {
+    pub(crate) async fn start(data_dir: &Path, options: &[&str]) -> Self {
+        let mut process = command(data_dir, options).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let (mut said, mut curls) = (Vec::new(), Vec::new());
+        while curls.len() < 3 {
+            let Some(line) = lines.next_line().await.unwrap() else {
+                let mut complaint = String::new();
+                process
+                    .stderr
+                    .take()
+                    .unwrap()
+                    .read_to_string(&mut complaint)
+                    .await
+                    .unwrap();
+                panic!("ended early: {}\n{complaint}", said.join("\n"));
+            };
+            if line.trim_start().starts_with("curl ") {
+                curls.push(line.trim().to_owned());
+            }
+            said.push(line);
+        }
+        let after = |name: &str| {
+            let line = said
+                .iter()
+                .find(|line| line.trim_start().starts_with(name))
+                .unwrap();
+            line.split_whitespace()
+                .last()
+                .unwrap()
+                .trim_end_matches("/swagger/")
+                .to_owned()
+        };
+        Self {
+            vehicle: after("Vehicle "),
+            insurance: after("Insurance "),
+            key: after("X-Api-Key "),
+            toggles: after("Toggles "),
+            process,
+            lines,
+            curls,
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(pid(self.process.id().unwrap()), signal).unwrap();
+    }
+
+    /// What Ctrl-C in a terminal does.
+    pub(crate) fn interrupt(&self) {
+        kill_process_group(pid(self.process.id().unwrap()), Signal::INT).unwrap();
+    }
+
+    /// Waits for the end; the exit code, `None` after a signal.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        while self.lines.next_line().await.unwrap().is_some() {}
+        self.process.wait().await.unwrap().code()
+    }
+
+    /// The answer of a `GET` with the key: its status and text.
+    pub(crate) async fn get(&self, client: &Client, url: &str) -> (u16, String) {
+        let response = client
+            .get(url)
+            .header("x-api-key", &self.key)
+            .send()
+            .await
+            .unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+}
+
+fn pid(id: u32) -> Pid {
+    Pid::from_raw(i32::try_from(id).unwrap()).unwrap()
+}
+
+/// The process number of the private PostgreSQL server that runs on this data.
+pub(crate) fn server_pid(data_dir: &Path) -> u32 {
+    let file = data_dir.join("pg/data/postmaster.pid");
+    fs::read_to_string(file)
+        .unwrap()
+        .lines()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+pub(crate) fn is_alive(id: u32) -> bool {
+    test_kill_process(pid(id)).is_ok()
+}
+
+/// A client that trusts this certificate, or only plain HTTP.
+pub(crate) fn client(certificate: Option<&Path>) -> Client {
+    // Fails only when another test was first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut client = Client::builder().no_proxy();
+    if let Some(path) = certificate {
+        let pem = fs::read(path).unwrap();
+        client = client.tls_certs_only([reqwest::Certificate::from_pem(&pem).unwrap()]);
+    }
+    client.build().unwrap()
+}

@@ -1,0 +1,136 @@
+use std::{fs, net::TcpListener};
+
+use tokio::io::AsyncReadExt;
+
+use crate::running::{Running, client, command, data_dir};
+
+#[tokio::test]
+async fn one_command_serves_both_apis_with_the_sample_data() {
+    let folder = data_dir();
+    let stack = Running::start(folder.path(), &[]).await;
+    let client = client(None);
+
+    let url = format!("{}/api/v1/vehicles/abc%20123", stack.vehicle);
+    let (status, text) = stack.get(&client, &url).await;
+    assert_eq!(status, 200, "{text}");
+    assert_eq!(
+        text,
+        r#"{"registrationNumber":"ABC123","make":"Volvo","model":"XC60","modelYear":2021}"#
+    );
+    let url = format!("{}/api/v1/insurances/19900101-1234", stack.insurance);
+    let (status, text) = stack.get(&client, &url).await;
+    assert_eq!(status, 200, "{text}");
+    assert!(
+        text.contains(r#""model":"XC60""#) && text.contains(r#""source":"live""#),
+        "{text}"
+    );
+    assert!(text.contains(r#""totalMonthlyCost":40.00"#), "{text}");
+    for service in [&stack.vehicle, &stack.insurance] {
+        assert_eq!(
+            stack.get(&client, &format!("{service}/swagger/")).await.0,
+            200
+        );
+        assert_eq!(
+            stack.get(&client, &format!("{service}/readyz")).await.0,
+            200
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_printed_lines_name_what_is_served() {
+    let folder = data_dir();
+    let stack = Running::start(folder.path(), &[]).await;
+    let client = client(None);
+    for line in &stack.curls {
+        assert!(
+            line.contains(&format!("'X-Api-Key: {}'", stack.key)),
+            "{line}"
+        );
+        let url = line.split_whitespace().last().unwrap();
+        let mut request = client.get(url);
+        if let Some(body) = line.split("-d '").nth(1) {
+            let body = body.split('\'').next().unwrap().to_owned();
+            request = client
+                .post(url)
+                .header("content-type", "application/json")
+                .body(body);
+        }
+        let response = request
+            .header("x-api-key", &stack.key)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 200, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_toggle_in_the_printed_file_takes_effect() {
+    let folder = data_dir();
+    let stack = Running::start(folder.path(), &[]).await;
+    let client = client(None);
+    let url = format!("{}/api/v1/insurances/199001011234", stack.insurance);
+    assert!(
+        stack
+            .get(&client, &url)
+            .await
+            .1
+            .contains(r#""source":"live""#)
+    );
+    fs::write(
+        &stack.toggles,
+        "[feature_toggles]\nenable_batch_vehicle_call = true\n",
+    )
+    .unwrap();
+    while !stack
+        .get(&client, &url)
+        .await
+        .1
+        .contains(r#""source":"batch""#)
+    {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn https_is_served_with_a_certificate_made_for_this_machine() {
+    let folder = data_dir();
+    let stack = Running::start(folder.path(), &["--https"]).await;
+    assert!(
+        stack.insurance.starts_with("https://127.0.0.1:"),
+        "{}",
+        stack.insurance
+    );
+    let client = client(Some(&folder.path().join("stack/certificate.pem")));
+    let url = format!("{}/api/v1/insurances/199001011234", stack.insurance);
+    let (status, text) = stack.get(&client, &url).await;
+    assert_eq!(status, 200, "{text}");
+    // Insurance trusts Vehicle's certificate as well.
+    assert!(text.contains(r#""status":"enriched""#), "{text}");
+}
+
+#[tokio::test]
+async fn a_taken_port_is_told_with_what_to_do_before_anything_starts() {
+    let (folder, taken) = (data_dir(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = taken.local_addr().unwrap().port().to_string();
+    let mut process = command(folder.path(), &[])
+        .args(["--vehicle-port", &port])
+        .spawn()
+        .unwrap();
+    let mut complaint = String::new();
+    process
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut complaint)
+        .await
+        .unwrap();
+    assert_eq!(process.wait().await.unwrap().code(), Some(1));
+    assert!(
+        complaint.contains(&format!("port {port} is taken")),
+        "{complaint}"
+    );
+    assert!(complaint.contains("--vehicle-port"), "{complaint}");
+    assert!(!folder.path().join("pg").exists());
+}
