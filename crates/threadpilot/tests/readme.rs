@@ -1,0 +1,96 @@
+//! The README says what is so.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is the failure that a test wants"
+)]
+
+use std::fmt::Write;
+
+const README: &str = include_str!("../../../README.md");
+const MANUALS: [(&str, &[&str]); 3] = [
+    (
+        "Both services",
+        &[
+            include_str!("../../service-defaults/config.toml"),
+            include_str!("../../service-database/config.toml"),
+        ],
+    ),
+    (
+        "Vehicle",
+        &[include_str!("../../vehicle-service/config.toml")],
+    ),
+    (
+        "Insurance",
+        &[include_str!("../../insurance-service/config.toml")],
+    ),
+];
+
+#[test]
+fn the_first_command_runs_and_the_second_tests() {
+    let mut blocks = README
+        .split("```sh\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next());
+    assert_eq!(blocks.next().flatten(), Some("cargo run\n"));
+    assert_eq!(blocks.next().flatten(), Some("cargo test --workspace\n"));
+}
+
+#[test]
+fn the_settings_table_is_that_of_the_manuals() {
+    let told = README
+        .split("<!-- settings -->\n")
+        .nth(1)
+        .and_then(|rest| rest.split("<!-- /settings -->").next());
+    let expected = table();
+    assert!(
+        told == Some(expected.as_str()),
+        "paste this between the settings marks of README.md:\n{expected}"
+    );
+}
+
+fn table() -> String {
+    let mut table = String::new();
+    for (title, manuals) in MANUALS {
+        write!(
+            table,
+            "\n**{title}**\n\n| setting | default | meaning |\n| --- | --- | --- |\n"
+        )
+        .unwrap();
+        for manual in manuals {
+            rows(manual, &mut table);
+        }
+    }
+    table.push('\n');
+    table
+}
+
+fn rows(manual: &str, table: &mut String) {
+    let (mut section, mut meaning) = ("", String::new());
+    for line in manual.lines() {
+        if let Some(comment) = line.strip_prefix('#') {
+            meaning.push_str(comment);
+        } else if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+            if section == "api_keys" {
+                writeln!(
+                    table,
+                    "| `api_keys.<id>` | none |{} |",
+                    meaning.replace('|', "\\|")
+                )
+                .unwrap();
+            }
+            meaning.clear();
+        } else if let Some((key, default)) = line.split_once(" = ") {
+            writeln!(
+                table,
+                "| `{section}.{key}` | `{default}` |{} |",
+                meaning.replace('|', "\\|")
+            )
+            .unwrap();
+            meaning.clear();
+        } else {
+            meaning.clear();
+        }
+    }
+}

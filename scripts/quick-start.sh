@@ -1,0 +1,61 @@
+#!/bin/sh
+# Does what the README tells a new user: runs its first command, pastes the three printed curl
+# lines, then stops everything and looks at what is left.
+#   --without-postgres   hides the machine's PostgreSQL first, so that one must be fetched (root)
+set -eu
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+
+if [ "${1:-}" = --without-postgres ]; then
+    # In a mount namespace of its own: the machine itself is not changed.
+    # shellcheck disable=SC2016 # the dollars are the inner shell's
+    hide='for folder in /usr/lib/postgresql /usr/local/bin/initdb; do
+        [ ! -d "$folder" ] || mount -t tmpfs none "$folder"
+        [ ! -f "$folder" ] || mount --bind /dev/null "$folder"
+    done
+    mkdir -p /var/cache && mount -t tmpfs none /var/cache
+    exec "$0"'
+    exec unshare --mount sh -c "$hide" "$0"
+fi
+
+command=$(scripts/readme-command.sh 1)
+out=$(mktemp)
+echo "+ $command"
+sh -c "exec $command" >"$out" 2>&1 &
+pid=$!
+trap 'kill "$pid" 2>/dev/null || true; rm -f "$out"' EXIT
+
+waited=0
+while [ "$(grep -c '^  curl ' "$out")" -lt 3 ]; do
+    if ! kill -0 "$pid" 2>/dev/null || [ "$waited" -ge 1800 ]; then
+        cat "$out"
+        echo "quick-start: the command did not come up" >&2
+        exit 1
+    fi
+    sleep 1
+    waited=$((waited + 1))
+done
+grep '^· ' "$out"
+
+grep '^  curl ' "$out" | while read -r line; do
+    answer=$(sh -c "$line --fail-with-body") || { echo "quick-start: failed: $line: $answer" >&2; exit 1; }
+    case $answer in
+        *'"make":"Volvo"'* | *'"make":"Toyota"'*) echo "ok: $answer" ;;
+        *) echo "quick-start: unexpected: $answer" >&2; exit 1 ;;
+    esac
+done
+
+kill -TERM "$pid"
+status=0
+wait "$pid" || status=$?
+if [ "$status" -ne 0 ]; then
+    cat "$out"
+    echo "quick-start: exit code $status" >&2
+    exit 1
+fi
+for port in 5081 5082; do
+    if curl -s -o /dev/null "http://127.0.0.1:$port/healthz"; then
+        echo "quick-start: port $port is still served" >&2
+        exit 1
+    fi
+done
+echo "quick-start: passed"
