@@ -100,7 +100,8 @@ impl Answer {
     }
 }
 
-fn keyed(method: Method, path: &str) -> http::request::Builder {
+/// A request with the test key.
+pub(crate) fn keyed(method: Method, path: &str) -> http::request::Builder {
     Request::builder()
         .method(method)
         .uri(path)

@@ -1,19 +1,18 @@
+mod connection;
+mod reply;
+
 use std::{
-    fmt::Write,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
-use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::Notify,
-};
+use serde_json::Value;
+use tokio::{net::TcpListener, sync::Notify};
+
+pub use reply::{Gate, Reply};
 
 /// A Vehicle on a real socket that answers as it is told and counts what reaches it.
 #[derive(Clone, Debug)]
@@ -29,7 +28,7 @@ struct State {
     requests: Mutex<Vec<Request>>,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
-    ended: Notify,
+    changed: Notify,
 }
 
 impl std::fmt::Debug for State {
@@ -53,64 +52,6 @@ pub struct Request {
     pub body: String,
 }
 
-/// What the fake does with a request.
-#[derive(Clone, Debug)]
-pub enum Reply {
-    /// Answers with this status, these more headers and this body.
-    Answer(u16, Vec<(&'static str, String)>, String),
-    /// Answers like this, but only after a time.
-    After(Duration, Box<Reply>),
-    /// Writes these bytes and closes the connection.
-    Raw(Vec<u8>),
-    /// Begins an answer of 200 and writes its body without end.
-    Endless,
-    /// Never answers.
-    Hang,
-    /// Closes the connection without an answer.
-    Close,
-}
-
-impl Reply {
-    /// A JSON answer.
-    pub fn json(status: u16, body: &Value) -> Self {
-        Self::Answer(
-            status,
-            vec![("content-type", "application/json".into())],
-            body.to_string(),
-        )
-    }
-
-    /// An answer with this status and nothing to it.
-    pub fn status(status: u16) -> Self {
-        Self::Answer(status, Vec::new(), String::new())
-    }
-
-    /// What a Vehicle in good health says: every number is a Volvo, but those that begin with `Z`
-    /// are not found.
-    pub fn healthy(request: &Request) -> Self {
-        if request.method == "POST" {
-            let asked: Value = serde_json::from_str(&request.body).unwrap();
-            let asked = asked["registrationNumbers"].as_array().unwrap().iter();
-            let numbers: Vec<_> = asked.map(|number| number.as_str().unwrap()).collect();
-            let (not_found, found): (Vec<_>, Vec<_>) = numbers
-                .into_iter()
-                .partition(|number| number.starts_with('Z'));
-            let vehicles: Vec<_> = found.into_iter().map(vehicle).collect();
-            let body = json!({ "vehicles": vehicles, "notFound": not_found, "invalid": [] });
-            return Self::json(200, &body);
-        }
-        let number = request.path.rsplit('/').next().unwrap();
-        if number.starts_with('Z') {
-            return Self::json(404, &json!({ "code": "vehicle_not_found" }));
-        }
-        Self::json(200, &vehicle(number))
-    }
-}
-
-fn vehicle(number: &str) -> Value {
-    json!({ "registrationNumber": number, "make": "Volvo", "model": "XC60", "modelYear": 2021 })
-}
-
 impl Request {
     /// A header, if it was sent.
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -118,6 +59,15 @@ impl Request {
             .iter()
             .find(|(known, _)| known == name)
             .map(|(_, value)| value.as_str())
+    }
+
+    /// The numbers that a batch request asks for.
+    pub fn numbers(&self) -> Vec<String> {
+        let body: Value = serde_json::from_str(&self.body).unwrap();
+        let numbers = body["registrationNumbers"].as_array().unwrap().iter();
+        numbers
+            .map(|number| number.as_str().unwrap().to_owned())
+            .collect()
     }
 }
 
@@ -131,13 +81,13 @@ impl FakeVehicle {
             requests: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             most_in_flight: AtomicUsize::new(0),
-            ended: Notify::new(),
+            changed: Notify::new(),
         });
         let serving = state.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let state = serving.clone();
-                tokio::spawn(async move { converse(stream, &state).await });
+                tokio::spawn(async move { connection::converse(stream, &state).await });
             }
         });
         Self { address, state }
@@ -173,129 +123,50 @@ impl FakeVehicle {
         self.state.most_in_flight.load(Ordering::SeqCst)
     }
 
+    /// Waits until this many requests have come, all told.
+    pub async fn reached(&self, calls: usize) {
+        self.until(|| self.calls() >= calls).await;
+    }
+
     /// Waits until no request is in flight: each was answered or given up by its caller.
     pub async fn idle(&self) {
+        self.until(|| self.state.in_flight.load(Ordering::SeqCst) == 0)
+            .await;
+    }
+
+    async fn until(&self, reached: impl Fn() -> bool) {
         loop {
-            let ended = self.state.ended.notified();
-            if self.state.in_flight.load(Ordering::SeqCst) == 0 {
+            let changed = self.state.changed.notified();
+            if reached() {
                 return;
             }
-            ended.await;
+            changed.await;
         }
+    }
+}
+
+impl State {
+    /// Notes a request down and asks the script what to do with it.
+    fn take(&self, mut request: Request) -> (InFlight<'_>, Reply) {
+        let now = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_in_flight.fetch_max(now, Ordering::SeqCst);
+        let in_flight = InFlight(self);
+        {
+            let mut requests = self.requests.lock().unwrap();
+            request.number = requests.len();
+            requests.push(request.clone());
+        }
+        self.changed.notify_waiters();
+        let reply = (self.script.lock().unwrap())(&request);
+        (in_flight, reply)
     }
 }
 
 struct InFlight<'a>(&'a State);
 
-impl<'a> InFlight<'a> {
-    fn enter(state: &'a State) -> Self {
-        let now = state.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
-        state.most_in_flight.fetch_max(now, Ordering::SeqCst);
-        Self(state)
-    }
-}
-
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
-        self.0.ended.notify_waiters();
+        self.0.changed.notify_waiters();
     }
-}
-
-async fn converse(mut stream: TcpStream, state: &State) {
-    let mut buffer = Vec::new();
-    while let Some(mut request) = read(&mut stream, &mut buffer).await {
-        let _in_flight = InFlight::enter(state);
-        {
-            let mut requests = state.requests.lock().unwrap();
-            request.number = requests.len();
-            requests.push(request.clone());
-        }
-        let reply = (state.script.lock().unwrap())(&request);
-        if !answer(&mut stream, reply).await {
-            return;
-        }
-    }
-}
-
-/// Carries out a reply; whether the connection can take another request.
-async fn answer(stream: &mut TcpStream, mut reply: Reply) -> bool {
-    while let Reply::After(pause, then) = reply {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => reply = *then,
-            () = gone(stream) => return false,
-        }
-    }
-    match reply {
-        Reply::Answer(status, headers, body) => {
-            let mut text = format!("HTTP/1.1 {status} Scripted\r\n");
-            for (name, value) in headers {
-                write!(text, "{name}: {value}\r\n").unwrap();
-            }
-            write!(text, "content-length: {}\r\n\r\n{body}", body.len()).unwrap();
-            stream.write_all(text.as_bytes()).await.is_ok()
-        }
-        Reply::Raw(bytes) => {
-            // The caller may be gone; then there is nobody to answer.
-            let _ = stream.write_all(&bytes).await;
-            false
-        }
-        Reply::Endless => {
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n";
-            let mut written = stream.write_all(head.as_bytes()).await;
-            while written.is_ok() {
-                written = stream.write_all(&[b' '; 4096]).await;
-            }
-            false
-        }
-        Reply::Hang => {
-            gone(stream).await;
-            false
-        }
-        Reply::Close => false,
-        Reply::After(..) => unreachable!("unwrapped above"),
-    }
-}
-
-/// Waits until the caller closes the connection.
-async fn gone(stream: &mut TcpStream) {
-    let mut rest = [0; 64];
-    while let Ok(1..) = stream.read(&mut rest).await {}
-}
-
-async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Request> {
-    let head_end = loop {
-        if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end + 4;
-        }
-        if stream.read_buf(buffer).await.ok()? == 0 {
-            return None;
-        }
-    };
-    let head = String::from_utf8(buffer[..head_end].to_vec()).unwrap();
-    let mut lines = head.lines();
-    let mut first = lines.next()?.split(' ');
-    let (method, path) = (first.next()?.to_owned(), first.next()?.to_owned());
-    let headers: Vec<(String, String)> = lines
-        .filter_map(|line| line.split_once(": "))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-        .collect();
-    let length = headers
-        .iter()
-        .find(|(name, _)| name == "content-length")
-        .map_or(0, |(_, value)| value.parse().unwrap());
-    while buffer.len() < head_end + length {
-        if stream.read_buf(buffer).await.ok()? == 0 {
-            return None;
-        }
-    }
-    let body = String::from_utf8(buffer[head_end..head_end + length].to_vec()).unwrap();
-    buffer.drain(..head_end + length);
-    Some(Request {
-        number: 0,
-        method,
-        path,
-        headers,
-        body,
-    })
 }

@@ -1,5 +1,5 @@
-//! For tests only: a database for each test, requests to a router without a socket, and a Vehicle
-//! that answers as a test scripts it and counts what reaches it.
+//! For tests only: a database for each test, requests to a router or a socket, and a Vehicle that
+//! answers as a test scripts it and counts what reaches it.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,10 +10,14 @@
 mod client;
 mod database;
 mod fake_vehicle;
+mod metrics;
+mod remote;
 
 pub use client::{Answer, Api};
 pub use database::TestDatabase;
-pub use fake_vehicle::{FakeVehicle, Reply, Request};
+pub use fake_vehicle::{FakeVehicle, Gate, Reply, Request};
+pub use metrics::metric;
+pub use remote::Remote;
 
 /// The API key that every service under test takes; its id is `test`.
 pub const API_KEY: &str = "test-key-0123456789";

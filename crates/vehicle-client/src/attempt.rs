@@ -30,12 +30,14 @@ impl Attempt {
 }
 
 impl Step for Attempt {
-    async fn pass(self, call: Call, inner: impl Inner) -> Result<Answer, Failure> {
+    async fn pass(self, mut call: Call, inner: impl Inner) -> Result<Answer, Failure> {
         let started = Instant::now();
         if started >= call.context.deadline {
             return Err(Failure::lasting(Cause::Timeout));
         }
-        let until = (started + self.limit).min(call.context.deadline);
+        // Below, the deadline is the attempt's.
+        call.context.deadline = call.context.deadline.min(started + self.limit);
+        let until = call.context.deadline;
         let (strategy, reason) = (
             call.strategy,
             if call.attempt == 0 { "first" } else { "retry" },
@@ -48,14 +50,13 @@ impl Step for Attempt {
             numbers = call.numbers.len(),
             outcome = Empty,
         );
-        let in_flight = self.instruments.in_flight(strategy);
+        let mut outgoing = self.instruments.outgoing(strategy, reason);
         let result = timeout_at(until, ask(&inner, call).instrument(span.clone()))
             .await
             .unwrap_or(Err(Failure::transient(Cause::Timeout)));
-        drop(in_flight);
-        let outcome = result.as_ref().map_or_else(Failure::label, |_| "answered");
-        span.record("outcome", outcome);
-        self.instruments.attempted(strategy, reason, outcome);
+        outgoing.outcome = result.as_ref().map_or_else(Failure::label, |_| "answered");
+        span.record("outcome", outgoing.outcome);
+        drop(outgoing);
         if let Err(failure) = &result {
             span.in_scope(|| self.failures.tell(failure, started));
         }

@@ -77,12 +77,15 @@ impl Step for Bulkheads {
         };
         let queued = Instant::now();
         let until = (queued + self.wait).min(call.context.deadline);
-        let waiting = self.instruments.waiting(call.strategy);
+        let mut waiting = self.instruments.waiting(call.strategy, queued);
         let permit = bulkhead.enter(until).await;
+        waiting.result = if permit.is_some() { "admitted" } else { "shed" };
         drop(waiting);
-        self.instruments
-            .waited(call.strategy, queued.elapsed(), permit.is_some());
-        let _permit = permit.ok_or(Failure::lasting(Cause::Overloaded))?;
+        let _permit = permit.ok_or_else(|| match Instant::now() {
+            // Without the deadline, its turn might have come in time.
+            now if now >= call.context.deadline => Failure::lasting(Cause::Timeout),
+            _ => Failure::lasting(Cause::Overloaded),
+        })?;
         ask(&inner, call).await
     }
 }

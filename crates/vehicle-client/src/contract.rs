@@ -18,21 +18,30 @@ pub(crate) fn single(asked: &RegistrationNumber, body: &[u8]) -> Result<Answer, 
     Ok(Answer::from([(asked.clone(), Found::Vehicle(vehicle))]))
 }
 
-/// The answer to a single call (404): Vehicle has no such vehicle, unless the document says that
-/// something else was not found, such as the route.
+/// The answer to a single call (404): Vehicle has no such vehicle, if it is a problem document
+/// that names nothing else, such as the route, or has no body at all. Anything else, such as a
+/// proxy's page, is not Vehicle speaking.
 pub(crate) fn single_not_found(asked: &RegistrationNumber, body: &[u8]) -> Result<Answer, Failure> {
     #[derive(Deserialize)]
     struct Coded {
-        code: String,
+        code: Option<String>,
     }
-    match serde_json::from_slice::<Coded>(body) {
-        Ok(problem) if problem.code != "vehicle_not_found" => Err(VIOLATION),
-        _ => Ok(Answer::from([(asked.clone(), Found::Nothing)])),
+    let code = match body {
+        [] => None,
+        _ => {
+            serde_json::from_slice::<Coded>(body)
+                .map_err(|_| VIOLATION)?
+                .code
+        }
+    };
+    if code.is_some_and(|code| code != "vehicle_not_found") {
+        return Err(VIOLATION);
     }
+    Ok(Answer::from([(asked.clone(), Found::Nothing)]))
 }
 
-/// The answer to a batch call (200). A number that was not asked for, or one that is answered
-/// twice, shows that the answer is for another question: all of it is a violation. A number that
+/// The answer to a batch call (200). A number that was not asked for, or one that is in two
+/// places, shows that the answer is for another question: all of it is a violation. A number that
 /// is not answered, or that Vehicle calls invalid, is a violation of its own.
 pub(crate) fn batch(asked: &[RegistrationNumber], body: &[u8]) -> Result<Answer, Failure> {
     let batch: BatchAnswer = serde_json::from_slice(body).map_err(|_| VIOLATION)?;
@@ -40,14 +49,19 @@ pub(crate) fn batch(asked: &[RegistrationNumber], body: &[u8]) -> Result<Answer,
     let vehicles = batch
         .vehicles
         .into_iter()
-        .map(|vehicle| (vehicle.registration_number.clone(), Found::Vehicle(vehicle)));
+        .map(|it| (Some(it.registration_number.clone()), Found::Vehicle(it)));
     let missing = batch
         .not_found
         .into_iter()
-        .map(|number| (number, Found::Nothing));
+        .map(|number| (Some(number), Found::Nothing));
+    let invalid = batch.invalid.into_iter().map(|entry| {
+        let number = entry.registration_number.and_then(|text| text.parse().ok());
+        (number, Found::Failure(VIOLATION))
+    });
     let mut answer = Answer::with_capacity(asked.len());
-    for (number, found) in vehicles.chain(missing) {
-        if !expected.contains(&number) || answer.insert(number, found).is_some() {
+    for (number, found) in vehicles.chain(missing).chain(invalid) {
+        let number = number.filter(|number| expected.contains(number));
+        if answer.insert(number.ok_or(VIOLATION)?, found).is_some() {
             return Err(VIOLATION);
         }
     }
@@ -122,7 +136,13 @@ mod tests {
             of(r#"{"code":"vehicle_not_found"}"#).unwrap()[&asked],
             Found::Nothing
         );
-        assert_eq!(of(r#"{"code":"route_not_found"}"#), Err(VIOLATION));
+        assert_eq!(
+            of(r#"{"title":"Not Found"}"#).unwrap()[&asked],
+            Found::Nothing
+        );
+        for body in [r#"{"code":"route_not_found"}"#, "<html>", "null", "{"] {
+            assert_eq!(of(body), Err(VIOLATION), "{body}");
+        }
     }
 
     #[test]
@@ -139,6 +159,16 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_vehicle_calls_invalid_is_a_violation_of_its_own() {
+        let asked = [number("ABC123"), number("GHI789")];
+        let invalid = r#"{"registrationNumber":"GHI789","reason":"…"}"#;
+        let body = batch_of(&[VOLVO], "").replace("[]}", &format!("[{invalid}]}}"));
+        let answer = batch(&asked, body.as_bytes()).unwrap();
+        assert!(matches!(answer[&asked[0]], Found::Vehicle(_)));
+        assert_eq!(answer[&asked[1]], Found::Failure(VIOLATION));
+    }
+
+    #[test]
     fn a_batch_with_a_foreign_or_doubled_number_is_a_violation() {
         let asked = [number("ABC123")];
         for body in [
@@ -146,6 +176,9 @@ mod tests {
             batch_of(&[VOLVO, VOLVO], ""),
             batch_of(&[VOLVO], "\"ABC123\""),
             batch_of(&[VOLVO], "\"ZZZ999\""),
+            batch_of(&[VOLVO], "")
+                .replace("[]}", r#"[{"registrationNumber":"ABC123","reason":"…"}]}"#),
+            batch_of(&[VOLVO], "").replace("[]}", r#"[{"registrationNumber":null,"reason":"…"}]}"#),
             batch_of(&["null"], ""),
             "{\"vehicles\":[]}".to_owned(),
         ] {

@@ -5,7 +5,12 @@ use opentelemetry::{
     metrics::{Counter, Histogram, Meter, UpDownCounter},
 };
 
+use tokio::time::Instant;
+
 use crate::Strategy;
+
+/// What became of something that its caller gave up.
+pub(crate) const CANCELLED: &str = "cancelled";
 
 /// Bucket bounds in seconds: calls end within the attempt timeout, waits within the queue's.
 const BUCKETS: [f64; 12] = [
@@ -56,32 +61,26 @@ impl Instruments {
         }))
     }
 
-    pub(crate) fn waiting(&self, strategy: Strategy) -> Level {
-        Level::raise(self.0.queue_length.clone(), strategy)
+    /// A call that waits for its turn from now on.
+    pub(crate) fn waiting(&self, strategy: Strategy, since: Instant) -> Waiting {
+        Waiting {
+            _length: Level::raise(self.0.queue_length.clone(), strategy),
+            instruments: self.clone(),
+            strategy,
+            since,
+            result: CANCELLED,
+        }
     }
 
-    pub(crate) fn in_flight(&self, strategy: Strategy) -> Level {
-        Level::raise(self.0.in_flight.clone(), strategy)
-    }
-
-    pub(crate) fn waited(&self, strategy: Strategy, time: Duration, admitted: bool) {
-        let result = if admitted { "admitted" } else { "shed" };
-        let labels = [label(strategy), KeyValue::new("result", result)];
-        self.0.queue_wait.record(time.as_secs_f64(), &labels);
-    }
-
-    pub(crate) fn attempted(
-        &self,
-        strategy: Strategy,
-        reason: &'static str,
-        outcome: &'static str,
-    ) {
-        let labels = [
-            label(strategy),
-            KeyValue::new("reason", reason),
-            KeyValue::new("outcome", outcome),
-        ];
-        self.0.attempts.add(1, &labels);
+    /// A call that goes out now.
+    pub(crate) fn outgoing(&self, strategy: Strategy, reason: &'static str) -> Outgoing {
+        Outgoing {
+            _in_flight: Level::raise(self.0.in_flight.clone(), strategy),
+            instruments: self.clone(),
+            strategy,
+            reason,
+            outcome: CANCELLED,
+        }
     }
 
     /// Records an HTTP call by its status, or by what kept it from having one.
@@ -106,8 +105,45 @@ fn label(strategy: Strategy) -> KeyValue {
     KeyValue::new("strategy", strategy.label())
 }
 
-/// One more of something until it is dropped, also by cancellation.
-pub(crate) struct Level {
+/// A call that waits for its turn; measured when it is dropped, with the result that it has then.
+pub(crate) struct Waiting {
+    _length: Level,
+    instruments: Instruments,
+    strategy: Strategy,
+    since: Instant,
+    pub(crate) result: &'static str,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let labels = [label(self.strategy), KeyValue::new("result", self.result)];
+        let time = self.since.elapsed().as_secs_f64();
+        self.instruments.0.queue_wait.record(time, &labels);
+    }
+}
+
+/// A call that is out; counted when it is dropped, with the outcome that it has then.
+pub(crate) struct Outgoing {
+    _in_flight: Level,
+    instruments: Instruments,
+    strategy: Strategy,
+    reason: &'static str,
+    pub(crate) outcome: &'static str,
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        let labels = [
+            label(self.strategy),
+            KeyValue::new("reason", self.reason),
+            KeyValue::new("outcome", self.outcome),
+        ];
+        self.instruments.0.attempts.add(1, &labels);
+    }
+}
+
+/// One more of something until it is dropped.
+struct Level {
     counter: UpDownCounter<i64>,
     label: [KeyValue; 1],
 }

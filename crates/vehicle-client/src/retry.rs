@@ -55,9 +55,64 @@ impl Step for Retry {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering},
+        },
+        time::Duration,
+    };
+
+    use contracts::Cause;
+    use tokio::time::Instant;
+    use tower::service_fn;
 
     use super::Retry;
+    use crate::{Answer, Call, CallContext, Failure, Strategy, step::Step};
+
+    /// Passes a call whose every attempt fails like this, with the deadline in this many seconds:
+    /// the attempts and the seconds that went by.
+    async fn fail(failure: Failure, deadline: u64) -> (u32, u64) {
+        let (attempts, start) = (Arc::new(AtomicU32::new(0)), Instant::now());
+        let made = attempts.clone();
+        let vehicle = service_fn(move |_: Call| {
+            made.fetch_add(1, Ordering::Relaxed);
+            async move { Err::<Answer, _>(failure) }
+        });
+        let call = Call {
+            numbers: Arc::from(["ABC123".parse().unwrap()]),
+            strategy: Strategy::Single,
+            context: CallContext {
+                deadline: start + Duration::from_secs(deadline),
+                request_id: "".into(),
+                traceparent: "".into(),
+            },
+            attempt: 0,
+        };
+        let retry = Retry {
+            max_retries: 1,
+            pause: Duration::from_millis(1),
+            max_pause: Duration::from_millis(1),
+        };
+        assert_eq!(retry.pass(call, vehicle).await, Err(failure));
+        (attempts.load(Ordering::Relaxed), start.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_retry_waits_for_as_long_as_vehicle_asks_and_not_past_the_deadline() {
+        let after = |seconds| {
+            Failure::transient(Cause::RateLimited)
+                .with_retry_after(Some(Duration::from_secs(seconds)))
+        };
+        assert_eq!(fail(after(7), 60).await, (2, 7));
+        assert_eq!(fail(after(60), 60).await, (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lasting_failure_is_not_tried_again() {
+        let violation = Failure::lasting(Cause::ContractViolation);
+        assert_eq!(fail(violation, 60).await, (1, 0));
+    }
 
     #[test]
     fn pauses_spread_from_nothing_to_a_bound_that_doubles_up_to_a_cap() {

@@ -19,7 +19,8 @@ use url::Url;
 
 use crate::{
     Answer, BuildError, Call, CallContext, Failure, Options, Strategy, contract,
-    instruments::Instruments, retry_after::retry_after,
+    instruments::{CANCELLED, Instruments},
+    retry_after::retry_after,
 };
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -84,21 +85,22 @@ impl Transport {
                 ("POST", request.header(CONTENT_TYPE, JSON).body(body))
             }
         };
-        // Recorded also when the attempt's time limit drops this future.
+        // Recorded also when this future is dropped, by the attempt's time limit or its caller.
         let mut record = Record {
             instruments: self.instruments.clone(),
             method,
-            status: Err("timeout"),
+            status: None,
             started,
+            until: call.context.deadline,
         };
         let sent = request.headers(headers(&call.context)).send().await;
         let response = sent
-            .inspect_err(|_| record.status = Err("connection"))
+            .inspect_err(|_| record.status = Some(Err("connection")))
             .map_err(|_| {
                 // No answer began: refused, reset, no route, or no connection in time.
                 Failure::transient(Cause::Connection)
             })?;
-        record.status = Ok(response.status().as_u16());
+        record.status = Some(Ok(response.status().as_u16()));
         self.read(&call, response).await
     }
 
@@ -117,7 +119,9 @@ impl Transport {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Err(Failure::lasting(Cause::Unauthorized))
             }
-            StatusCode::REQUEST_TIMEOUT => Err(Failure::transient(Cause::Timeout)),
+            StatusCode::REQUEST_TIMEOUT => {
+                Err(Failure::transient(Cause::Timeout).with_retry_after(after))
+            }
             StatusCode::TOO_MANY_REQUESTS => {
                 Err(Failure::transient(Cause::RateLimited).with_retry_after(after))
             }
@@ -195,13 +199,19 @@ fn headers(context: &CallContext) -> HeaderMap {
 struct Record {
     instruments: Instruments,
     method: &'static str,
-    status: Result<u16, &'static str>,
+    /// Unknown until an answer begins or the connection fails.
+    status: Option<Result<u16, &'static str>>,
     started: Instant,
+    until: Instant,
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
+        let status = self.status.unwrap_or(match Instant::now() {
+            now if now >= self.until => Err("timeout"),
+            _ => Err(CANCELLED),
+        });
         self.instruments
-            .requested(self.method, self.status, self.started.elapsed());
+            .requested(self.method, status, self.started.elapsed());
     }
 }

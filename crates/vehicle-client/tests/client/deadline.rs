@@ -1,0 +1,69 @@
+//! The deadline of a request: what is there by then is kept, and nothing is waited for past it.
+
+use std::time::Duration;
+
+use contracts::{Cause, Source};
+use test_support::{FakeVehicle, Reply};
+use vehicle_client::Strategy;
+
+use crate::setup::{cause, client, found, patient, within};
+
+#[tokio::test]
+async fn what_is_there_by_the_deadline_is_kept_and_the_rest_is_a_timeout() {
+    let fake = FakeVehicle::start(|request| match request.path.rsplit('/').next() {
+        Some("HANGS") => Reply::Hang,
+        _ => Reply::healthy(request),
+    })
+    .await;
+    let lookups = client(&patient(&fake))
+        .all(
+            &["ABC123", "HANGS", "ZZZ999"],
+            Strategy::Single,
+            &within(Duration::from_secs(1)),
+        )
+        .await;
+    assert_eq!(found(&lookups["ABC123"]), Source::Live);
+    assert_eq!(cause(&lookups["HANGS"]), Cause::Timeout);
+    assert!(matches!(
+        lookups["ZZZ999"],
+        vehicle_client::Lookup::NotFound { .. }
+    ));
+    fake.idle().await;
+    assert_eq!(fake.calls(), 3);
+}
+
+#[tokio::test]
+async fn batches_that_came_by_the_deadline_are_kept() {
+    let fake = FakeVehicle::start(|request| match request.number {
+        0 => Reply::healthy(request),
+        _ => Reply::Hang,
+    })
+    .await;
+    let mut options = patient(&fake);
+    options.max_batch_size = 1;
+    let lookups = client(&options)
+        .all(
+            &["AAA111", "BBB222", "CCC333"],
+            Strategy::Batch,
+            &within(Duration::from_secs(1)),
+        )
+        .await;
+    assert_eq!(found(&lookups["AAA111"]), Source::Batch);
+    assert_eq!(cause(&lookups["BBB222"]), Cause::Timeout);
+    assert_eq!(cause(&lookups["CCC333"]), Cause::Timeout);
+    fake.idle().await;
+    assert_eq!(fake.calls(), 2);
+}
+
+#[tokio::test]
+async fn nothing_goes_out_after_the_deadline() {
+    let fake = FakeVehicle::healthy().await;
+    let client = client(&patient(&fake));
+    for strategy in [Strategy::Single, Strategy::Batch] {
+        let lookups = client
+            .all(&["ABC123", "DEF456"], strategy, &within(Duration::ZERO))
+            .await;
+        assert!(lookups.values().all(|it| cause(it) == Cause::Timeout));
+    }
+    assert_eq!(fake.calls(), 0);
+}

@@ -1,0 +1,17 @@
+//! The client against a Vehicle on a real socket: what it does with every answer, and what it
+//! never does to Vehicle.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, also in the functions that tests share"
+)]
+
+mod answers;
+mod batch;
+mod cap;
+mod deadline;
+mod metrics;
+mod queue;
+mod request;
+mod retry;
+mod setup;

@@ -1,0 +1,141 @@
+//! The queue before the caps: bounded in length and in time, and left by those who go away.
+
+use std::time::Duration;
+
+use contracts::{Cause, Source};
+use test_support::{FakeVehicle, Gate, Reply};
+use vehicle_client::Options;
+
+use crate::setup::{Client, cause, client, found, patient, unhurried, within};
+
+/// Options for one call at a time.
+fn one_at_a_time(fake: &FakeVehicle) -> Options {
+    let mut options = patient(fake);
+    options.max_degree_of_parallelism_single = 1;
+    options
+}
+
+/// A Vehicle that answers only when the gate is open, and then well.
+async fn gated() -> (FakeVehicle, Gate) {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let fake = FakeVehicle::start(move |request| Reply::healthy(request).held(&held)).await;
+    (fake, gate)
+}
+
+/// Asks in a task of its own.
+fn ask(client: &Client, number: &'static str) -> tokio::task::JoinHandle<vehicle_client::Lookup> {
+    let client = client.clone();
+    tokio::spawn(async move { client.one(number, &unhurried()).await })
+}
+
+#[tokio::test]
+async fn a_call_that_finds_the_queue_full_is_shed_at_once() {
+    let (fake, gate) = gated().await;
+    let mut options = one_at_a_time(&fake);
+    options.queue_length = 1;
+    let client = client(&options);
+    let first = ask(&client, "AAA111");
+    fake.reached(1).await;
+    let second = ask(&client, "BBB222");
+    client.queued(1).await;
+    // Had it waited, its deadline would have come first: a timeout.
+    let third = client.one("CCC333", &within(Duration::from_secs(1))).await;
+    assert_eq!(cause(&third), Cause::Overloaded);
+    gate.open();
+    assert_eq!(found(&first.await.unwrap()), Source::Live);
+    assert_eq!(found(&second.await.unwrap()), Source::Live);
+    assert_eq!(fake.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_call_whose_turn_does_not_come_in_time_is_shed() {
+    let (fake, gate) = gated().await;
+    let mut options = one_at_a_time(&fake);
+    options.queue_wait = Duration::from_millis(50);
+    let client = client(&options);
+    let first = ask(&client, "AAA111");
+    fake.reached(1).await;
+    // Had it waited longer, its deadline would have come first: a timeout.
+    let second = client.one("BBB222", &within(Duration::from_secs(2))).await;
+    assert_eq!(cause(&second), Cause::Overloaded);
+    gate.open();
+    assert_eq!(found(&first.await.unwrap()), Source::Live);
+    assert_eq!(fake.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_call_whose_deadline_comes_before_its_turn_is_a_timeout() {
+    let (fake, gate) = gated().await;
+    let client = client(&one_at_a_time(&fake));
+    let first = ask(&client, "AAA111");
+    fake.reached(1).await;
+    let second = client
+        .one("BBB222", &within(Duration::from_millis(50)))
+        .await;
+    assert_eq!(cause(&second), Cause::Timeout);
+    gate.open();
+    assert_eq!(found(&first.await.unwrap()), Source::Live);
+    assert_eq!(fake.calls(), 1);
+}
+
+#[tokio::test]
+async fn no_place_is_held_through_the_pause_before_a_retry() {
+    let fake = FakeVehicle::start(|request| match request.number {
+        0 => Reply::with_header(503, "retry-after", "1"),
+        _ => Reply::healthy(request),
+    })
+    .await;
+    let mut options = one_at_a_time(&fake);
+    options.queue_wait = Duration::from_millis(500);
+    let client = client(&options);
+    let first = ask(&client, "AAA111");
+    fake.reached(1).await;
+    assert_eq!(
+        found(&client.one("BBB222", &unhurried()).await),
+        Source::Live
+    );
+    assert_eq!(found(&first.await.unwrap()), Source::Live);
+    let paths: Vec<_> = fake.requests().into_iter().map(|it| it.path).collect();
+    let of = |number: &str| format!("/api/v1/vehicles/{number}");
+    assert_eq!(paths, [of("AAA111"), of("BBB222"), of("AAA111")]);
+}
+
+#[tokio::test]
+async fn a_place_comes_back_when_its_caller_goes_away() {
+    let fake = FakeVehicle::start(|_| Reply::Hang).await;
+    let client = client(&one_at_a_time(&fake));
+    let gone = ask(&client, "AAA111");
+    fake.reached(1).await;
+    let queued = ask(&client, "BBB222");
+    client.queued(1).await;
+    queued.abort();
+    gone.abort();
+    fake.idle().await;
+    fake.script(Reply::healthy);
+    assert_eq!(
+        found(&client.one("CCC333", &unhurried()).await),
+        Source::Live
+    );
+    assert_eq!(fake.calls(), 2);
+}
+
+#[tokio::test]
+async fn every_call_of_a_caller_who_goes_away_ends() {
+    let fake = FakeVehicle::start(|_| Reply::Hang).await;
+    let client = client(&patient(&fake));
+    let (asking, context) = (client.clone(), unhurried());
+    let request = tokio::spawn(async move {
+        let numbers = crate::setup::many("ABC", 10);
+        let strategy = vehicle_client::Strategy::Single;
+        asking.vehicles.look_up(&numbers, strategy, &context).await
+    });
+    fake.reached(5).await;
+    request.abort();
+    fake.idle().await;
+    assert_eq!(fake.calls(), 5);
+    assert_eq!(
+        client.vehicles.state(),
+        "0 of 5 single calls and 0 of 1 batch calls in flight"
+    );
+}

@@ -1,0 +1,131 @@
+use std::{collections::HashMap, time::Duration};
+
+use contracts::{Cause, RegistrationNumber, Source};
+use http::HeaderValue;
+use service_defaults::metrics::Metrics;
+use test_support::{FakeVehicle, metric};
+use tokio::time::Instant;
+use vehicle_client::{CallContext, Lookup, Options, Strategy, VehicleClient};
+
+pub(crate) const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+
+/// A client with its metrics.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) vehicles: VehicleClient,
+    pub(crate) metrics: Metrics,
+}
+
+/// Options whose times never matter, but for the pauses, which are as short as can be.
+pub(crate) fn patient(fake: &FakeVehicle) -> Options {
+    Options {
+        base_url: fake.url().parse().unwrap(),
+        api_key: HeaderValue::from_static("key-for-vehicle"),
+        user_agent: "threadpilot-test/1",
+        certificates: None,
+        max_degree_of_parallelism_single: 5,
+        max_degree_of_parallelism_batch: 1,
+        max_batch_size: 50,
+        queue_wait: Duration::from_secs(20),
+        queue_length: 1024,
+        connect_timeout: Duration::from_secs(10),
+        attempt_timeout: Duration::from_secs(10),
+        max_retries: 1,
+        retry_pause: Duration::from_millis(1),
+        max_retry_pause: Duration::from_millis(1),
+        max_answer_bytes: 1024 * 1024,
+        idle_connection_timeout: Duration::from_secs(15),
+    }
+}
+
+pub(crate) fn client(options: &Options) -> Client {
+    let metrics = Metrics::new("test").unwrap();
+    let vehicles = VehicleClient::new(options, metrics.meter()).unwrap();
+    Client { vehicles, metrics }
+}
+
+/// A request that may take this long.
+pub(crate) fn within(time: Duration) -> CallContext {
+    CallContext {
+        deadline: Instant::now() + time,
+        request_id: "request-1".into(),
+        traceparent: TRACEPARENT.into(),
+    }
+}
+
+/// A request whose deadline never matters.
+pub(crate) fn unhurried() -> CallContext {
+    within(Duration::from_secs(30))
+}
+
+pub(crate) fn numbers(texts: &[&str]) -> Vec<RegistrationNumber> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+/// `A00`, `A01`, …
+pub(crate) fn many(letters: &str, count: usize) -> Vec<RegistrationNumber> {
+    (0..count)
+        .map(|index| format!("{letters}{index:02}").parse().unwrap())
+        .collect()
+}
+
+impl Client {
+    /// Looks up one number by a single call.
+    pub(crate) async fn one(&self, number: &str, context: &CallContext) -> Lookup {
+        self.all(&[number], Strategy::Single, context)
+            .await
+            .into_values()
+            .next()
+            .unwrap()
+    }
+
+    pub(crate) async fn all(
+        &self,
+        texts: &[&str],
+        strategy: Strategy,
+        context: &CallContext,
+    ) -> HashMap<String, Lookup> {
+        let lookups = self
+            .vehicles
+            .look_up(&numbers(texts), strategy, context)
+            .await;
+        assert_eq!(lookups.len(), texts.len(), "one lookup for each number");
+        let named = |(number, lookup): (RegistrationNumber, _)| (number.to_string(), lookup);
+        lookups.into_iter().map(named).collect()
+    }
+
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> i64 {
+        metric(&self.metrics.render().unwrap(), name, labels)
+    }
+
+    /// Waits until this many calls are in the queue.
+    pub(crate) async fn queued(&self, calls: i64) {
+        while self.metric("vehicle_client_queue_length", &[]) < calls {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// The source of a vehicle that was found; panics on anything else.
+pub(crate) fn found(lookup: &Lookup) -> Source {
+    match lookup {
+        Lookup::Found { source, .. } => *source,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The cause for which there is no answer; panics on anything else.
+pub(crate) fn cause(lookup: &Lookup) -> Cause {
+    match lookup {
+        Lookup::Unavailable(failure) => failure.cause,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The whole seconds after which Vehicle wants to be asked again.
+pub(crate) fn retry_after(lookup: &Lookup) -> Option<u64> {
+    match lookup {
+        Lookup::Unavailable(failure) => failure.retry_after.map(|after| after.as_secs()),
+        other => panic!("{other:?}"),
+    }
+}
