@@ -13,7 +13,8 @@ if [ "${1:-}" = --without-postgres ]; then
         [ ! -f "$folder" ] || mount --bind /dev/null "$folder"
     done
     mkdir -p /var/cache && mount -t tmpfs none /var/cache
-    exec "$0"'
+    TMPDIR=$(mktemp -d) && chmod 755 "$TMPDIR" && export TMPDIR
+    "$0" && rm -rf "$TMPDIR"'
     exec unshare --mount sh -c "$hide" "$0"
 fi
 

@@ -8,7 +8,6 @@ use std::os::unix::fs::lchown;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 /// Who runs the Postgres programs and owns their files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,26 +63,18 @@ impl Account {
 
     /// Whether files of user `uid` may be trusted: those of this account and of the user of this process.
     pub(crate) fn trusts(&self, uid: u32) -> bool {
-        let own = own_uid() == Some(uid);
+        let own = own_uid() == uid;
         own || matches!(self, Self::Other { uid: other, .. } if *other == uid)
     }
 }
 
 pub(crate) fn is_root() -> bool {
-    own_uid() == Some(0)
+    own_uid() == 0
 }
 
-/// The effective user of this process, from `id`, because the standard library does not tell.
-pub(crate) fn own_uid() -> Option<u32> {
-    static UID: OnceLock<Option<u32>> = OnceLock::new();
-    *UID.get_or_init(|| {
-        let output = Command::new("id")
-            .arg("-u")
-            .stdin(Stdio::null())
-            .output()
-            .ok()?;
-        str::from_utf8(&output.stdout).ok()?.trim().parse().ok()
-    })
+/// The effective user of this process.
+pub(crate) fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 fn look_up(passwd: &str, wanted: &str) -> Option<Account> {

@@ -54,7 +54,7 @@ pub(crate) fn fetched(
 fn is_ours(folder: &Path) -> io::Result<bool> {
     let metadata = fs::symlink_metadata(folder)?;
     let writable_for_all = metadata.mode() & 0o002 != 0;
-    Ok(metadata.is_dir() && account::own_uid() == Some(metadata.uid()) && !writable_for_all)
+    Ok(metadata.is_dir() && account::own_uid() == metadata.uid() && !writable_for_all)
 }
 
 /// Lets the account that runs the server read everything and run what lies in a `bin` folder, whatever the umask and

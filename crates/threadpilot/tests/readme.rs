@@ -28,12 +28,9 @@ const MANUALS: [(&str, &[&str]); 3] = [
 
 #[test]
 fn the_first_command_runs_and_the_second_tests() {
-    let mut blocks = README
-        .split("```sh\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next());
-    assert_eq!(blocks.next().flatten(), Some("cargo run\n"));
-    assert_eq!(blocks.next().flatten(), Some("cargo test --workspace\n"));
+    let mut blocks = README.split("```").skip(1).step_by(2);
+    assert_eq!(blocks.next(), Some("sh\ncargo run\n"));
+    assert_eq!(blocks.next(), Some("sh\ncargo test --workspace\n"));
 }
 
 #[test]
