@@ -1,3 +1,7 @@
+-- Versions of rows, across all of them: a vehicle that is deleted and inserted again must not get
+-- a version that it had before.
+create sequence vehicle.versions;
+
 -- Vehicles by registration number. The checks keep what the service's types promise.
 create table vehicle.vehicles (
     registration_number text primary key
@@ -7,13 +11,13 @@ create table vehicle.vehicles (
     model text constraint model_is_named check (length(model) between 1 and 100),
     model_year smallint constraint model_year_is_plausible check (model_year between 1886 and 2200),
     -- Rises with every change; the service's entity tags are made from it.
-    version bigint not null default 1
+    version bigint not null default nextval('vehicle.versions')
 );
 
 create function vehicle.raise_version() returns trigger
 language plpgsql as $$
 begin
-    new.version := old.version + 1;
+    new.version := nextval('vehicle.versions');
     return new;
 end
 $$;
