@@ -12,12 +12,10 @@ use crate::{Money, PersonalIdentityNumber, RegistrationNumber, UncheckedText, Ve
 pub struct InsuranceProfile {
     /// The person, in canonical form.
     #[serde(serialize_with = "PersonalIdentityNumber::serialize_exposed")]
-    #[schema(inline)]
     pub personal_identity_number: PersonalIdentityNumber,
     /// The policies, by `insuranceId`.
     pub insurances: Vec<Insurance>,
     /// The exact sum of the policies' monthly costs.
-    #[schema(inline)]
     pub total_monthly_cost: Money,
     /// The currency of every amount in this profile.
     pub currency: Currency,
@@ -35,7 +33,6 @@ pub struct Insurance {
     /// What is insured.
     pub product: Product,
     /// What the policy costs a month.
-    #[schema(inline)]
     pub monthly_cost: Money,
     /// The currency of the cost.
     pub currency: Currency,

@@ -39,10 +39,10 @@ pub struct Problem {
 #[serde(rename_all = "camelCase")]
 pub struct FieldError {
     /// JSON Pointer (RFC 6901) to the member of the body; `null` when a parameter is at fault.
-    #[schema(example = "/personalIdentityNumber")]
+    #[schema(example = "/personalIdentityNumber", required)]
     pub pointer: Option<String>,
     /// Name of the path, query or header parameter; `null` when the body is at fault.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required)]
     pub parameter: Option<Cow<'static, str>>,
     /// The stable name of the rule, for programs.
     #[schema(value_type = String, example = "invalid_personal_identity_number")]

@@ -12,7 +12,6 @@ pub const MAX_BATCH_SIZE: usize = 500;
 #[serde(rename_all = "camelCase")]
 pub struct Vehicle {
     /// The registration number in canonical form.
-    #[schema(inline)]
     pub registration_number: RegistrationNumber,
     /// Manufacturer; `null` when the register does not say.
     #[serde(deserialize_with = "present")]
