@@ -31,8 +31,8 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::Database(answer) => match answer.code().as_deref() {
                 // query_canceled, which is what statement_timeout raises
                 Some("57014") => Self::TimedOut,
-                // read_only_sql_transaction would be a wrong role; the rest by class: connection,
-                // insufficient resources, operator intervention (shutdown, starting up)
+                // by class: connection, insufficient resources, operator intervention (shutdown,
+                // starting up)
                 Some(code) if ["08", "53", "57"].contains(&code.get(..2).unwrap_or("")) => {
                     Self::Unavailable(error)
                 }

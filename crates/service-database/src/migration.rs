@@ -1,6 +1,6 @@
 use std::{future::Future, time::Duration};
 
-use service_defaults::health::Check;
+use service_defaults::{health::Check, process::chain};
 use sqlx::{Connection, PgConnection, migrate::Migrator};
 use tokio::time::{Instant, sleep};
 
@@ -73,7 +73,8 @@ impl Schema {
             Ok(version) => self.behind(version.unwrap_or(0)),
             Err(Error::Failed(error)) if is_missing(&error) => self.behind(0),
             Err(error) => {
-                tracing::warn!(%error, "not ready: the database does not answer");
+                let cause = chain(&error);
+                tracing::warn!(error = cause, "not ready: the database does not answer");
                 Check::fail("database", error.to_string())
             }
         }

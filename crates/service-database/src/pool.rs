@@ -6,7 +6,8 @@ use tokio::time::timeout;
 
 use crate::{DatabaseSettings, Error};
 
-/// Time on top of `statement_timeout` after which a server that does not even cancel is given up.
+/// Time on top of `acquire_timeout` and `statement_timeout` after which a server that does not
+/// even cancel is given up.
 const SERVER_GRACE: Duration = Duration::from_millis(250);
 
 /// The database of a running service. Clones share one pool.
@@ -29,7 +30,7 @@ impl Database {
             .connect_lazy_with(settings.service_options()?);
         Ok(Self {
             pool,
-            limit: settings.statement_timeout + SERVER_GRACE,
+            limit: settings.acquire_timeout + settings.statement_timeout + SERVER_GRACE,
         })
     }
 
@@ -44,9 +45,17 @@ impl Database {
         query: impl Future<Output = sqlx::Result<T>>,
     ) -> Result<T, Error> {
         match timeout(self.limit, query).await {
+            // The pool had room for one more connection, but the server gave none.
+            Ok(Err(error @ sqlx::Error::PoolTimedOut)) if self.has_room() => {
+                Err(Error::Unavailable(error))
+            }
             Ok(result) => result.map_err(Error::from),
             Err(_) => Err(Error::TimedOut),
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.pool.size() < self.pool.options().get_max_connections()
     }
 
     /// Reports the pool's connections (OpenTelemetry database client metrics).

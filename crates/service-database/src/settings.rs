@@ -35,13 +35,16 @@ impl DatabaseSettings {
     /// Reports values out of bounds.
     pub fn check(&self, violations: &mut Violations) {
         let millis = Duration::from_millis;
-        if PgConnectOptions::from_str(self.url.expose()).is_err() {
+        let url = self.url.expose();
+        let named = url.starts_with("postgres://") || url.starts_with("postgresql://");
+        if !named || PgConnectOptions::from_str(url).is_err() {
             violations.report(
                 "database.url",
                 "is no URL such as postgres://host:5432/database",
             );
         }
         for (setting, password) in [
+            ("database.url", &self.url),
             ("database.password", &self.password),
             ("database.migration_password", &self.migration_password),
         ] {
