@@ -40,7 +40,8 @@ pub struct ApiKey {
     expires_at: Option<String>,
 }
 
-/// Reports keys that are missing, weak, expired from the start or unreadable.
+/// Reports keys that are missing, weak or unreadable. Expired ones are no fault: a rotation leaves
+/// them behind.
 pub fn check(keys: &ApiKeySettings, violations: &mut Violations) {
     if keys.is_empty() {
         violations.report("api_keys", "a service needs at least one key");

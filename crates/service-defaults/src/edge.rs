@@ -8,8 +8,8 @@ use axum::{
     http::{
         HeaderName, HeaderValue, Method, StatusCode,
         header::{
-            CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
-            X_CONTENT_TYPE_OPTIONS,
+            CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+            REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
         },
     },
     middleware::{Next, from_fn, from_fn_with_state},
@@ -19,7 +19,7 @@ use axum::{
 use opentelemetry::trace::TraceContextExt;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
-use tower::ServiceBuilder;
+use tower::{ServiceBuilder, util::option_layer};
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 use tracing::{Instrument, Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -38,6 +38,7 @@ use crate::{
     process::chain,
     rate_limit,
     request_context::{RequestContext, TRACEPARENT, X_REQUEST_ID},
+    server::ServerSettings,
     settings::{CommonSettings, Violations},
 };
 
@@ -81,13 +82,23 @@ impl CorsSettings {
     /// Reports origins that no browser would send.
     pub fn check(&self, violations: &mut Violations) {
         for origin in &self.allowed_origins {
-            let usable = origin.starts_with("http://") || origin.starts_with("https://");
-            if !usable || HeaderValue::from_str(origin).is_err() || origin.ends_with('/') {
+            if !is_origin(origin) {
                 let rule = format_args!("`{origin}` is no origin such as https://example.com");
                 violations.report("cors.allowed_origins", rule);
             }
         }
     }
+}
+
+/// Scheme, host and port as browsers write them: nothing behind them, nothing in upper case.
+fn is_origin(text: &str) -> bool {
+    let place = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    let host =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]".contains(&byte);
+    place.is_some_and(|place| !place.is_empty() && place.bytes().all(host))
+        && text.parse::<http::Uri>().is_ok()
 }
 
 /// The section `[management]`.
@@ -98,6 +109,15 @@ pub struct ManagementSettings {
     pub port: u16,
     /// Asks for a key on `/metrics`.
     pub metrics_require_key: bool,
+}
+
+impl ManagementSettings {
+    /// Reports a port that the main listener has already.
+    pub fn check(&self, server: &ServerSettings, violations: &mut Violations) {
+        if self.port != 0 && self.port == server.port {
+            violations.report("management.port", "is server.port as well");
+        }
+    }
 }
 
 /// What the edge is built from.
@@ -215,7 +235,7 @@ fn around(routes: Router, edge: &Edge<'_>) -> Router {
             .layer(CatchPanicLayer::custom(|_| {
                 Rejection::internal().into_response()
             }))
-            .layer(cors(&edge.settings.cors))
+            .layer(option_layer(cors(&edge.settings.cors)))
             .layer(from_fn_with_state(
                 Arc::new(edge.settings.limits.clone()),
                 limits::head,
@@ -224,21 +244,30 @@ fn around(routes: Router, edge: &Edge<'_>) -> Router {
     )
 }
 
-fn cors(settings: &CorsSettings) -> CorsLayer {
+/// Nothing where no origin may call: the layer would answer every `OPTIONS`, key or not.
+fn cors(settings: &CorsSettings) -> Option<CorsLayer> {
     let origins: Vec<_> = settings
         .allowed_origins
         .iter()
         .filter_map(|origin| origin.parse().ok())
         .collect();
     if origins.is_empty() {
-        return CorsLayer::new().vary([]);
+        return None;
     }
     let prefer = HeaderName::from_static("prefer");
-    CorsLayer::new()
+    let layer = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST, Method::PUT])
-        .allow_headers([CONTENT_TYPE, X_API_KEY, X_REQUEST_ID, TRACEPARENT, prefer])
-        .expose_headers([X_REQUEST_ID, TRACEPARENT])
+        .allow_headers([
+            CONTENT_TYPE,
+            IF_NONE_MATCH,
+            X_API_KEY,
+            X_REQUEST_ID,
+            TRACEPARENT,
+            prefer,
+        ])
+        .expose_headers([ETAG, RETRY_AFTER, X_REQUEST_ID, TRACEPARENT]);
+    Some(layer)
 }
 
 async fn secure(request: Request, next: Next) -> Response {

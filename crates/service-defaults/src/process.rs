@@ -117,15 +117,12 @@ impl<S: Checked> Process<S> {
     pub fn readiness(&self) -> Readiness {
         let settings = self.settings.clone();
         Readiness::new(self.shutdown.clone()).with_check("settings", move || {
-            let error = settings.last_error();
-            async move {
-                error.map_or(Check::pass("settings"), |error| {
-                    Check::warn(
-                        "settings",
-                        format!("the last good ones are in force: {error}"),
-                    )
-                })
-            }
+            // Why they were refused is for the log: readiness is open to everyone.
+            let check = match settings.last_error() {
+                None => Check::pass("settings"),
+                Some(_) => Check::warn("settings", "refused; the last good ones are in force"),
+            };
+            std::future::ready(check)
         })
     }
 
@@ -174,7 +171,7 @@ impl<S: Checked> Process<S> {
             None => None,
             Some(router) => {
                 let port = self.settings().common.management.port;
-                Some((settings.bind_port(port).await?, router))
+                Some((settings.bind_port("management.port", port).await?, router))
             }
         };
         tracing::info!(service = self.service, %address, "listening");

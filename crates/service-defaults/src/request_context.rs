@@ -119,8 +119,8 @@ fn own_span(trace_id: TraceId, flags: TraceFlags) -> SpanContext {
     SpanContext::new(trace_id, span_id, flags, false, TraceState::default())
 }
 
-/// Bounded and printable; and no bare number, because a careless caller may use somebody's
-/// identity number and it would reach every log.
+/// Bounded and printable; and nothing that may hold an identity number, because a careless caller
+/// may use somebody's and it would reach every log.
 fn is_request_id(id: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/+=-".contains(&byte);
     let digits = id.bytes().filter(u8::is_ascii_digit).count();
@@ -128,6 +128,20 @@ fn is_request_id(id: &str) -> bool {
         && id.len() <= MAX_REQUEST_ID
         && id.bytes().all(allowed)
         && (digits < 10 || id.bytes().any(|byte| byte.is_ascii_alphabetic()))
+        && !holds_dated_number(id)
+}
+
+/// Whether 12 digits in a row, hyphens aside, begin as a date of birth does.
+/// Any 12 digits would be too strict: one in a few hundred random UUIDs has them.
+fn holds_dated_number(id: &str) -> bool {
+    let bytes: Vec<u8> = id.bytes().filter(|byte| *byte != b'-').collect();
+    bytes.windows(12).any(|window| {
+        let two = |at: usize| (window[at] - b'0') * 10 + (window[at + 1] - b'0');
+        window.iter().all(u8::is_ascii_digit)
+            && (18..=20).contains(&two(0))
+            && (1..=12).contains(&two(4))
+            && (1..=91).contains(&two(6))
+    })
 }
 
 struct HeaderCarrier<'a>(&'a HeaderMap);
@@ -165,6 +179,17 @@ mod tests {
     }
 
     #[test]
+    fn a_long_random_request_id_is_taken() {
+        for id in [
+            "0193a3c6-5b8f-7a60-9d5c-0c3f5e7d2b11",
+            "4bf92f3577b34da6a3ce929d0e0e4736",
+            "order-202699999999",
+        ] {
+            assert_eq!(context(&[(X_REQUEST_ID, id)]).request_id(), id);
+        }
+    }
+
+    #[test]
     fn an_unusable_request_id_is_replaced() {
         for id in [
             "",
@@ -173,6 +198,8 @@ mod tests {
             &"x".repeat(129),
             "199001011234",
             "19900101-1234",
+            "person:199001011234",
+            "lookup-19900161-1234-2",
         ] {
             assert_ne!(context(&[(X_REQUEST_ID, id)]).request_id(), id);
         }

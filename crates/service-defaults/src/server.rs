@@ -7,6 +7,7 @@
 use std::{convert::Infallible, io, path::Path, sync::Arc, time::Duration};
 
 use axum::Router;
+use futures_util::FutureExt;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -28,6 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     lifecycle::Shutdown,
+    process::chain,
     settings::{Violations, duration},
 };
 
@@ -85,19 +87,28 @@ impl ServerSettings {
         if self.tls_certificate.is_empty() != self.tls_private_key.is_empty() {
             let rule = "is needed together with server.tls_private_key";
             violations.report("server.tls_certificate", rule);
+        } else if let Err(error) = self.tls() {
+            violations.report("server.tls_certificate", chain(&error));
         }
     }
 
     /// Opens the listening socket.
     pub async fn bind(&self) -> Result<TcpListener, ServerError> {
-        self.bind_port(self.port).await
+        self.bind_port("server.port", self.port).await
     }
 
-    /// Opens a listening socket on another port of the same address.
-    pub async fn bind_port(&self, port: u16) -> Result<TcpListener, ServerError> {
-        TcpListener::bind((self.address, port))
-            .await
-            .map_err(|source| ServerError::Listen { port, source })
+    /// Opens a listening socket on the port of another setting, of the same address.
+    pub async fn bind_port(
+        &self,
+        setting: &'static str,
+        port: u16,
+    ) -> Result<TcpListener, ServerError> {
+        let listener = TcpListener::bind((self.address, port)).await;
+        listener.map_err(|source| ServerError::Listen {
+            setting,
+            port,
+            source,
+        })
     }
 
     fn tls(&self) -> Result<Option<TlsAcceptor>, ServerError> {
@@ -126,8 +137,10 @@ impl ServerSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The port cannot be listened on.
-    #[error("server.port: cannot listen on port {port}; is another program using it?")]
+    #[error("{setting}: cannot listen on port {port}; is another program using it?")]
     Listen {
+        /// The setting that names the port.
+        setting: &'static str,
         /// The port.
         port: u16,
         /// The system's reason.
@@ -142,7 +155,7 @@ pub enum ServerError {
         source: rustls::pki_types::pem::Error,
     },
     /// The certificate and the key do not fit.
-    #[error("server.tls_certificate: does not fit server.tls_private_key")]
+    #[error("the certificate does not fit server.tls_private_key")]
     Certificate(#[source] rustls::Error),
 }
 
@@ -169,9 +182,11 @@ pub async fn serve(
     };
     let places = Arc::new(Semaphore::new(settings.max_connections));
     tokio::select! {
-        never = server.accept(listener, places) => match never {},
+        never = server.accept(&listener, &places) => match never {},
         () = async { shutdown.begun().await; sleep(settings.drain_delay).await } => {}
     }
+    server.accept_waiting(&listener, &places);
+    drop(listener);
     server.closing.cancel();
     server.connections.close();
     if timeout(settings.shutdown_timeout, server.connections.wait())
@@ -196,7 +211,7 @@ struct Server {
 }
 
 impl Server {
-    async fn accept(&self, listener: TcpListener, places: Arc<Semaphore>) -> Infallible {
+    async fn accept(&self, listener: &TcpListener, places: &Arc<Semaphore>) -> Infallible {
         loop {
             // Held by the connection; while none is left, new ones wait in the listen queue.
             let Ok(place) = places.clone().acquire_owned().await else {
@@ -209,6 +224,16 @@ impl Server {
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
+        }
+    }
+
+    /// Takes what waits in the listen queue: closing the socket would reset those connections,
+    /// and their requests may have been sent.
+    fn accept_waiting(&self, listener: &TcpListener, places: &Arc<Semaphore>) {
+        while let Ok(place) = places.clone().try_acquire_owned()
+            && let Some(Ok((stream, _))) = listener.accept().now_or_never()
+        {
+            self.spawn(stream, place);
         }
     }
 
@@ -246,6 +271,8 @@ async fn converse(
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
+        // A request that has arrived is read before the connection is told to close.
+        biased;
         ended = connection.as_mut() => ended,
         () = closing.cancelled() => {
             connection.as_mut().graceful_shutdown();

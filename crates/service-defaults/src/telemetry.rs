@@ -69,9 +69,9 @@ impl TelemetrySettings {
         violations.range("telemetry.sample_ratio", &self.sample_ratio, 0.0..=1.0);
         let endpoint = &self.otlp_endpoint;
         if !endpoint.is_empty()
-            && endpoint
+            && !endpoint
                 .parse::<http::Uri>()
-                .is_ok_and(|uri| uri.scheme().is_none())
+                .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")))
         {
             violations.report(
                 "telemetry.otlp_endpoint",

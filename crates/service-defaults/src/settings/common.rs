@@ -33,6 +33,8 @@ pub struct Settings<S> {
     pub common: CommonSettings,
     /// What this service has.
     pub service: S,
+    /// The files that they come from.
+    pub(super) fingerprint: u64,
 }
 
 /// The settings that every service has.
@@ -65,6 +67,7 @@ impl CommonSettings {
         self.limits.check(violations);
         self.rate_limit.check(violations);
         api_keys::check(&self.api_keys, violations);
+        self.management.check(&self.server, violations);
         self.cors.check(violations);
         self.log.check(violations);
         self.telemetry.check(violations);

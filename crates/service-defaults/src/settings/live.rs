@@ -64,7 +64,7 @@ pub async fn watch<S: Checked>(
     let instruments = Instruments::new(&meter);
     let mut ticks = interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut applied = sources.fingerprint();
+    let mut applied = live.snapshot().fingerprint;
     let mut seen = applied;
     loop {
         ticks.tick().await;

@@ -38,7 +38,12 @@ impl Sources {
             service,
             manual: manual.to_vec(),
             arguments,
-            environment: std::env::vars().collect(),
+            // A variable that is no text (somebody else's, perhaps) must not stop the start.
+            environment: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
         }
     }
 
@@ -57,6 +62,8 @@ impl Sources {
 
     /// Reads, layers and checks the settings.
     pub fn load<S: Checked>(&self) -> Result<Settings<S>, SettingsError> {
+        // Before the files are read, so that a change in between is seen as one.
+        let fingerprint = self.fingerprint();
         let mut layers =
             Config::builder().add_source(File::from_str(common::MANUAL, FileFormat::Toml));
         for part in &self.manual {
@@ -67,7 +74,11 @@ impl Sources {
         }
         if let Some(path) = &self.arguments.secrets {
             let secrets = parse(path, FileFormat::Json)?;
-            if let Ok(section) = secrets.get_table(self.service) {
+            if let Some(section) = secrets.cache.into_table()?.remove(self.service) {
+                let section = section.into_table().map_err(|_| SettingsError::Value {
+                    setting: format!("{}.{}", path.display(), self.service),
+                    reason: "is no table of settings".to_owned(),
+                })?;
                 let mut own = Config::builder();
                 for (name, value) in section {
                     own = own.set_override(name, value)?;
@@ -91,7 +102,11 @@ impl Sources {
         common.check(&mut violations);
         service.check(&common, &mut violations);
         violations.into_result()?;
-        Ok(Settings { common, service })
+        Ok(Settings {
+            common,
+            service,
+            fingerprint,
+        })
     }
 
     /// A hash over the contents of the files, which changes whenever one of them does; follows
@@ -117,10 +132,15 @@ fn read<T: DeserializeOwned>(sections: Map<String, Value>) -> Result<T, Settings
     serde_path_to_error::deserialize(Value::new(None, ValueKind::Table(sections))).map_err(
         |error| {
             let setting = error.path().to_string();
-            SettingsError::Value {
-                setting,
-                reason: error.into_inner().to_string(),
-            }
+            let reason = match error.into_inner() {
+                // The value stands where a table belongs, as a key does that was written to
+                // `api_keys.<id>` itself; it may be a secret.
+                ConfigError::Type { expected, .. } if expected == "a map" => {
+                    "is a table of settings, not a value".to_owned()
+                }
+                other => other.to_string(),
+            };
+            SettingsError::Value { setting, reason }
         },
     )
 }
