@@ -1,0 +1,145 @@
+use http::{Method, StatusCode};
+use test_support::Answer;
+
+use crate::service::{Service, keyed, keyless, send};
+
+const PATH: &str = "/api/v1/vehicles/ABC123";
+const PAGE: &str = "https://portal.example";
+
+async fn preflight(service: &Service, origin: &str) -> Answer {
+    let request = keyless(Method::OPTIONS, PATH)
+        .header("origin", origin)
+        .header("access-control-request-method", "GET")
+        .header("access-control-request-headers", "x-api-key");
+    send(&service.api, request).await
+}
+
+fn allowed_origin(answer: &Answer) -> &str {
+    answer.header("access-control-allow-origin")
+}
+
+#[tokio::test]
+async fn no_page_may_call_unless_a_setting_says_so() {
+    let service = Service::start().await;
+    let answer = preflight(&service, PAGE).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    let answer = service.api.get_with(PATH, &[("origin", PAGE)]).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let names = answer.headers.keys().map(http::HeaderName::as_str);
+    assert!(
+        !names
+            .into_iter()
+            .any(|name| name.starts_with("access-control"))
+    );
+}
+
+#[tokio::test]
+async fn a_page_of_an_allowed_origin_may_ask_without_a_key_and_call_with_one() {
+    let service = Service::with(&[(
+        "CORS__ALLOWED_ORIGINS",
+        "https://a.example, https://portal.example",
+    )])
+    .await;
+    let answer = preflight(&service, PAGE).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(allowed_origin(&answer), PAGE);
+    assert!(
+        answer
+            .header("access-control-allow-headers")
+            .contains("x-api-key")
+    );
+    assert!(
+        answer
+            .header("access-control-allow-methods")
+            .contains("GET")
+    );
+
+    let answer = service.api.get_with(PATH, &[("origin", PAGE)]).await;
+    assert_eq!(
+        (answer.status, allowed_origin(&answer)),
+        (StatusCode::OK, PAGE)
+    );
+    assert!(answer.header("vary").contains("origin"));
+
+    let request = keyless(Method::GET, PATH).header("origin", PAGE);
+    let answer = send(&service.api, request).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(allowed_origin(&answer), PAGE);
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_is_not_let_in_with_it() {
+    let service = Service::with(&[("CORS__ALLOWED_ORIGINS", PAGE)]).await;
+    for origin in [
+        "https://evil.example",
+        "null",
+        "https://portal.example.evil",
+        "http://portal.example",
+    ] {
+        let answer = preflight(&service, origin).await;
+        assert_eq!(allowed_origin(&answer), "", "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn security_headers_are_on_every_answer() {
+    let service = Service::start().await;
+    let long = format!("/api/v1/vehicles/{}", "A".repeat(9_000));
+    for request in [
+        keyed(Method::GET, PATH),
+        keyed(Method::GET, "/api/v1/vehicles/ZZZ999"),
+        keyed(Method::GET, "/api/v1/vehicles/%FF"),
+        keyed(Method::GET, "/nowhere"),
+        keyed(Method::DELETE, PATH),
+        keyed(Method::POST, "/api/v1/vehicles/batch"),
+        keyed(Method::GET, &long),
+        keyless(Method::GET, PATH),
+        keyless(Method::GET, "/healthz"),
+        keyless(Method::GET, "/readyz"),
+        keyless(Method::GET, "/metrics"),
+        keyless(Method::GET, "/openapi.json"),
+    ] {
+        let answer = send(&service.api, request).await;
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("referrer-policy"), "no-referrer");
+        assert_eq!(
+            answer.header("content-security-policy"),
+            "default-src 'none'; frame-ancestors 'none'"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_swagger_page_has_a_policy_that_lets_it_work_and_no_more() {
+    let service = Service::start().await;
+    let page = send(&service.api, keyless(Method::GET, "/swagger/")).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.header("content-type").starts_with("text/html"));
+    let policy = page.header("content-security-policy");
+    assert!(policy.contains("script-src 'self';"), "{policy}");
+    assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert_eq!(page.header("x-content-type-options"), "nosniff");
+    let text = page.text();
+    assert!(
+        !text.contains("<script>"),
+        "an inline script would be blocked: {text}"
+    );
+    for asset in text
+        .split(['"', '\''])
+        .filter(|part| part.starts_with("./"))
+    {
+        let path = format!("/swagger/{}", asset.trim_start_matches("./"));
+        let answer = send(&service.api, keyless(Method::GET, &path)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_swagger_page_is_gone_where_it_is_switched_off() {
+    let service = Service::with(&[("SWAGGER__ENABLED", "false")]).await;
+    for path in ["/swagger", "/swagger/", "/openapi.json"] {
+        let answer = send(&service.api, keyless(Method::GET, path)).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(service.api.get(path).await.status, StatusCode::NOT_FOUND);
+    }
+}

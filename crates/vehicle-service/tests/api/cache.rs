@@ -1,0 +1,95 @@
+use http::StatusCode;
+use test_support::Answer;
+
+use crate::service::Service;
+
+const PATH: &str = "/api/v1/vehicles/ABC123";
+
+async fn if_none_match(service: &Service, tags: &str) -> Answer {
+    service.api.get_with(PATH, &[("if-none-match", tags)]).await
+}
+
+async fn tag(service: &Service) -> String {
+    service.api.get(PATH).await.header("etag").to_owned()
+}
+
+#[tokio::test]
+async fn a_caller_that_has_the_newest_version_is_told_so() {
+    let service = Service::start().await;
+    let tag = tag(&service).await;
+    assert!(tag.starts_with('"') && tag.ends_with('"'), "{tag}");
+    for tags in [
+        tag.clone(),
+        format!("W/{tag}"),
+        format!("\"other\", {tag}"),
+        format!("W/\"other\",W/{tag}"),
+        "*".to_owned(),
+    ] {
+        let answer = if_none_match(&service, &tags).await;
+        assert_eq!(answer.status, StatusCode::NOT_MODIFIED, "{tags}");
+        assert!(answer.body.is_empty());
+        assert_eq!(answer.header("etag"), tag);
+        assert_eq!(answer.header("cache-control"), "private, max-age=60");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_has_something_else_gets_the_vehicle() {
+    let service = Service::start().await;
+    let tag = tag(&service).await;
+    let unquoted = tag.trim_matches('"').to_owned();
+    for tags in ["\"other\"", "", "nonsense", &unquoted] {
+        let answer = if_none_match(&service, tags).await;
+        assert_eq!(answer.status, StatusCode::OK, "{tags}");
+        assert_eq!(answer.json()["make"], "Volvo");
+    }
+}
+
+#[tokio::test]
+async fn a_tag_of_a_missing_vehicle_is_not_found() {
+    let service = Service::start().await;
+    let answer = service
+        .api
+        .get_with("/api/v1/vehicles/ZZZ999", &[("if-none-match", "*")])
+        .await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    assert_eq!(answer.header("cache-control"), "no-store");
+}
+
+#[tokio::test]
+async fn every_change_of_a_vehicle_changes_its_tag() {
+    let service = Service::start().await;
+    let mut seen = vec![tag(&service).await];
+    for change in [
+        "update vehicle.vehicles set model = 'XC90' where registration_number = 'ABC123'",
+        "update vehicle.vehicles set model = 'XC60' where registration_number = 'ABC123'",
+        "delete from vehicle.vehicles where registration_number = 'ABC123';
+         insert into vehicle.vehicles (registration_number, make) values ('ABC123', 'Saab')",
+    ] {
+        service.database.execute(change).await;
+        let stale = seen.join(", ");
+        let answer = if_none_match(&service, &stale).await;
+        assert_eq!(answer.status, StatusCode::OK, "{change}");
+        seen.push(answer.header("etag").to_owned());
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_one_vehicle_leaves_the_tags_of_others() {
+    let service = Service::start().await;
+    let before = tag(&service).await;
+    service
+        .database
+        .execute("update vehicle.vehicles set model = 'F' where registration_number = 'GHI789'")
+        .await;
+    assert_eq!(tag(&service).await, before);
+}
+
+#[tokio::test]
+async fn a_setting_says_how_long_an_answer_may_be_reused() {
+    for (setting, header) in [("5m", "private, max-age=300"), ("0s", "private, max-age=0")] {
+        let service = Service::with(&[("VEHICLES__MAX_AGE", setting)]).await;
+        assert_eq!(service.api.get(PATH).await.header("cache-control"), header);
+    }
+}

@@ -1,0 +1,159 @@
+use http::{Method, StatusCode};
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use test_support::Answer;
+
+use crate::service::{Service, get_open, keyed, send};
+
+const PATH: &str = "/api/v1/vehicles/ABC123";
+
+/// Locks the table, so that every query of the service waits until this is dropped.
+async fn lock(service: &Service) -> PgConnection {
+    let mut connection = service.database.connect().await;
+    run(&mut connection, "begin; lock table vehicle.vehicles").await;
+    connection
+}
+
+async fn run(connection: &mut PgConnection, sql: &str) {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        .execute(connection)
+        .await
+        .unwrap();
+}
+
+/// Waits until a query of the service waits for the lock.
+async fn until_a_query_waits(service: &Service) {
+    let mut connection = service.database.connect().await;
+    let waiting = "select count(*) from pg_locks where not granted
+                   and relation = 'vehicle.vehicles'::regclass";
+    while sqlx::query_scalar::<_, i64>(waiting)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap()
+        == 0
+    {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn assert_unavailable(answer: &Answer, code: &str) {
+    assert_eq!(
+        answer.status,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "{}",
+        answer.text()
+    );
+    assert_eq!(answer.header("retry-after"), "1");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    insta::assert_json_snapshot!(code, answer.problem());
+    assert_eq!(answer.json()["code"], code);
+}
+
+#[tokio::test]
+async fn a_statement_over_its_time_is_cancelled() {
+    let service = Service::with(&[("DATABASE__STATEMENT_TIMEOUT", "10ms")]).await;
+    let lock = lock(&service).await;
+    assert_unavailable(&service.api.get(PATH).await, "database_timeout");
+    let batch = json!({"registrationNumbers": ["ABC123"]});
+    let answer = service.api.post("/api/v1/vehicles/batch", &batch).await;
+    assert_unavailable(&answer, "database_timeout");
+    lock.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_without_a_free_connection_is_refused() {
+    let service = Service::with(&[
+        ("DATABASE__MAX_CONNECTIONS", "1"),
+        ("DATABASE__ACQUIRE_TIMEOUT", "1s"),
+    ])
+    .await;
+    assert_eq!(service.api.get(PATH).await.status, StatusCode::OK);
+    let mut lock = lock(&service).await;
+    let refused_while_one_waits = async {
+        until_a_query_waits(&service).await;
+        assert_unavailable(&service.api.get(PATH).await, "database_busy");
+        run(&mut lock, "rollback").await;
+    };
+    let (first, ()) = tokio::join!(service.api.get(PATH), refused_while_one_waits);
+    assert_eq!(first.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn one_request_more_than_allowed_is_refused_at_once() {
+    let service = Service::with(&[("LIMITS__MAX_REQUESTS_IN_PROGRESS", "1")]).await;
+    let mut lock = lock(&service).await;
+    let refused_while_one_waits = async {
+        until_a_query_waits(&service).await;
+        assert_unavailable(&service.api.get(PATH).await, "overloaded");
+        // The platform still sees how the service is.
+        for path in ["/healthz", "/readyz", "/metrics"] {
+            assert_eq!(get_open(&service.api.0, path).await.status, StatusCode::OK);
+        }
+        run(&mut lock, "rollback").await;
+    };
+    let (first, ()) = tokio::join!(service.api.get(PATH), refused_while_one_waits);
+    assert_eq!(first.status, StatusCode::OK);
+    assert_eq!(service.api.get(PATH).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_request_over_its_deadline_is_ended_and_frees_its_place() {
+    let service = Service::with(&[
+        ("SERVER__REQUEST_DEADLINE", "50ms"),
+        ("LIMITS__MAX_REQUESTS_IN_PROGRESS", "1"),
+    ])
+    .await;
+    let lock = lock(&service).await;
+    for _ in 0..2 {
+        assert_unavailable(&service.api.get(PATH).await, "deadline_exceeded");
+    }
+    lock.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_goes_away_is_a_503_and_comes_back_by_itself() {
+    let service = Service::with(&[("DATABASE__ACQUIRE_TIMEOUT", "100ms")]).await;
+    let up = service.database.url();
+    let name = up.rsplit('/').next().unwrap();
+    assert_eq!(service.api.get(PATH).await.status, StatusCode::OK);
+    let mut other = service.database.connect().await;
+    run(
+        &mut other,
+        &format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = '{name}' and usename = 'vehicle_service'"
+        ),
+    )
+    .await;
+    assert_unavailable(&service.api.get(PATH).await, "database_unavailable");
+    assert_eq!(service.api.get(PATH).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_a_503() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!(
+        "postgres://127.0.0.1:{}/none",
+        free.local_addr().unwrap().port()
+    );
+    drop(free);
+    let service = Service::with(&[
+        ("DATABASE__URL", &url),
+        ("DATABASE__ACQUIRE_TIMEOUT", "50ms"),
+    ])
+    .await;
+    assert_unavailable(&service.api.get(PATH).await, "database_unavailable");
+}
+
+#[tokio::test]
+async fn a_fault_of_ours_is_a_500_without_its_cause() {
+    let service = Service::start().await;
+    service
+        .database
+        .execute("alter table vehicle.vehicles rename column make to brand")
+        .await;
+    let answer = send(&service.api, keyed(Method::GET, PATH)).await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(answer.header("retry-after"), "");
+    insta::assert_json_snapshot!("internal_error", answer.problem());
+}
