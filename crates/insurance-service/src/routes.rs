@@ -99,6 +99,10 @@ async fn never_stored(mut response: Response) -> Response {
             ("Preference-Applied" = String, description = "`handling=strict` where it was asked for"),
         )),
         (status = 404, description = "Nobody has policies under this number", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The service is busy, or the database is, or cars are unavailable and `handling=strict` was asked for", body = Problem, content_type = "application/problem+json", headers(
+            ("Retry-After" = u64, description = "Seconds after which asking again makes sense"),
+            ("Preference-Applied" = String, description = "`handling=strict` where it is the reason"),
+        )),
     )
 )]
 async fn get_insurances(
@@ -128,6 +132,10 @@ async fn get_insurances(
             ("Preference-Applied" = String, description = "`handling=strict` where it was asked for"),
         )),
         (status = 404, description = "Nobody has policies under this number", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The service is busy, or the database is, or cars are unavailable and `handling=strict` was asked for", body = Problem, content_type = "application/problem+json", headers(
+            ("Retry-After" = u64, description = "Seconds after which asking again makes sense"),
+            ("Preference-Applied" = String, description = "`handling=strict` where it is the reason"),
+        )),
     )
 )]
 async fn look_up_insurances(

@@ -125,12 +125,14 @@ impl VehicleClientSettings {
         let name = |key: &str| format!("vehicle_client.{key}");
         let url = &self.base_url;
         if !matches!(url.scheme(), "http" | "https")
-            || url.query().is_some()
             || !url.username().is_empty()
+            || url.password().is_some()
+            || url.query().is_some()
+            || url.fragment().is_some()
         {
             violations.report(
                 &name("base_url"),
-                "is no http or https URL without user and query",
+                "is no http or https URL without user, query and fragment",
             );
         }
         violations.secret(&name("api_key"), &self.api_key);
@@ -195,10 +197,8 @@ impl VehicleClientSettings {
             .attempt_timeout
             .saturating_mul(self.max_retries.saturating_add(1));
         (0..self.max_retries.min(5)).fold(attempts, |sum, retry| {
-            sum + self
-                .retry_pause
-                .saturating_mul(1 << retry)
-                .min(self.max_retry_pause)
+            let pause = self.retry_pause.saturating_mul(1 << retry);
+            sum.saturating_add(pause.min(self.max_retry_pause))
         })
     }
 

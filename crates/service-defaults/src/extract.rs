@@ -141,18 +141,26 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Rejection> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         if error.inner().is_data() {
-            let detail = "A member is missing, unknown or of the wrong type; see /openapi.json.";
-            return Rejection::invalid(vec![FieldError {
-                pointer: Some(pointer(error.path())),
-                parameter: None,
-                code: "invalid_body".into(),
-                detail: detail.into(),
-            }]);
+            return invalid_body(pointer(error.path()));
         }
         malformed(error.inner())
     })?;
     deserializer.end().map_err(|error| malformed(&error))?;
+    // serde takes a list for an object, member by member.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(invalid_body(String::new()));
+    }
     Ok(value)
+}
+
+fn invalid_body(pointer: String) -> Rejection {
+    let detail = "A member is missing, unknown or of the wrong type; see /openapi.json.";
+    Rejection::invalid(vec![FieldError {
+        pointer: Some(pointer),
+        parameter: None,
+        code: "invalid_body".into(),
+        detail: detail.into(),
+    }])
 }
 
 fn malformed(error: &serde_json::Error) -> Rejection {

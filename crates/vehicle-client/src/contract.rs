@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use contracts::{BatchAnswer, Cause, RegistrationNumber, Vehicle};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{Answer, Failure, Found};
 
@@ -11,7 +11,7 @@ const VIOLATION: Failure = Failure::lasting(Cause::ContractViolation);
 
 /// The answer to a single call (200): the vehicle that was asked for, or a violation.
 pub(crate) fn single(asked: &RegistrationNumber, body: &[u8]) -> Result<Answer, Failure> {
-    let vehicle: Vehicle = serde_json::from_slice(body).map_err(|_| VIOLATION)?;
+    let vehicle: Vehicle = object(body)?;
     if vehicle.registration_number != *asked {
         return Err(VIOLATION);
     }
@@ -44,7 +44,7 @@ pub(crate) fn single_not_found(asked: &RegistrationNumber, body: &[u8]) -> Resul
 /// places, shows that the answer is for another question: all of it is a violation. A number that
 /// is not answered, or that Vehicle calls invalid, is a violation of its own.
 pub(crate) fn batch(asked: &[RegistrationNumber], body: &[u8]) -> Result<Answer, Failure> {
-    let batch: BatchAnswer = serde_json::from_slice(body).map_err(|_| VIOLATION)?;
+    let batch: BatchAnswer = object(body)?;
     let expected: HashSet<_> = asked.iter().collect();
     let vehicles = batch
         .vehicles
@@ -71,6 +71,14 @@ pub(crate) fn batch(asked: &[RegistrationNumber], body: &[u8]) -> Result<Answer,
             .or_insert(Found::Failure(VIOLATION));
     }
     Ok(answer)
+}
+
+/// A JSON object; serde alone would take a list for one, member by member.
+fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(VIOLATION);
+    }
+    serde_json::from_slice(body).map_err(|_| VIOLATION)
 }
 
 #[cfg(test)]
@@ -110,6 +118,7 @@ mod tests {
             "5",
             "<html>",
             &VOLVO[..40],
+            r#"["ABC123","Volvo","XC60",2021]"#,
             &format!("[{VOLVO}]"),
         ] {
             assert_eq!(
@@ -181,6 +190,7 @@ mod tests {
             batch_of(&[VOLVO], "").replace("[]}", r#"[{"registrationNumber":null,"reason":"…"}]}"#),
             batch_of(&["null"], ""),
             "{\"vehicles\":[]}".to_owned(),
+            format!("[[{VOLVO}],[],[]]"),
         ] {
             assert_eq!(batch(&asked, body.as_bytes()), Err(VIOLATION), "{body}");
         }

@@ -1,0 +1,178 @@
+//! Vehicle in every kind of trouble: the profile is answered all the same, and says why it is not
+//! whole.
+
+use std::time::Duration;
+
+use test_support::{FakeVehicle, Gate, Reply};
+use tokio::net::TcpListener;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::{
+    capture::Capture,
+    service::{PERSON, Service, enrichments, unavailable},
+};
+
+/// Enough of a hurry that an answer that hangs does not hold the test up.
+const HURRY: [(&str, &str); 2] = [
+    ("VEHICLE_CLIENT__CONNECT_TIMEOUT", "100ms"),
+    ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "100ms"),
+];
+
+fn text(status: u16, body: &str) -> Reply {
+    Reply::Answer(status, Vec::new(), body.to_owned())
+}
+
+/// The route gives 200 with this cause, by single and by batch calls.
+async fn assert_told(reply: Reply, settings: &[(&str, &str)], cause: &str, after: Option<u64>) {
+    for batch in ["false", "true"] {
+        let sent = reply.clone();
+        let vehicle = FakeVehicle::start(move |_| sent.clone()).await;
+        let mut settings = settings.to_vec();
+        settings.push(("FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL", batch));
+        let service = Service::with(vehicle, &settings).await;
+        let answer = service.look_up(PERSON).await;
+        assert_eq!(
+            enrichments(&answer)[0],
+            unavailable(cause, after),
+            "{reply:?}"
+        );
+        assert_eq!(answer.json()["enrichment"], "none");
+        assert_eq!(answer.json()["totalMonthlyCost"], 40.0);
+    }
+}
+
+#[tokio::test]
+async fn each_status_has_its_cause() {
+    for (status, cause) in [
+        (302, "contract_violation"),
+        (400, "contract_violation"),
+        (401, "unauthorized"),
+        (403, "unauthorized"),
+        (408, "timeout"),
+        (429, "rate_limited"),
+        (500, "server_error"),
+        (502, "server_error"),
+        (503, "server_error"),
+        (504, "server_error"),
+    ] {
+        assert_told(Reply::status(status), &[], cause, None).await;
+    }
+}
+
+#[tokio::test]
+async fn vehicles_wish_to_be_left_alone_is_passed_on() {
+    for (status, cause) in [(429, "rate_limited"), (503, "server_error")] {
+        let reply = Reply::with_header(status, "retry-after", "55");
+        assert_told(reply, &[], cause, Some(55)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_the_contract_is_a_violation() {
+    let volvo = Reply::vehicle("ABC123").to_string();
+    for reply in [
+        text(200, ""),
+        text(200, "null"),
+        text(200, "{}"),
+        text(200, "<html></html>"),
+        text(200, &volvo[..20]),
+        text(200, &volvo.replace("ABC123", "GHI789")),
+        text(404, r#"{"code":"route_not_found"}"#),
+        Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{".to_vec()),
+        Reply::Endless,
+    ] {
+        assert_told(reply, &[], "contract_violation", None).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_in_time_is_a_timeout() {
+    let dribble = Reply::Dribble(Duration::from_millis(40), " ".repeat(1000));
+    for reply in [Reply::Hang, dribble] {
+        assert_told(reply, &HURRY, "timeout", None).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_told() {
+    assert_told(Reply::Close, &[], "connection", None).await;
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", unused.local_addr().unwrap());
+    drop(unused);
+    let settings = [("VEHICLE_CLIENT__BASE_URL", url.as_str())];
+    let service = Service::with(FakeVehicle::healthy().await, &settings).await;
+    let answer = service.look_up(PERSON).await;
+    assert_eq!(enrichments(&answer)[0], unavailable("connection", None));
+}
+
+#[tokio::test]
+async fn the_deadline_of_all_lookups_ends_them_and_keeps_what_is_there() {
+    let vehicle = FakeVehicle::start(|request| match request.path.rsplit('/').next() {
+        Some("HANGS1") => Reply::Hang,
+        _ => Reply::healthy(request),
+    })
+    .await;
+    let settings = [
+        ("ENRICHMENT__DEADLINE", "1s"),
+        ("VEHICLE_CLIENT__MAX_RETRIES", "0"),
+        ("VEHICLE_CLIENT__CONNECT_TIMEOUT", "1s"),
+        ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "1s"),
+    ];
+    let service = Service::with(vehicle, &settings).await;
+    let answer = service
+        .with_cars("197001019999", &["HANGS1", "ABC123"])
+        .await;
+    let told = enrichments(&answer);
+    assert_eq!(told[0], unavailable("timeout", None));
+    assert_eq!(told[1], crate::service::enriched("live"));
+    assert_eq!(answer.json()["enrichment"], "partial");
+    service.vehicle.idle().await;
+}
+
+#[tokio::test]
+async fn a_call_that_finds_no_place_is_overloaded_and_worth_another_try() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let vehicle = FakeVehicle::start(move |request| Reply::healthy(request).held(&held)).await;
+    let settings = [
+        ("VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_SINGLE", "1"),
+        ("VEHICLE_CLIENT__QUEUE_LENGTH", "0"),
+    ];
+    let service = Service::with(vehicle, &settings).await;
+    let first = async {
+        let answer = service.look_up(PERSON).await;
+        assert_eq!(answer.json()["enrichment"], "complete");
+    };
+    let second = async {
+        service.vehicle.reached(1).await;
+        let answer = service.look_up(PERSON).await;
+        assert_eq!(enrichments(&answer)[0], unavailable("overloaded", Some(1)));
+        gate.open();
+    };
+    tokio::join!(first, second);
+    assert_eq!(service.vehicle.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_wrong_key_at_vehicle_is_loud_but_not_for_every_call() {
+    let (capture, _guard) = Capture::start(LevelFilter::INFO);
+    let vehicle = FakeVehicle::start(|_| Reply::status(401)).await;
+    let service = Service::with(vehicle, &[]).await;
+    for _ in 0..3 {
+        let answer = service.look_up(PERSON).await;
+        assert_eq!(enrichments(&answer)[0], unavailable("unauthorized", None));
+    }
+    let loud = [
+        "\"level\":\"ERROR\"",
+        "Vehicle refuses our key",
+        "unauthorized",
+    ];
+    assert_eq!(capture.lines_with(&loud), 1, "{}", capture.text());
+    let refused = [("outcome", "unauthorized")];
+    assert_eq!(
+        service
+            .metric("vehicle_client_attempts_total", &refused)
+            .await,
+        3
+    );
+}

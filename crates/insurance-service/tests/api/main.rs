@@ -1,0 +1,23 @@
+//! The Insurance service through its real router, with its real database and a Vehicle on a real
+//! socket.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, also in the functions that tests share"
+)]
+
+mod capture;
+mod causes;
+mod documentation;
+mod enrichment;
+mod metrics;
+mod operations;
+mod privacy;
+mod profile;
+mod real_vehicle;
+mod refusals;
+mod service;
+mod settings;
+mod strategy;
+mod strict;
+mod toggles;

@@ -1,0 +1,81 @@
+//! Both services together: the only thing between them is a socket.
+
+use service_defaults::{process::Process, server, settings::Arguments};
+use test_support::{API_KEY, Api, TestDatabase};
+use tokio::net::TcpListener;
+use vehicle_service::VehicleSettings;
+
+use crate::service::{PERSON, enriched, enrichments, patient, unavailable, without_vehicle};
+
+/// Serves Vehicle on a loopback socket until the test ends: where.
+async fn serve_vehicle() -> String {
+    let database = TestDatabase::new(vehicle_service::NAME, vehicle_service::SCHEMA).await;
+    let sources =
+        vehicle_service::sources(Arguments::default()).with_environment(database.variables());
+    let process = Process::<VehicleSettings>::new(vehicle_service::NAME, sources).unwrap();
+    let router = vehicle_service::assemble(&process).unwrap().public;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let settings = process.settings();
+        let stop = process.shutdown().clone();
+        server::serve(listener, router, &settings.common.server, stop).await
+    });
+    url
+}
+
+/// Insurance in front of this Vehicle.
+async fn insurance(vehicle: &str, settings: &[(&str, &str)]) -> (TestDatabase, Api) {
+    let database = TestDatabase::new(insurance_service::NAME, insurance_service::SCHEMA).await;
+    let sources = patient(&database, vehicle, Arguments::default(), settings);
+    let process = Process::new(insurance_service::NAME, sources).unwrap();
+    let api = Api(insurance_service::assemble(&process).unwrap().public);
+    (database, api)
+}
+
+#[tokio::test]
+async fn every_sample_car_is_enriched_by_the_real_vehicle_service() {
+    let vehicle = serve_vehicle().await;
+    for (batch, source) in [("false", "live"), ("true", "batch")] {
+        let settings = [("FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL", batch)];
+        let (database, api) = insurance(&vehicle, &settings).await;
+        database
+            .execute(
+                "insert into insurance.insurances
+                     (personal_identity_number, product, monthly_cost, car_registration_number)
+                 values ('199001011234', 'car', 30, 'GHI789'), ('199001011234', 'car', 30, 'ZZZ999')",
+            )
+            .await;
+        let answer = api.get(&format!("/api/v1/insurances/{PERSON}")).await;
+        let expected = [
+            enriched(source),
+            without_vehicle("not_applicable", None),
+            enriched(source),
+            without_vehicle("not_found", Some(source)),
+        ];
+        assert_eq!(enrichments(&answer), expected);
+        let profile = answer.json();
+        assert_eq!(profile["insurances"][0]["vehicle"]["make"], "Volvo");
+        assert_eq!(profile["insurances"][2]["vehicle"]["model"], "F-150");
+        assert_eq!(profile["enrichment"], "complete");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_vehicle_does_not_know_is_unauthorized() {
+    let vehicle = serve_vehicle().await;
+    let settings = [("VEHICLE_CLIENT__API_KEY", "not-the-key-of-vehicle")];
+    let (_database, api) = insurance(&vehicle, &settings).await;
+    let answer = api.get(&format!("/api/v1/insurances/{PERSON}")).await;
+    assert_eq!(enrichments(&answer)[0], unavailable("unauthorized", None));
+    assert_ne!(API_KEY, settings[0].1);
+}
+
+#[tokio::test]
+async fn a_base_url_that_is_not_vehicles_root_makes_no_car_missing() {
+    let vehicle = format!("{}/somewhere-else", serve_vehicle().await);
+    let (_database, api) = insurance(&vehicle, &[]).await;
+    let answer = api.get(&format!("/api/v1/insurances/{PERSON}")).await;
+    let violation = unavailable("contract_violation", None);
+    assert_eq!(enrichments(&answer)[0], violation);
+}
