@@ -163,9 +163,16 @@ async fn prepare_database(administrator: &str, name: &str) {
         role,
         password: Secret::from(PASSWORD),
     });
+    // Roles belong to the whole server, where other tests may be preparing theirs.
+    let mut lock = PgConnection::connect(administrator).await.unwrap();
+    sqlx::raw_sql("select pg_advisory_lock(1)")
+        .execute(&mut lock)
+        .await
+        .unwrap();
     prepare(&Secret::from(administrator), name, &logins)
         .await
         .unwrap();
+    lock.close().await.unwrap();
 }
 
 async fn execute(administrator: &str, sql: &str) {

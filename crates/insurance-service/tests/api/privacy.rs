@@ -21,7 +21,7 @@ const PERSONS: [&str; 4] = [
 /// Everything that the digits of one person may look like.
 fn forms(person: &str) -> Vec<String> {
     let (date, last) = person.split_at(8);
-    let encoded: String = person.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let encoded: Vec<_> = person.bytes().map(|byte| format!("%{byte:02X}")).collect();
     vec![
         person.to_owned(),
         format!("{date}-{last}"),
@@ -29,7 +29,7 @@ fn forms(person: &str) -> Vec<String> {
         format!("{}-{last}", &date[2..]),
         format!("request-{person}"),
         person[2..].to_owned(),
-        encoded,
+        encoded.concat(),
     ]
 }
 
@@ -129,13 +129,8 @@ async fn no_log_metric_header_or_problem_names_a_person() {
     for plate in ["ABC123", "DEF456"] {
         assert!(!log.contains(plate), "{plate} in {log}");
     }
-    let sent: String = service
-        .vehicle
-        .requests()
-        .iter()
-        .map(|request| format!("{request:?}"))
-        .collect();
-    assert!(!sent.is_empty());
+    assert!(service.vehicle.calls() > 0);
+    let sent = format!("{:?}", service.vehicle.requests());
     assert_free_of_persons(&sent, "calls to Vehicle");
 }
 

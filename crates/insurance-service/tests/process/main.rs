@@ -1,0 +1,15 @@
+//! The Insurance service's binary, as an operator runs it: commands, exit codes, sockets, signals,
+//! log lines and traces.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, also in the functions that tests share"
+)]
+
+mod binary;
+mod collector;
+mod commands;
+mod log;
+mod reload;
+mod stop;
+mod trace;

@@ -1,0 +1,96 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use futures_util::future::join_all;
+use test_support::{FakeVehicle, Gate, Reply};
+
+use crate::binary::Binary;
+
+const PATH: &str = "/api/v1/insurances/199001011234";
+
+#[tokio::test]
+async fn no_request_fails_while_the_service_stops_under_load() {
+    let vehicle = FakeVehicle::healthy().await;
+    let running = Binary::seeded(&vehicle).await.serve().await;
+    let at = running.at;
+    let (answered, stopping) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let callers = (0..8).map(|_| {
+        let (answered, stopping) = (answered.clone(), stopping.clone());
+        tokio::spawn(async move {
+            // Until the service is told to stop; what was begun by then must be answered.
+            while !stopping.load(Ordering::SeqCst) {
+                let answer = at.get(PATH).await;
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                answered.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+    });
+    let callers: Vec<_> = callers.collect();
+    while answered.load(Ordering::SeqCst) < 50 {
+        tokio::task::yield_now().await;
+    }
+    let stop = running.stop();
+    // The stop has begun once readiness says so; new requests are served during the drain delay.
+    while at.get("/readyz").await.status == 200 {}
+    stopping.store(true, Ordering::SeqCst);
+    for caller in join_all(callers).await {
+        caller.unwrap();
+    }
+    let ended = stop.await.unwrap();
+    assert_eq!(ended.code, Some(0));
+    let served = ended
+        .lines
+        .iter()
+        .filter(|line| line["message"] == "request ended" && line["route"] != "/readyz")
+        .count();
+    assert_eq!(served, answered.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_answered_before_the_end() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let vehicle = FakeVehicle::start(move |request| Reply::healthy(request).held(&held)).await;
+    let running = Binary::seeded(&vehicle)
+        .await
+        .with("SERVER__DRAIN_DELAY", "0s")
+        .serve()
+        .await;
+    let at = running.at;
+    let request = tokio::spawn(async move { at.get(PATH).await });
+    vehicle.reached(1).await;
+    let stop = running.stop();
+    // Refused connections show that the service takes no more.
+    while tokio::net::TcpStream::connect(at.0).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    gate.open();
+    let answer = request.await.unwrap();
+    assert_eq!(answer.json()["enrichment"], "complete");
+    assert_eq!(answer.header("connection"), "close");
+    assert_eq!(stop.await.unwrap().code, Some(0));
+}
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_ends_the_call_to_vehicle() {
+    let vehicle = FakeVehicle::start(|_| Reply::Hang).await;
+    let running = Binary::seeded(&vehicle).await.serve().await;
+    let at = running.at;
+    let request = tokio::spawn(async move { at.get(PATH).await });
+    vehicle.reached(1).await;
+    request.abort();
+    vehicle.idle().await;
+    let metrics = at.get("/metrics").await.text();
+    let cancelled = [("outcome", "cancelled")];
+    assert_eq!(
+        test_support::metric(&metrics, "vehicle_client_attempts_total", &cancelled),
+        1
+    );
+    assert_eq!(vehicle.calls(), 1);
+    assert_eq!(running.stop().await.unwrap().code, Some(0));
+}

@@ -1,0 +1,85 @@
+use test_support::{FakeVehicle, Reply};
+
+use crate::{
+    binary::Binary,
+    collector::{Collector, Span},
+};
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const CALLER: &str = "00f067aa0ba902b7";
+const PERSON: &str = "199001011234";
+
+#[tokio::test]
+async fn one_request_is_one_trace_with_a_span_for_each_attempt() {
+    let collector = Collector::start().await;
+    let vehicle = FakeVehicle::start(|request| match request.number {
+        0 => Reply::status(503),
+        _ => Reply::healthy(request),
+    })
+    .await;
+    let running = Binary::seeded(&vehicle)
+        .await
+        .with("TELEMETRY__OTLP_ENDPOINT", &collector.endpoint)
+        .serve()
+        .await;
+    let parent = format!("00-{TRACE}-{CALLER}-01");
+    let path = format!("/api/v1/insurances/{PERSON}");
+    let answer = running
+        .at
+        .get_with(&path, &[("traceparent", &parent)])
+        .await;
+    assert_eq!(answer.json()["enrichment"], "complete");
+    let ended = running.stop().await.unwrap();
+    assert_eq!(ended.code, Some(0));
+
+    let spans = collector.spans();
+    assert!(spans.iter().all(|span| span.trace_id == TRACE), "{spans:?}");
+    let named = |name: &str| -> Vec<Span> {
+        let named = spans.iter().filter(|span| span.name == name);
+        named.cloned().collect()
+    };
+    let server = named("GET /api/v1/insurances/{personalIdentityNumber}");
+    let enrich = named("enrich");
+    let attempts = named("call vehicle");
+    let query = named("find_of_person");
+    assert_eq!(
+        [
+            server.len(),
+            enrich.len(),
+            attempts.len(),
+            query.len(),
+            spans.len()
+        ],
+        [1, 1, 2, 1, 5],
+        "{spans:?}"
+    );
+    assert_eq!(server[0].parent, CALLER);
+    assert_eq!(enrich[0].parent, server[0].id);
+    assert_eq!(query[0].parent, server[0].id);
+    for (attempt, request) in attempts.iter().zip(vehicle.requests()) {
+        assert_eq!(attempt.parent, enrich[0].id);
+        let sent = format!("00-{TRACE}-{}-01", attempt.id);
+        assert_eq!(request.header("traceparent"), Some(sent.as_str()));
+    }
+    let own = format!("00-{TRACE}-{}-01", server[0].id);
+    assert_eq!(answer.header("traceparent"), own);
+    for secret in [PERSON, "19900101-1234", "9001011234", "ABC123"] {
+        assert!(!collector.text().contains(secret), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_harms_no_request() {
+    let vehicle = FakeVehicle::healthy().await;
+    let running = Binary::seeded(&vehicle)
+        .await
+        .with("TELEMETRY__OTLP_ENDPOINT", "http://127.0.0.1:1/v1/traces")
+        .serve()
+        .await;
+    let answer = running
+        .at
+        .get(&format!("/api/v1/insurances/{PERSON}"))
+        .await;
+    assert_eq!(answer.json()["enrichment"], "complete");
+    assert_eq!(running.stop().await.unwrap().code, Some(0));
+}
