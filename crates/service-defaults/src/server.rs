@@ -1,8 +1,10 @@
-//! The HTTP/1.1 server: bounded connections, a time limit on every request's head, and a stop
-//! that no request in flight notices.
+//! The HTTP/1.1 server: bounded connections, time limits on receiving a request's head and on
+//! sending an answer, and a stop that no request in flight notices.
 //!
 //! `axum::serve` has none of these. Plain HTTP speaks HTTP/1.1 only, because detecting HTTP/2 by
 //! its preface has no time limit in hyper-util: a client that sends half of it would stay forever.
+
+mod impatient;
 
 use std::{convert::Infallible, io, path::Path, sync::Arc, time::Duration};
 
@@ -27,6 +29,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::impatient::Impatient;
 use crate::{
     lifecycle::Shutdown,
     process::chain,
@@ -55,6 +58,9 @@ pub struct ServerSettings {
     /// Time for one request.
     #[serde(with = "duration")]
     pub request_deadline: Duration,
+    /// Longest wait for a caller to take more of an answer.
+    #[serde(with = "duration")]
+    pub send_timeout: Duration,
     /// How long requests are accepted after the stop began.
     #[serde(with = "duration")]
     pub drain_delay: Duration,
@@ -81,6 +87,8 @@ impl ServerSettings {
         );
         let bounds = millis(10)..=seconds(600);
         violations.duration("server.request_deadline", self.request_deadline, bounds);
+        let bounds = millis(100)..=seconds(600);
+        violations.duration("server.send_timeout", self.send_timeout, bounds);
         let bounds = Duration::ZERO..=seconds(300);
         violations.duration("server.drain_delay", self.drain_delay, bounds.clone());
         violations.duration("server.shutdown_timeout", self.shutdown_timeout, bounds);
@@ -177,7 +185,9 @@ pub async fn serve(
         router,
         tls: settings.tls()?,
         header_read_timeout: settings.header_read_timeout,
+        send_timeout: settings.send_timeout,
         closing: CancellationToken::new(),
+        cut: CancellationToken::new(),
         connections: TaskTracker::new(),
     };
     let places = Arc::new(Semaphore::new(settings.max_connections));
@@ -198,6 +208,8 @@ pub async fn serve(
             open,
             "connections were cut at the end of server.shutdown_timeout"
         );
+        server.cut.cancel();
+        server.connections.wait().await;
     }
     Ok(())
 }
@@ -206,7 +218,9 @@ struct Server {
     router: Router,
     tls: Option<TlsAcceptor>,
     header_read_timeout: Duration,
+    send_timeout: Duration,
     closing: CancellationToken,
+    cut: CancellationToken,
     connections: TaskTracker,
 }
 
@@ -240,10 +254,11 @@ impl Server {
     fn spawn(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
         let (router, closing) = (self.router.clone(), self.closing.clone());
         let (tls, limit) = (self.tls.clone(), self.header_read_timeout);
-        self.connections.spawn(async move {
+        // Small answers must not wait for a full packet; a failure only costs latency.
+        let _ = stream.set_nodelay(true);
+        let stream = Impatient::new(stream, self.send_timeout);
+        let conversation = async move {
             let _place = place;
-            // Small answers must not wait for a full packet; a failure only costs latency.
-            let _ = stream.set_nodelay(true);
             match tls {
                 None => converse(stream, router, limit, closing).await,
                 Some(tls) => {
@@ -252,7 +267,10 @@ impl Server {
                     }
                 }
             }
-        });
+        };
+        let cut = self.cut.clone();
+        self.connections
+            .spawn(async move { cut.run_until_cancelled(conversation).await });
     }
 }
 
