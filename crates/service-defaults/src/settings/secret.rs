@@ -1,12 +1,20 @@
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
 /// A secret setting: hidden by `Debug`, wiped from memory when dropped. Empty where it is not set.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone)]
 pub struct Secret(SecretString);
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // serde's own error would quote what was there instead of a text.
+        SecretString::deserialize(deserializer)
+            .map(Self)
+            .map_err(|_| de::Error::custom("is a secret, which is a text"))
+    }
+}
 
 impl Secret {
     /// The secret text.

@@ -132,14 +132,7 @@ fn read<T: DeserializeOwned>(sections: Map<String, Value>) -> Result<T, Settings
     serde_path_to_error::deserialize(Value::new(None, ValueKind::Table(sections))).map_err(
         |error| {
             let setting = error.path().to_string();
-            let reason = match error.into_inner() {
-                // The value stands where a table belongs, as a key does that was written to
-                // `api_keys.<id>` itself; it may be a secret.
-                ConfigError::Type { expected, .. } if expected == "a map" => {
-                    "is a table of settings, not a value".to_owned()
-                }
-                other => other.to_string(),
-            };
+            let reason = without_quoted_value(error.into_inner().to_string());
             SettingsError::Value { setting, reason }
         },
     )
@@ -158,7 +151,11 @@ fn parse(path: &Path, format: FileFormat) -> Result<Config, SettingsError> {
     Config::builder()
         .add_source(File::from_str(&text, format))
         .build()
-        .map_err(|error| file(without_source_lines(&error.to_string())))
+        .map_err(|error| {
+            file(without_quoted_value(without_source_lines(
+                &error.to_string(),
+            )))
+        })
 }
 
 /// TOML errors quote the line at fault (`3 | key = "…"`), which may hold a secret.
@@ -168,6 +165,16 @@ fn without_source_lines(error: &str) -> String {
         .filter(|line| !line.contains('|'))
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// A value where a table belongs is quoted by the error, and a key that was written to
+/// `api_keys.<id>` itself is a secret.
+fn without_quoted_value(error: String) -> String {
+    if error.contains("expected a map") || error.contains("expected struct") {
+        "is a value, not a table of settings".to_owned()
+    } else {
+        error
+    }
 }
 
 impl From<ConfigError> for SettingsError {
