@@ -1,0 +1,52 @@
+use axum::http::StatusCode;
+
+use crate::sample::service;
+
+#[tokio::test]
+async fn a_panic_is_a_500_without_its_message() {
+    let (_, api) = service(&[]);
+    let answer = api.get("/panics").await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(!answer.text().contains("secret"), "{}", answer.text());
+    insta::assert_json_snapshot!("internal_error", answer.problem());
+    assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    assert_eq!(api.get("/own").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_fault_keeps_its_cause_to_itself() {
+    let (_, api) = service(&[]);
+    let answer = api.get("/fails").await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    insta::assert_json_snapshot!("internal_error", answer.problem());
+    assert!(!answer.text().contains("secret"));
+}
+
+#[tokio::test]
+async fn an_error_answer_in_words_becomes_a_problem() {
+    let (_, api) = service(&[]);
+    let answer = api.get("/text").await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(answer.problem()["code"], "internal_error");
+    assert!(!answer.text().contains("secret"));
+}
+
+#[tokio::test]
+async fn an_error_answer_in_json_stays_as_its_handler_wrote_it() {
+    let (_, api) = service(&[]);
+    let answer = api.get("/json").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.text(), "{}");
+    assert_eq!(answer.header("cache-control"), "no-store");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_never_ends_is_ended_at_its_deadline() {
+    let (_, api) = service(&[("SAMPLE__SERVER__REQUEST_DEADLINE", "10s")]);
+    let started = tokio::time::Instant::now();
+    let answer = api.get("/hangs").await;
+    assert_eq!(started.elapsed().as_secs(), 10);
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.header("retry-after"), "1");
+    assert_eq!(answer.problem()["code"], "deadline_exceeded");
+}

@@ -1,0 +1,65 @@
+use axum::{
+    body::Body,
+    http::{Request, StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+    routing::get,
+};
+use serde::Deserialize;
+use service_defaults::{
+    problem::Rejection,
+    process::Process,
+    settings::{Arguments, Checked, CommonSettings, Sources, Violations},
+};
+use test_support::{API_KEY, Answer, Api};
+use utoipa_axum::router::OpenApiRouter;
+
+/// A service with nothing but what all services have.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
+impl Checked for Nothing {
+    fn check(&self, _: &CommonSettings, _: &mut Violations) {}
+}
+
+/// A service whose routes fail in every way, with these variables.
+pub(crate) fn service(variables: &[(&str, &str)]) -> (Process<Nothing>, Api) {
+    let key = [("SAMPLE__API_KEYS__TEST__KEY", API_KEY)];
+    let sources = Sources::new("sample", &[], Arguments::default())
+        .with_environment(key.iter().chain(variables).copied());
+    let process = Process::<Nothing>::new("sample", sources).unwrap();
+    let routes = OpenApiRouter::new()
+        .route("/own", get(async || "own"))
+        .route("/panics", get(panics))
+        .route("/fails", get(async || fault()))
+        .route(
+            "/text",
+            get(async || (StatusCode::BAD_GATEWAY, "secret text")),
+        )
+        .route("/json", get(async || own_json()))
+        .route("/hangs", get(std::future::pending::<()>));
+    let api = Api(process.assemble(routes, &process.readiness()).public);
+    (process, api)
+}
+
+async fn panics() {
+    panic!("secret text")
+}
+
+fn fault() -> Rejection {
+    Rejection::internal().with_cause(std::io::Error::other("secret text"))
+}
+
+fn own_json() -> impl IntoResponse {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    (status, [(CONTENT_TYPE, "application/json")], "{}")
+}
+
+/// A request with this key, or without one.
+pub(crate) async fn get_with_key(api: &Api, path: &str, key: Option<&str>) -> Answer {
+    let mut request = Request::builder().uri(path);
+    if let Some(key) = key {
+        request = request.header("x-api-key", key);
+    }
+    api.send(request.body(Body::empty()).unwrap()).await
+}

@@ -1,0 +1,139 @@
+use std::{net::SocketAddr, time::Duration};
+
+use axum::Router;
+use serde::Deserialize;
+use service_defaults::{
+    lifecycle::Shutdown,
+    process::Process,
+    server::{self, ServerError},
+    settings::{Arguments, Checked, CommonSettings, Sources, Violations},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use utoipa_axum::router::OpenApiRouter;
+
+pub(crate) const KEY: &str = "sample-key-0123456789";
+
+/// A service with nothing but what all services have.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
+impl Checked for Nothing {
+    fn check(&self, _: &CommonSettings, _: &mut Violations) {}
+}
+
+/// A process with these settings of `[server]`.
+pub(crate) fn process(settings: &[(&str, &str)]) -> Process<Nothing> {
+    let mut environment = vec![("SAMPLE__API_KEYS__TEST__KEY".to_owned(), KEY.to_owned())];
+    for (name, value) in settings {
+        environment.push((format!("SAMPLE__SERVER__{name}"), (*value).to_owned()));
+    }
+    let sources = Sources::new("sample", &[], Arguments::default()).with_environment(environment);
+    Process::new("sample", sources).unwrap()
+}
+
+/// A server on a port of its own.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) end: JoinHandle<Result<(), ServerError>>,
+}
+
+impl Running {
+    /// Serves these routes with these settings of `[server]`, without an edge.
+    pub(crate) async fn start(settings: &[(&str, &str)], routes: Router) -> Self {
+        Self::serve(&process(settings), routes).await
+    }
+
+    /// Serves these routes behind the edge.
+    pub(crate) async fn behind_edge(settings: &[(&str, &str)], routes: Router) -> Self {
+        let process = process(settings);
+        let routes = OpenApiRouter::from(routes);
+        let public = process.assemble(routes, &process.readiness()).public;
+        Self::serve(&process, public).await
+    }
+
+    async fn serve(process: &Process<Nothing>, routes: Router) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = process.shutdown().clone();
+        let settings = process.settings();
+        let stop = shutdown.clone();
+        let end = tokio::spawn(async move {
+            server::serve(listener, routes, &settings.common.server, stop).await
+        });
+        Self {
+            address,
+            shutdown,
+            end,
+        }
+    }
+
+    pub(crate) async fn connect(&self) -> Caller<TcpStream> {
+        Caller(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// Waits until nobody listens any more.
+    pub(crate) async fn until_refused(&self) {
+        within(async {
+            while TcpStream::connect(self.address).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+/// One connection that writes and reads bytes as they are.
+pub(crate) struct Caller<S>(pub(crate) S);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
+    pub(crate) async fn write(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) {
+        self.write(&format!(
+            "GET {path} HTTP/1.1\r\nHost: test\r\nX-Api-Key: {KEY}\r\n\r\n"
+        ))
+        .await;
+    }
+
+    /// One answer: its head and its body, by its `Content-Length`.
+    pub(crate) async fn answer(&mut self) -> (String, String) {
+        within(async {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(self.0.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap().to_lowercase();
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "))
+                .map_or(0, |length| length.parse().unwrap());
+            let mut body = vec![0; length];
+            self.0.read_exact(&mut body).await.unwrap();
+            (head, String::from_utf8(body).unwrap())
+        })
+        .await
+    }
+
+    /// What still comes until the server closes the connection.
+    pub(crate) async fn rest(&mut self) -> String {
+        let mut bytes = Vec::new();
+        // A reset is an end as well.
+        let _ = within(self.0.read_to_end(&mut bytes)).await;
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// Fails a test instead of letting it hang.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_mins(1), future)
+        .await
+        .expect("nothing happened for a minute")
+}

@@ -1,0 +1,13 @@
+//! Where settings come from, what is said about those that cannot be used, and how they change
+//! while a service runs.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test a panic is the failure that is wanted"
+)]
+
+mod messages;
+mod precedence;
+mod reload;
+mod secrets;
+mod support;

@@ -1,0 +1,175 @@
+use crate::support::Place;
+
+#[test]
+fn a_value_that_cannot_be_used_is_named_with_its_setting_and_its_bound() {
+    for (config, parts) in [
+        ("[server]\nprot = 1", &["server", "prot", "port"][..]),
+        ("[sevrer]\nport = 1", &["sevrer"]),
+        ("[sample]\nwrod = \"\"", &["sample", "wrod", "word"]),
+        ("[server]\nport = 70000", &["server.port", "70000"]),
+        ("[server]\nport = -1", &["server.port", "-1"]),
+        ("[server]\naddress = \"here\"", &["server.address"]),
+        (
+            "[server]\nrequest_deadline = 10",
+            &["server.request_deadline", "`10`", "250ms"],
+        ),
+        (
+            "[server]\nrequest_deadline = \"10\"",
+            &["server.request_deadline", "`10`", "250ms"],
+        ),
+        (
+            "[server]\nrequest_deadline = \"10 parsecs\"",
+            &["server.request_deadline", "10 parsecs"],
+        ),
+        (
+            "[server]\nrequest_deadline = \"1ms\"",
+            &["server.request_deadline", "1ms", "10ms..=10m"],
+        ),
+        (
+            "[server]\nsend_timeout = \"0s\"",
+            &["server.send_timeout", "0s", "100ms..=10m"],
+        ),
+        (
+            "[server]\nmax_connections = 0",
+            &["server.max_connections", "0 is outside 1..=100000"],
+        ),
+        (
+            "[limits]\nmax_headers = 7",
+            &["limits.max_headers", "7 is outside 8..=200"],
+        ),
+        (
+            "[limits]\nmax_body_bytes = 1",
+            &["limits.max_body_bytes", "256..=16777216"],
+        ),
+        (
+            "[limits]\nmax_uri_bytes = 65536",
+            &["limits.max_uri_bytes", "64..=32768"],
+        ),
+        (
+            "[limits]\nmax_header_bytes = 1",
+            &["limits.max_header_bytes", "256..=49152"],
+        ),
+        (
+            "[limits]\nmax_requests_in_progress = 0",
+            &["limits.max_requests_in_progress", "1..=100000"],
+        ),
+        (
+            "[rate_limit]\nburst = 0",
+            &["rate_limit.burst", "1..=1000000"],
+        ),
+        (
+            "[telemetry]\nsample_ratio = 1.5",
+            &["telemetry.sample_ratio", "1.5", "0..=1"],
+        ),
+        (
+            "[telemetry]\nsample_ratio = nan",
+            &["telemetry.sample_ratio", "0..=1"],
+        ),
+        (
+            "[telemetry]\notlp_endpoint = \"collector:4318\"",
+            &["telemetry.otlp_endpoint", "collector:4318"],
+        ),
+        (
+            "[telemetry]\notlp_endpoint = \"not a url\"",
+            &["telemetry.otlp_endpoint", "not a url"],
+        ),
+        ("[log]\nfilter = \"info,=,x\"", &["log.filter", "info,=,x"]),
+        ("[log]\nformat = \"xml\"", &["log.format", "xml"]),
+        (
+            "[server]\nport = 7\n[management]\nport = 7",
+            &["management.port", "server.port"],
+        ),
+        (
+            "[sample]\npause = \"2m\"",
+            &["sample.pause", "2m", "0s..=1m"],
+        ),
+    ] {
+        let message = Place::new().with_config(config).refused();
+        for part in parts {
+            assert!(message.contains(part), "{config}: {message} lacks {part}");
+        }
+    }
+}
+
+#[test]
+fn an_origin_that_no_browser_would_send_is_refused() {
+    for origin in [
+        "*",
+        "null",
+        "example.com",
+        "https://",
+        "https://example.com/",
+        "https://example.com/a",
+        "https://Example.com",
+        "https://example.com?x",
+        "https://a b",
+        "ftp://example.com",
+        "https://user@example.com",
+    ] {
+        let place = Place::new().with_variable("SAMPLE__CORS__ALLOWED_ORIGINS", origin);
+        let message = place.refused();
+        assert!(
+            message.contains("cors.allowed_origins") && message.contains(origin),
+            "{message}"
+        );
+    }
+    for origin in [
+        "https://example.com",
+        "http://localhost:3000",
+        "http://[::1]:80",
+    ] {
+        let place = Place::new().with_variable("SAMPLE__CORS__ALLOWED_ORIGINS", origin);
+        assert!(place.load().is_ok(), "{origin}");
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let config = "[server]\nmax_connections = 0\n[rate_limit]\nburst = 0\n[sample]\npause = \"2m\"";
+    let message = Place::new().without_key().with_config(config).refused();
+    let settings: Vec<_> = message
+        .lines()
+        .map(|line| line.split(':').next().unwrap())
+        .collect();
+    assert_eq!(
+        settings,
+        [
+            "server.max_connections",
+            "rate_limit.burst",
+            "api_keys",
+            "sample.pause"
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_named() {
+    let missing = Place::new();
+    let path = missing.path("missing.toml");
+    let missing = missing.with_config_at(&path).refused();
+    assert!(
+        missing.contains("missing.toml") && missing.contains("No such file"),
+        "{missing}"
+    );
+    for text in ["", " \n\n"] {
+        let empty = Place::new().with_config(text).refused();
+        assert!(empty.contains("config.toml: is empty"), "{empty}");
+        let empty = Place::new().with_secrets(text).refused();
+        assert!(empty.contains("secrets.json: is empty"), "{empty}");
+    }
+    let broken = Place::new().with_config("[server\nport = 1").refused();
+    assert!(
+        broken.contains("config.toml") && broken.contains("line 1"),
+        "{broken}"
+    );
+    let broken = Place::new().with_secrets("{\"sample\": ").refused();
+    assert!(
+        broken.contains("secrets.json") && broken.contains("line 1"),
+        "{broken}"
+    );
+    let list = Place::new().with_secrets("{\"sample\": []}").refused();
+    assert!(
+        list.contains("secrets.json") && list.contains("sample"),
+        "{list}"
+    );
+}

@@ -1,0 +1,204 @@
+use std::{fs, os::unix::fs::symlink, time::Duration};
+
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+    routing::get,
+};
+use service_defaults::process::Process;
+use test_support::Api;
+use tokio::time::{Instant, sleep};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::support::{Place, Sample};
+
+const OLD: &str = "old-key-0123456789abc";
+const NEW: &str = "new-key-0123456789abc";
+
+fn word(word: &str) -> String {
+    format!("[sample]\nword = \"{word}\"\n")
+}
+
+fn keys(keys: &[(&str, &str)]) -> String {
+    let tables: Vec<_> = keys
+        .iter()
+        .map(|(id, key)| format!("[api_keys.{id}]\nkey = \"{key}\"\n"))
+        .collect();
+    tables.concat()
+}
+
+/// A service that follows its files. The clock is paused, so that waiting takes no time.
+struct Service {
+    process: Process<Sample>,
+    api: Api,
+}
+
+impl Service {
+    fn follow(place: &Place) -> Self {
+        let process = Process::<Sample>::new("sample", place.sources()).unwrap();
+        let routes = OpenApiRouter::new().route("/own", get(async || "own"));
+        let api = Api(process.assemble(routes, &process.readiness()).public);
+        tokio::spawn(process.follow_settings());
+        Self { process, api }
+    }
+
+    fn word(&self) -> String {
+        self.process.settings().service.sample.word.clone()
+    }
+
+    /// Waits for as long as a change may take at most.
+    async fn settle(&self) {
+        sleep(Duration::from_millis(1_999)).await;
+    }
+
+    async fn status(&self, path: &str, key: &str) -> StatusCode {
+        let request = Request::builder().uri(path).header("x-api-key", key);
+        self.api
+            .send(request.body(Body::empty()).unwrap())
+            .await
+            .status
+    }
+
+    async fn metrics(&self) -> String {
+        self.api.get("/metrics").await.text()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_good_change_is_in_force_within_two_seconds() {
+    let place = Place::new().with_config(&word("before"));
+    let service = Service::follow(&place);
+    service.settle().await;
+    assert_eq!(service.word(), "before");
+    place.write("config.toml", &word("after"));
+    let changed = Instant::now();
+    while service.word() == "before" {
+        sleep(Duration::from_millis(10)).await;
+        assert!(changed.elapsed() < Duration::from_secs(2));
+    }
+    assert_eq!(service.word(), "after");
+    let metrics = service.metrics().await;
+    assert!(
+        metrics.contains("settings_reloads_total{result=\"success\"} 1"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("settings_last_reload_successful 1"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_between_the_start_and_the_first_look_is_seen() {
+    let place = Place::new().with_config(&word("before"));
+    let process = Process::<Sample>::new("sample", place.sources()).unwrap();
+    place.write("config.toml", &word("after"));
+    tokio::spawn(process.follow_settings());
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(process.settings().service.sample.word, "after");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_used_leaves_the_last_good_settings_and_says_so() {
+    for (text, reason) in [
+        (Some("[sample\nword = "), "config.toml"),
+        (Some(""), "is empty"),
+        (Some("[sample]\nwrod = \"x\""), "wrod"),
+        (Some("[server]\nport = 99999"), "server.port"),
+        (None, "No such file"),
+    ] {
+        let place = Place::new().with_config(&word("good"));
+        let service = Service::follow(&place);
+        service.settle().await;
+        match text {
+            Some(text) => place.write("config.toml", text),
+            None => fs::remove_file(place.path("config.toml")).unwrap(),
+        }
+        service.settle().await;
+        assert_eq!(service.word(), "good");
+        let error = service.process.live().last_error().unwrap();
+        assert!(error.contains(reason), "{error}");
+        let metrics = service.metrics().await;
+        assert!(
+            metrics.contains("settings_reloads_total{result=\"failure\"} 1"),
+            "{metrics}"
+        );
+        assert!(
+            metrics.contains("settings_last_reload_successful 0"),
+            "{metrics}"
+        );
+        let ready = service.api.get("/readyz").await;
+        assert_eq!(ready.status, StatusCode::OK);
+        assert_eq!(ready.json()["checks"][0]["status"], "warn");
+        assert!(!ready.text().contains(reason), "{}", ready.text());
+
+        place.write("config.toml", &word("mended"));
+        service.settle().await;
+        assert_eq!(service.word(), "mended");
+        assert_eq!(service.process.live().last_error(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_being_written_is_left_until_it_is_whole() {
+    let place = Place::new().with_config(&word("before"));
+    let service = Service::follow(&place);
+    service.settle().await;
+    for part in ["", "[sample]\n", "[sample]\nword = \"af"] {
+        place.write("config.toml", part);
+        // One look sees the part; the next sees another.
+        sleep(Duration::from_millis(500)).await;
+        assert_eq!(service.word(), "before");
+    }
+    place.write("config.toml", &word("after"));
+    service.settle().await;
+    assert_eq!(service.word(), "after");
+    let metrics = service.metrics().await;
+    assert!(!metrics.contains("result=\"failure\""), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_config_map_that_kubernetes_swaps_is_seen() {
+    let place = Place::new();
+    for version in ["v1", "v2"] {
+        fs::create_dir(place.path(version)).unwrap();
+        place.write(&format!("{version}/config.toml"), &word(version));
+    }
+    symlink("v1", place.path("..data")).unwrap();
+    let file = place.path("config.toml");
+    symlink("..data/config.toml", &file).unwrap();
+    let place = place.with_config_at(&file);
+    let service = Service::follow(&place);
+    service.settle().await;
+    assert_eq!(service.word(), "v1");
+    symlink("v2", place.path("..data_tmp")).unwrap();
+    fs::rename(place.path("..data_tmp"), place.path("..data")).unwrap();
+    service.settle().await;
+    assert_eq!(service.word(), "v2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_rotated_with_an_overlap_and_without_a_restart() {
+    let place = Place::new().with_config(&keys(&[("a", OLD)]));
+    let service = Service::follow(&place);
+    let mut seen = Vec::new();
+    for content in [&[("a", OLD)][..], &[("a", OLD), ("b", NEW)], &[("b", NEW)]] {
+        place.write("config.toml", &keys(content));
+        service.settle().await;
+        let old = service.status("/own", OLD).await == StatusCode::OK;
+        let new = service.status("/own", NEW).await == StatusCode::OK;
+        seen.push((old, new));
+    }
+    assert_eq!(seen, [(true, false), (true, true), (false, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_file_revokes_no_key() {
+    let place = Place::new().without_key().with_config(&keys(&[("a", OLD)]));
+    let service = Service::follow(&place);
+    for text in ["", "[api_keys]", "[api_keys.a]\nkey = \"short\""] {
+        place.write("config.toml", text);
+        service.settle().await;
+        assert_eq!(service.status("/own", OLD).await, StatusCode::OK, "{text}");
+    }
+}
