@@ -1,0 +1,134 @@
+use std::time::Duration;
+
+use serde_json::json;
+use service_database::{Database, Error};
+use sqlx::PgConnection;
+use test_support::TestDatabase;
+
+use crate::support::{refusal, settings};
+
+async fn database(changes: serde_json::Value) -> (TestDatabase, Database) {
+    let place = TestDatabase::new("vehicle", vehicle_service::SCHEMA).await;
+    let settings = settings("vehicle", &place.url(), &changes);
+    (place, Database::new(&settings).unwrap())
+}
+
+async fn sleep(database: &Database) -> Result<(), Error> {
+    let query = sqlx::query("select pg_sleep(60)").execute(database.pool());
+    database.bounded(async { query.await.map(drop) }).await
+}
+
+#[tokio::test]
+async fn a_statement_over_its_time_timed_out() {
+    let changes = json!({"statement_timeout": "10ms", "max_connections": 1});
+    let (_place, database) = database(changes).await;
+    let session = session(&database).await;
+    let error = sleep(&database).await.unwrap_err();
+    assert!(matches!(error, Error::TimedOut), "{error:?}");
+    assert_eq!(self::session(&database).await, session);
+}
+
+/// Which of the server's sessions the pool uses.
+async fn session(database: &Database) -> i32 {
+    sqlx::query_scalar("select pg_backend_pid()")
+        .fetch_one(database.pool())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_pool_without_a_free_connection_is_busy() {
+    let changes = json!({"max_connections": 1, "acquire_timeout": "50ms"});
+    let (_place, database) = database(changes).await;
+    // The first connection may take longer than the rest of this test allows.
+    let held = until_connected(&database).await;
+    let error = database
+        .bounded(async { database.pool().acquire().await.map(drop) })
+        .await;
+    assert!(matches!(error, Err(Error::Busy)), "{error:?}");
+    drop(held);
+}
+
+async fn until_connected(database: &Database) -> sqlx::pool::PoolConnection<sqlx::Postgres> {
+    loop {
+        if let Ok(connection) = database.pool().acquire().await {
+            return connection;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_stops_a_session_is_unavailable() {
+    let (place, database) = database(json!({"max_connections": 1})).await;
+    let end = async {
+        let mut other = place.connect().await;
+        while ended_sessions(&mut other).await == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let (result, ()) = tokio::join!(sleep(&database), end);
+    assert!(matches!(result, Err(Error::Unavailable(_))), "{result:?}");
+}
+
+async fn ended_sessions(connection: &mut PgConnection) -> i64 {
+    let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+        where datname = current_database() and wait_event = 'PgSleep'";
+    crate::support::number(connection, end).await
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_answers_is_unavailable() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://{}/none", free.local_addr().unwrap());
+    drop(free);
+    let settings = settings("vehicle", &url, &json!({"acquire_timeout": "50ms"}));
+    let database = Database::new(&settings).unwrap();
+    let error = sleep(&database).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_given_up() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://{}/none", silent.local_addr().unwrap());
+    let changes = json!({"acquire_timeout": "50ms", "statement_timeout": "10ms"});
+    let database = Database::new(&settings("vehicle", &url, &changes)).unwrap();
+    let error = tokio::time::timeout(Duration::from_mins(1), sleep(&database))
+        .await
+        .unwrap();
+    assert!(matches!(error, Err(Error::Unavailable(_))), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_statement_that_is_wrong_is_a_fault_of_ours() {
+    let (_place, database) = database(json!({})).await;
+    for sql in [
+        "select nothing",
+        "select 1/0",
+        "delete from vehicle.vehicles",
+    ] {
+        let query = sqlx::query(sql).execute(database.pool());
+        let error = database.bounded(async { query.await.map(drop) }).await;
+        assert!(matches!(error, Err(Error::Failed(_))), "{sql}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_is_refused_is_a_fault_of_ours() {
+    let (_place, database) = database(json!({"password": "wrong"})).await;
+    let error = sleep(&database).await.unwrap_err();
+    assert!(matches!(error, Error::Failed(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_statement_that_waits_for_a_lock_times_out_too() {
+    let (place, database) = database(json!({"statement_timeout": "10ms"})).await;
+    let mut lock = place.connect().await;
+    assert_eq!(
+        refusal(&mut lock, "begin; lock table vehicle.vehicles").await,
+        None
+    );
+    let query = sqlx::query("select * from vehicle.vehicles").execute(database.pool());
+    let error = database.bounded(async { query.await.map(drop) }).await;
+    assert!(matches!(error, Err(Error::TimedOut)), "{error:?}");
+}

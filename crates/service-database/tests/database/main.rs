@@ -1,0 +1,13 @@
+//! The schemas of both services as a server keeps them: steps, roles, constraints, errors.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test a panic is the failure that is wanted"
+)]
+
+mod constraints;
+mod errors;
+mod migrate;
+mod roles;
+mod settings;
+mod support;

@@ -1,0 +1,127 @@
+use futures_util::future::join_all;
+use serde_json::json;
+use service_database::MigrateError;
+use test_support::TestDatabase;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+};
+use vehicle_service::SCHEMA;
+
+use crate::support::{number, settings};
+
+#[tokio::test]
+async fn twenty_at_once_apply_each_step_once() {
+    let database = TestDatabase::empty("vehicle").await;
+    let settings = settings("vehicle", &database.url(), &json!({}));
+    for result in join_all((0..20).map(|_| SCHEMA.migrate(&settings))).await {
+        result.unwrap();
+    }
+    let mut connection = database.connect().await;
+    let steps = "select count(*) from vehicle._sqlx_migrations where success";
+    let known = i64::try_from(SCHEMA.migrator.iter().count()).unwrap();
+    assert_eq!(number(&mut connection, steps).await, known);
+}
+
+#[tokio::test]
+async fn seeding_again_changes_nothing() {
+    for (service, schema, rows) in [
+        ("vehicle", SCHEMA, "vehicle.vehicles"),
+        (
+            "insurance",
+            insurance_service::SCHEMA,
+            "insurance.insurances",
+        ),
+    ] {
+        let database = TestDatabase::new(service, schema).await;
+        let mut connection = database.connect().await;
+        let digest = format!(
+            "select hashtextextended(string_agg(t::text, '|' order by t::text), 0) from {rows} t"
+        );
+        let before = number(&mut connection, &digest).await;
+        let settings = settings(service, &database.url(), &json!({}));
+        for _ in 0..2 {
+            schema.seed(&settings).await.unwrap();
+        }
+        assert_eq!(number(&mut connection, &digest).await, before, "{service}");
+    }
+}
+
+#[tokio::test]
+async fn seeding_leaves_what_was_changed_by_hand() {
+    let database = TestDatabase::new("vehicle", SCHEMA).await;
+    database
+        .execute("update vehicle.vehicles set model = 'V70' where registration_number = 'ABC123'")
+        .await;
+    let settings = settings("vehicle", &database.url(), &json!({}));
+    SCHEMA.seed(&settings).await.unwrap();
+    let mut connection = database.connect().await;
+    let kept = "select count(*) from vehicle.vehicles where model = 'V70'";
+    assert_eq!(number(&mut connection, kept).await, 1);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_come_is_given_up() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!(
+        "postgres://127.0.0.1:{}/none",
+        free.local_addr().unwrap().port()
+    );
+    drop(free);
+    for wait in ["0s", "300ms"] {
+        let settings = settings("vehicle", &url, &json!({"wait_for_server": wait}));
+        let error = SCHEMA.migrate(&settings).await.unwrap_err();
+        assert!(matches!(error, MigrateError::NoServer(_)), "{error:?}");
+        assert!(error.to_string().contains("database.wait_for_server"));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_comes_later_is_waited_for() {
+    let database = TestDatabase::empty("vehicle").await;
+    let address = database.url();
+    let address = address.trim_start_matches("postgres://").to_owned();
+    let (server, name) = address.split_once('/').unwrap();
+    let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://{}/{name}", door.local_addr().unwrap());
+    let settings = settings("vehicle", &url, &json!({}));
+    let open_late = async {
+        // Turned away twice, then let in.
+        for _ in 0..2 {
+            drop(door.accept().await.unwrap());
+        }
+        let (mut caller, _) = door.accept().await.unwrap();
+        let mut server = TcpStream::connect(server).await.unwrap();
+        let _ = copy_bidirectional(&mut caller, &mut server).await;
+    };
+    let (migrated, ()) = tokio::join!(SCHEMA.migrate(&settings), open_late);
+    migrated.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_the_role_is_not_waited_for() {
+    let database = TestDatabase::empty("vehicle").await;
+    for changes in [
+        json!({"migration_password": "wrong"}),
+        json!({"migration_user": "nobody"}),
+        json!({"url": format!("{}_missing", database.url())}),
+    ] {
+        let settings = settings("vehicle", &database.url(), &changes);
+        let error = SCHEMA.migrate(&settings).await.unwrap_err();
+        assert!(
+            matches!(error, MigrateError::Refused(_)),
+            "{changes}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_differs_from_the_applied_one_is_refused() {
+    let database = TestDatabase::new("vehicle", SCHEMA).await;
+    database
+        .execute("update vehicle._sqlx_migrations set checksum = ''")
+        .await;
+    let settings = settings("vehicle", &database.url(), &json!({}));
+    let error = SCHEMA.migrate(&settings).await.unwrap_err();
+    assert!(matches!(error, MigrateError::Migration(_)), "{error:?}");
+}

@@ -1,0 +1,120 @@
+use serde_json::json;
+use test_support::TestDatabase;
+
+use crate::support::{connect_as, refusal, settings};
+
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
+/// A database that holds the schemas of both services.
+async fn both() -> TestDatabase {
+    let database = TestDatabase::empty("vehicle").await;
+    for (service, schema) in [
+        ("vehicle", vehicle_service::SCHEMA),
+        ("insurance", insurance_service::SCHEMA),
+    ] {
+        let settings = settings(service, &database.url(), &json!({}));
+        schema.migrate(&settings).await.unwrap();
+        schema.seed(&settings).await.unwrap();
+    }
+    database
+}
+
+async fn assert_forbidden(database: &TestDatabase, role: &str, statements: &[&str]) {
+    let mut connection = connect_as(database, role).await;
+    for sql in statements {
+        let refusal = refusal(&mut connection, sql).await;
+        let code = refusal.map(|(code, _)| code);
+        assert_eq!(
+            code.as_deref(),
+            Some(INSUFFICIENT_PRIVILEGE),
+            "{role}: {sql}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_service_reads_its_schema_and_the_steps_applied_to_it() {
+    let database = both().await;
+    for (role, tables) in [
+        (
+            "vehicle_service",
+            &["vehicle.vehicles", "vehicle._sqlx_migrations"][..],
+        ),
+        (
+            "insurance_service",
+            &[
+                "insurance.insurances",
+                "insurance.products",
+                "insurance._sqlx_migrations",
+            ],
+        ),
+    ] {
+        let mut connection = connect_as(&database, role).await;
+        for table in tables {
+            let sql = format!("select * from {table}");
+            assert_eq!(refusal(&mut connection, &sql).await, None, "{role}: {sql}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_service_cannot_write() {
+    let database = both().await;
+    let vehicle = [
+        "insert into vehicle.vehicles (registration_number) values ('NEW123')",
+        "update vehicle.vehicles set make = 'Saab'",
+        "delete from vehicle.vehicles",
+        "truncate vehicle.vehicles",
+        "drop table vehicle.vehicles",
+        "alter table vehicle.vehicles add column more text",
+        "update vehicle._sqlx_migrations set success = false",
+        "select nextval('vehicle.versions')",
+        "create table vehicle.own (n int)",
+        "create table public.own (n int)",
+        "create schema own",
+        "set role vehicle_migrator",
+        "select * from pg_authid",
+    ];
+    assert_forbidden(&database, "vehicle_service", &vehicle).await;
+    let insurance = [
+        "insert into insurance.products values ('car', 1)",
+        "update insurance.insurances set monthly_cost = 0",
+        "delete from insurance.insurances",
+        "drop table insurance.insurances",
+        "set role insurance_migrator",
+    ];
+    assert_forbidden(&database, "insurance_service", &insurance).await;
+}
+
+#[tokio::test]
+async fn no_role_reaches_into_the_schema_of_the_other_service() {
+    let database = both().await;
+    for role in ["vehicle_service", "vehicle_migrator"] {
+        let statements = [
+            "select * from insurance.insurances",
+            "select * from insurance._sqlx_migrations",
+            "create table insurance.own (n int)",
+            "drop table insurance.insurances",
+        ];
+        assert_forbidden(&database, role, &statements).await;
+    }
+    for role in ["insurance_service", "insurance_migrator"] {
+        let statements = [
+            "select * from vehicle.vehicles",
+            "drop schema vehicle cascade",
+        ];
+        assert_forbidden(&database, role, &statements[..1]).await;
+        let mut connection = connect_as(&database, role).await;
+        assert!(refusal(&mut connection, statements[1]).await.is_some());
+    }
+}
+
+#[tokio::test]
+async fn no_role_is_more_than_it_needs_to_be() {
+    let database = both().await;
+    let mut connection = database.connect().await;
+    let too_much = "select count(*) from pg_roles
+        where rolname in ('vehicle_service', 'vehicle_migrator', 'insurance_service', 'insurance_migrator')
+        and (rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls)";
+    assert_eq!(crate::support::number(&mut connection, too_much).await, 0);
+}

@@ -1,0 +1,56 @@
+use serde_json::{Value, json};
+use service_database::DatabaseSettings;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgConnectOptions};
+use std::str::FromStr;
+use test_support::TestDatabase;
+
+/// The password of every role of a test's server.
+pub(crate) const PASSWORD: &str = "test";
+
+/// Settings of a service on the database of this URL, with what a test changes in them.
+pub(crate) fn settings(service: &str, url: &str, changes: &Value) -> DatabaseSettings {
+    let mut settings = json!({
+        "url": url,
+        "user": format!("{service}_service"),
+        "password": PASSWORD,
+        "migration_user": format!("{service}_migrator"),
+        "migration_password": PASSWORD,
+        "max_connections": 2,
+        "acquire_timeout": "10s",
+        "statement_timeout": "10s",
+        "wait_for_server": "60s",
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        settings[name] = value.clone();
+    }
+    serde_json::from_value(settings).unwrap()
+}
+
+/// A connection of one of the roles.
+pub(crate) async fn connect_as(database: &TestDatabase, role: &str) -> PgConnection {
+    let options = PgConnectOptions::from_str(&database.url()).unwrap();
+    PgConnection::connect_with(&options.username(role).password(PASSWORD))
+        .await
+        .unwrap()
+}
+
+/// Runs SQL and says by which SQLSTATE and constraint it was refused, if it was.
+pub(crate) async fn refusal(connection: &mut PgConnection, sql: &str) -> Option<(String, String)> {
+    let result = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        .execute(connection)
+        .await;
+    let error = result.err()?;
+    let answer = error.as_database_error().unwrap();
+    Some((
+        answer.code().unwrap_or_default().into_owned(),
+        answer.constraint().unwrap_or_default().to_owned(),
+    ))
+}
+
+/// A number that a query gives.
+pub(crate) async fn number(connection: &mut PgConnection, sql: &str) -> i64 {
+    sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
+        .fetch_one(connection)
+        .await
+        .unwrap()
+}
