@@ -1,0 +1,127 @@
+use std::{
+    net::SocketAddr,
+    process::{Output, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use test_support::TestDatabase;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+};
+
+use crate::caller::within;
+
+/// The binary with the variables of a database and nothing else of this process's environment.
+pub(crate) fn command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vehicle-service"));
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(
+            variables
+                .iter()
+                .map(|(name, value)| (format!("VEHICLE__{name}"), value)),
+        )
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs the binary on a database to its end.
+pub(crate) async fn run(
+    database: &TestDatabase,
+    arguments: &[&str],
+    more: &[(&str, &str)],
+) -> Output {
+    let mut command = command(arguments, more);
+    for (name, value) in database.variables() {
+        if !more
+            .iter()
+            .any(|(other, _)| name == format!("VEHICLE__{other}"))
+        {
+            command.env(name, value);
+        }
+    }
+    within(command.output()).await.unwrap()
+}
+
+/// What a program wrote.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A binary that serves.
+pub(crate) struct Serving {
+    child: Child,
+    lines: UnboundedReceiver<String>,
+    /// Every line so far.
+    pub(crate) log: Vec<String>,
+    pub(crate) address: SocketAddr,
+}
+
+impl Serving {
+    /// Starts on a port that the system chooses, and waits until it listens.
+    pub(crate) async fn start(database: &TestDatabase, more: &[(&str, &str)]) -> Self {
+        let mut command = command(&["serve"], more);
+        let mut child = command
+            .envs(database.variables())
+            .env("VEHICLE__SERVER__PORT", "0")
+            .env("VEHICLE__DATABASE__ACQUIRE_TIMEOUT", "10s")
+            .env("VEHICLE__DATABASE__STATEMENT_TIMEOUT", "10s")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Read all the while: a full pipe would hold the service up.
+        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (sender, lines) = unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(line) = stdout.next_line().await.unwrap() {
+                // Nobody wants the log of a test that has ended.
+                let _ = sender.send(line);
+            }
+        });
+        let mut serving = Self {
+            child,
+            lines,
+            log: Vec::new(),
+            address: ([127, 0, 0, 1], 0).into(),
+        };
+        let listening = serving.until_line("listening").await;
+        serving.address = listening["address"].as_str().unwrap().parse().unwrap();
+        serving
+    }
+
+    /// Reads the log until a line has this message.
+    pub(crate) async fn until_line(&mut self, message: &str) -> Value {
+        within(async {
+            loop {
+                let line = self.lines.recv().await.expect("the log has ended");
+                self.log.push(line.clone());
+                let line: Value = serde_json::from_str(&line).unwrap();
+                if line["message"] == message {
+                    return line;
+                }
+            }
+        })
+        .await
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id().unwrap()).unwrap();
+        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+    }
+
+    /// Waits for the end: the exit code and the whole log.
+    pub(crate) async fn end(mut self) -> (Option<i32>, Vec<String>) {
+        within(async {
+            while let Some(line) = self.lines.recv().await {
+                self.log.push(line);
+            }
+            (self.child.wait().await.unwrap().code(), self.log)
+        })
+        .await
+    }
+}

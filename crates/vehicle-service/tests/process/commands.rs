@@ -1,0 +1,143 @@
+use std::{ffi::OsString, net::TcpListener, os::unix::ffi::OsStringExt};
+
+use test_support::TestDatabase;
+use vehicle_service::SCHEMA;
+
+use crate::{
+    binary::{Serving, command, run, text},
+    caller::{Caller, within},
+};
+
+const KEY: (&str, &str) = ("API_KEYS__TEST__KEY", "test-key-0123456789");
+
+#[tokio::test]
+async fn check_says_that_good_settings_are_good() {
+    // Somebody else's variable that is no text is none of our business.
+    let mut command = command(&["check"], &[KEY]);
+    command.env("OTHER", OsString::from_vec(vec![0xff]));
+    let output = within(command.output()).await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "vehicle: the settings are good\n");
+}
+
+#[tokio::test]
+async fn check_names_what_is_wrong() {
+    for (arguments, variable, message) in [
+        (&["check"][..], ("SERVER__PORT", "99999"), "server.port"),
+        (
+            &["check"],
+            ("API_KEYS__TEST__KEY", ""),
+            "api_keys.test.key: is not set",
+        ),
+        (
+            &["check"],
+            ("VEHICLES__MAX_AGE", "25h"),
+            "vehicles.max_age: 1day 1h is outside 0s..=1day",
+        ),
+        (&["check"], ("VEHICLES__MIN_AGE", "1h"), "min_age"),
+        (&["check"], ("DATABASE__URL", "nonsense"), "database.url"),
+        (
+            &["check", "--config", "/missing.toml"],
+            ("LOG__FORMAT", "json"),
+            "/missing.toml",
+        ),
+        (&["serve"], ("SERVER__PORT", "99999"), "server.port"),
+    ] {
+        let output = within(command(arguments, &[KEY, variable]).output())
+            .await
+            .unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(
+            said.starts_with("vehicle: cannot start\n") && said.contains(message),
+            "{said}"
+        );
+        assert!(!said.contains("nonsense"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_without_a_key_does_not_start() {
+    let output = within(command(&["serve"], &[]).output()).await.unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).contains("api_keys: a service needs at least one key"));
+}
+
+#[tokio::test]
+async fn an_empty_database_is_migrated_seeded_and_served() {
+    let database = TestDatabase::empty(vehicle_service::NAME).await;
+    let seed = run(&database, &["seed"], &[]).await;
+    assert_eq!(seed.status.code(), Some(1), "there is no table to seed yet");
+    for command in ["migrate", "migrate", "seed", "seed"] {
+        let output = run(&database, &[command], &[]).await;
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{command}: {}",
+            text(&output.stdout)
+        );
+    }
+    let serving = Serving::start(&database, &[]).await;
+    let mut caller = Caller::connect(serving.address).await;
+    let (head, body) = caller.get("/api/v1/vehicles/abc-123").await;
+    assert!(
+        head.starts_with("http/1.1 200") && body.contains("XC60"),
+        "{head}{body}"
+    );
+    let (head, body) = caller.get("/readyz").await;
+    assert!(
+        head.starts_with("http/1.1 200") && body.contains("true"),
+        "{head}{body}"
+    );
+}
+
+#[tokio::test]
+async fn a_service_starts_before_its_schema_and_says_that_it_is_not_ready() {
+    let database = TestDatabase::empty(vehicle_service::NAME).await;
+    let serving = Serving::start(&database, &[]).await;
+    let mut caller = Caller::connect(serving.address).await;
+    let (head, _) = caller.get("/readyz").await;
+    assert!(head.starts_with("http/1.1 503"), "{head}");
+    let output = run(&database, &["migrate"], &[]).await;
+    assert_eq!(output.status.code(), Some(0));
+    within(async { while !caller.get("/readyz").await.0.starts_with("http/1.1 200") {} }).await;
+}
+
+#[tokio::test]
+async fn a_migration_without_a_server_gives_up() {
+    let database = TestDatabase::empty(vehicle_service::NAME).await;
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://{}/none", free.local_addr().unwrap());
+    drop(free);
+    let more = [
+        ("DATABASE__URL", &*url),
+        ("DATABASE__WAIT_FOR_SERVER", "0s"),
+    ];
+    let output = run(&database, &["migrate"], &more).await;
+    assert_eq!(output.status.code(), Some(1));
+    let log = text(&output.stdout);
+    assert!(log.contains("database.wait_for_server"), "{log}");
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named() {
+    let database = TestDatabase::new(vehicle_service::NAME, SCHEMA).await;
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for (setting, name) in [
+        ("SERVER__PORT", "server.port"),
+        ("MANAGEMENT__PORT", "management.port"),
+    ] {
+        let mut more = vec![(setting, &*port)];
+        if setting != "SERVER__PORT" {
+            more.push(("SERVER__PORT", "0"));
+        }
+        let output = run(&database, &["serve"], &more).await;
+        let log = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{log}");
+        assert!(
+            log.contains(&format!("{name}: cannot listen on port {port}")),
+            "{log}"
+        );
+    }
+}

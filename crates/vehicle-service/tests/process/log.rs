@@ -1,0 +1,73 @@
+use rustix::process::Signal;
+use serde_json::Value;
+use test_support::{API_KEY, TestDatabase};
+use vehicle_service::{NAME, SCHEMA};
+
+use crate::{binary::Serving, caller::Caller};
+
+/// Requests that a log line could break on, or that hold what it may not show.
+const ODD: [(&[u8], &[u8]); 8] = [
+    (b"/api/v1/vehicles/ABC123", b""),
+    (b"/api/v1/vehicles/%22%0A%7B%7D%1B[31m", b""),
+    (b"/api/v1/vehicles/199001011234?q=199001011234", b""),
+    (b"/19900101-1234\"}", b"X-Request-Id: a\"b\r\n"),
+    (b"/", b"X-Request-Id: person-199001011234\r\n"),
+    (b"/", b"User-Agent: \"\\\x1b[31m\xff\xc3\xa5\r\n"),
+    (b"/", b"traceparent: 00-\"-\"-00\r\n"),
+    (b"/api/v1/vehicles/%FF%00", b"X-Request-Id: \xff\r\n"),
+];
+
+async fn log_of_odd_requests(filter: &str) -> Vec<String> {
+    let database = TestDatabase::new(NAME, SCHEMA).await;
+    let settings = [("SERVER__DRAIN_DELAY", "0s"), ("LOG__FILTER", filter)];
+    let serving = Serving::start(&database, &settings).await;
+    let odd = async {
+        for (path, headers) in ODD {
+            // One each: what the parser refuses closes its connection.
+            let mut caller = Caller::connect(serving.address).await;
+            let (head, _) = caller.get_with(path, headers).await;
+            assert!(head.starts_with("http/1.1 "), "{head}");
+        }
+        serving.signal(Signal::TERM);
+    };
+    odd.await;
+    let (code, log) = serving.end().await;
+    assert_eq!(code, Some(0));
+    log
+}
+
+#[tokio::test]
+async fn every_line_is_json_whatever_is_asked() {
+    for filter in ["info", "debug"] {
+        for line in log_of_odd_requests(filter).await {
+            let parsed = serde_json::from_str::<Value>(&line);
+            assert!(parsed.is_ok_and(|line| line.is_object()), "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_log_shows_no_plate_no_number_and_no_key() {
+    let log = log_of_odd_requests("info").await.join("\n");
+    for hidden in ["ABC123", "199001011234", "19900101-1234", API_KEY] {
+        assert!(!log.contains(hidden), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_ends_in_one_line_that_says_what_it_was() {
+    let log = log_of_odd_requests("info").await;
+    let ended: Vec<Value> = log
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line["message"] == "request ended")
+        .collect();
+    let first = &ended[0];
+    assert_eq!(first["method"], "GET");
+    assert_eq!(first["route"], "/api/v1/vehicles/{registrationNumber}");
+    assert_eq!(first["status"], 200);
+    assert_eq!(first["key_id"], "test");
+    assert!(first["duration_ms"].as_f64().is_some());
+    assert_eq!(first["request_id"].as_str().map(str::len), Some(36));
+    assert_eq!(first["trace_id"].as_str().map(str::len), Some(32));
+}

@@ -1,0 +1,12 @@
+//! The real binary: its commands, its exit codes, its log and its end.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test a panic is the failure that is wanted"
+)]
+
+mod binary;
+mod caller;
+mod commands;
+mod log;
+mod stop;
