@@ -1,0 +1,59 @@
+//! What a process writes when it logs odd texts and when it panics.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test a panic is the failure that is wanted"
+)]
+
+use std::process::Command;
+
+use serde_json::Value;
+use service_defaults::telemetry::{LogFormat, LogSettings, Telemetry, TelemetrySettings};
+
+const ODD: &str = "line\nbreak \"quote\" \u{1b}[31m {\"message\":1}";
+
+#[test]
+#[ignore = "logs for the other test, which runs it in a process of its own"]
+fn writes_a_log() {
+    let log = LogSettings {
+        format: LogFormat::Auto,
+        filter: "info".to_owned(),
+    };
+    let telemetry = TelemetrySettings {
+        otlp_endpoint: String::new(),
+        sample_ratio: 1.0,
+    };
+    let _telemetry = Telemetry::install("sample", &log, &telemetry).unwrap();
+    let _span = tracing::info_span!("request", odd = ODD).entered();
+    tracing::warn!(odd = ODD, level = ODD, "{ODD}");
+    let panicked = std::thread::spawn(|| panic!("somebody's secret")).join();
+    assert!(panicked.is_err());
+}
+
+#[test]
+fn every_line_is_json_and_a_panic_keeps_its_message_to_itself() {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "writes_a_log", "--nocapture"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    // The others are the test runner's own.
+    let lines: Vec<Value> = text
+        .lines()
+        .filter(|line| line.contains('{'))
+        .map(|line| serde_json::from_str(&line[line.find('{').unwrap()..]).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert_eq!(lines[0]["message"], ODD);
+    assert_eq!(lines[1]["message"], "panic");
+    assert!(
+        lines[1]["place"].as_str().unwrap().contains("main.rs"),
+        "{text}"
+    );
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !text.contains("secret") && !errors.contains("secret"),
+        "{text}{errors}"
+    );
+}
