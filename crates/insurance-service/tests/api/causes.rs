@@ -9,7 +9,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::{
     capture::Capture,
-    service::{PERSON, Service, enrichments, unavailable},
+    service::{PERSON, Service, enriched, enrichments, unavailable},
 };
 
 /// Enough of a hurry that an answer that hangs does not hold the test up.
@@ -109,22 +109,25 @@ async fn a_connection_that_breaks_is_told() {
 async fn the_deadline_of_all_lookups_ends_them_and_keeps_what_is_there() {
     let vehicle = FakeVehicle::start(|request| match request.path.rsplit('/').next() {
         Some("HANGS1") => Reply::Hang,
+        // In time for an attempt, but past the deadline, because the attempt has to wait.
+        Some("SLOW22") => Reply::healthy(request).after(Duration::from_millis(600)),
         _ => Reply::healthy(request),
     })
     .await;
     let settings = [
         ("ENRICHMENT__DEADLINE", "1s"),
+        ("VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_SINGLE", "1"),
         ("VEHICLE_CLIENT__MAX_RETRIES", "0"),
-        ("VEHICLE_CLIENT__CONNECT_TIMEOUT", "1s"),
-        ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "1s"),
+        ("VEHICLE_CLIENT__CONNECT_TIMEOUT", "900ms"),
+        ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "900ms"),
     ];
     let service = Service::with(vehicle, &settings).await;
     let answer = service
-        .with_cars("197001019999", &["HANGS1", "ABC123"])
+        .with_cars("197001019999", &["SLOW22", "HANGS1", "ABC123"])
         .await;
-    let told = enrichments(&answer);
-    assert_eq!(told[0], unavailable("timeout", None));
-    assert_eq!(told[1], crate::service::enriched("live"));
+    let timeout = unavailable("timeout", None);
+    let expected = [timeout.clone(), timeout, enriched("live")];
+    assert_eq!(enrichments(&answer), expected);
     assert_eq!(answer.json()["enrichment"], "partial");
     service.vehicle.idle().await;
 }
@@ -137,6 +140,9 @@ async fn a_call_that_finds_no_place_is_overloaded_and_worth_another_try() {
     let settings = [
         ("VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_SINGLE", "1"),
         ("VEHICLE_CLIENT__QUEUE_LENGTH", "0"),
+        // Before a call that waits all the same is shed, the attempt ahead of it ends.
+        ("VEHICLE_CLIENT__CONNECT_TIMEOUT", "3s"),
+        ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "3s"),
     ];
     let service = Service::with(vehicle, &settings).await;
     let first = async {

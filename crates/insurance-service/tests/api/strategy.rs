@@ -88,6 +88,9 @@ async fn the_calls_of_a_caller_who_goes_away_end() {
     service.vehicle.idle().await;
     assert_eq!(service.vehicle.calls(), 3);
     assert_eq!(service.metric("vehicle_client_in_flight", &[]).await, 0);
+    let given_up = [("outcome", "cancelled")];
+    let attempts = "vehicle_client_attempts_total";
+    assert_eq!(service.metric(attempts, &given_up).await, 3);
     let cancelled = [("error_type", "cancelled")];
     let ended = "http_server_request_duration_seconds_count";
     assert_eq!(service.metric(ended, &cancelled).await, 1);

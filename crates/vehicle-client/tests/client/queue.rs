@@ -134,6 +134,8 @@ async fn every_call_of_a_caller_who_goes_away_ends() {
     request.abort();
     fake.idle().await;
     assert_eq!(fake.calls(), 5);
+    let given_up = [("outcome", "cancelled")];
+    assert_eq!(client.metric("vehicle_client_attempts_total", &given_up), 5);
     assert_eq!(
         client.vehicles.state(),
         "0 of 5 single calls and 0 of 1 batch calls in flight"
