@@ -5,7 +5,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, field::Empty};
 
 use crate::{
-    Answer, Call, Failure, Options,
+    Answer, Call, Failure, Found, Options,
     failure_log::FailureLog,
     instruments::Instruments,
     step::{Inner, Step, ask},
@@ -57,7 +57,11 @@ impl Step for Attempt {
         outgoing.outcome = result.as_ref().map_or_else(Failure::label, |_| "answered");
         span.record("outcome", outgoing.outcome);
         drop(outgoing);
-        if let Err(failure) = &result {
+        let failure = match &result {
+            Err(failure) => Some(failure),
+            Ok(answer) => answer.values().find_map(Found::failure),
+        };
+        if let Some(failure) = failure {
             span.in_scope(|| self.failures.tell(failure, started));
         }
         result

@@ -8,6 +8,7 @@ use tokio::{
 
 use crate::{
     Answer, Call, Failure, Options, Strategy,
+    failure_log::FailureLog,
     instruments::Instruments,
     step::{Inner, Step, ask},
 };
@@ -21,6 +22,7 @@ pub(crate) struct Bulkheads {
     batch: Bulkhead,
     wait: Duration,
     instruments: Instruments,
+    failures: FailureLog,
 }
 
 #[derive(Clone)]
@@ -50,13 +52,14 @@ impl Bulkhead {
 }
 
 impl Bulkheads {
-    pub(crate) fn new(options: &Options, instruments: Instruments) -> Self {
+    pub(crate) fn new(options: &Options, instruments: Instruments, failures: FailureLog) -> Self {
         let queue = options.queue_length;
         Self {
             single: Bulkhead::new(options.max_degree_of_parallelism_single, queue),
             batch: Bulkhead::new(options.max_degree_of_parallelism_batch, queue),
             wait: options.queue_wait,
             instruments,
+            failures,
         }
     }
 
@@ -81,11 +84,15 @@ impl Step for Bulkheads {
         let permit = bulkhead.enter(until).await;
         waiting.result = if permit.is_some() { "admitted" } else { "shed" };
         drop(waiting);
-        let _permit = permit.ok_or_else(|| match Instant::now() {
-            // Without the deadline, its turn might have come in time.
-            now if now >= call.context.deadline => Failure::lasting(Cause::Timeout),
-            _ => Failure::lasting(Cause::Overloaded),
-        })?;
+        let Some(_permit) = permit else {
+            let failure = match Instant::now() {
+                // Without the deadline, its turn might have come in time.
+                now if now >= call.context.deadline => Failure::lasting(Cause::Timeout),
+                _ => Failure::lasting(Cause::Overloaded),
+            };
+            self.failures.tell(&failure, queued);
+            return Err(failure);
+        };
         ask(&inner, call).await
     }
 }

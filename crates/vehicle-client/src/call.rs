@@ -65,5 +65,14 @@ pub enum Found {
     Failure(Failure),
 }
 
+impl Found {
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failure(failure) => Some(failure),
+            Self::Vehicle(_) | Self::Nothing => None,
+        }
+    }
+}
+
 /// What Vehicle says about every number that was asked for, and about no other.
 pub type Answer = HashMap<RegistrationNumber, Found>;

@@ -34,14 +34,15 @@ pub(crate) fn build(
     instruments: &Instruments,
 ) -> Result<(Guard, Bulkheads), BuildError> {
     let transport = Transport::new(options, instruments.clone())?;
-    let bulkheads = Bulkheads::new(options, instruments.clone());
+    let failures = FailureLog::default();
+    let bulkheads = Bulkheads::new(options, instruments.clone(), failures.clone());
     let stack = ServiceBuilder::new()
         .layer(StepLayer(Retry::new(options)))
         .layer(StepLayer(bulkheads.clone()))
         .layer(StepLayer(Attempt::new(
             options,
             instruments.clone(),
-            FailureLog::default(),
+            failures,
         )))
         .service(transport);
     Ok((BoxCloneSyncService::new(stack), bulkheads))

@@ -1,7 +1,9 @@
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
+
+use tracing::Dispatch;
 
 use tracing_subscriber::{
     filter::LevelFilter,
@@ -13,9 +15,17 @@ use tracing_subscriber::{
 #[derive(Clone, Default)]
 pub(crate) struct Capture(Arc<Mutex<Vec<u8>>>);
 
+/// Another subscriber, of no thread. While tracing knows a single one, a thread without any that
+/// is the first to pass a place in the code switches that place off for every thread.
+static ANOTHER: OnceLock<Dispatch> = OnceLock::new();
+
 impl Capture {
     /// Captures from this level on, until the guard is dropped.
     pub(crate) fn start(level: LevelFilter) -> (Self, tracing::subscriber::DefaultGuard) {
+        ANOTHER.get_or_init(|| {
+            let all = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE);
+            all.with_writer(io::sink).into()
+        });
         let capture = Self::default();
         let guard = tracing_subscriber::fmt()
             .json()

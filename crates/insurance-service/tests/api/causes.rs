@@ -134,6 +134,7 @@ async fn the_deadline_of_all_lookups_ends_them_and_keeps_what_is_there() {
 
 #[tokio::test]
 async fn a_call_that_finds_no_place_is_overloaded_and_worth_another_try() {
+    let (capture, _guard) = Capture::start(LevelFilter::WARN);
     let gate = Gate::closed();
     let held = gate.clone();
     let vehicle = FakeVehicle::start(move |request| Reply::healthy(request).held(&held)).await;
@@ -157,6 +158,22 @@ async fn a_call_that_finds_no_place_is_overloaded_and_worth_another_try() {
     };
     tokio::join!(first, second);
     assert_eq!(service.vehicle.calls(), 1);
+    let told = ["a call to Vehicle failed", "overloaded"];
+    assert_eq!(capture.lines_with(&told), 1, "{}", capture.text());
+}
+
+#[tokio::test]
+async fn a_number_that_a_batch_leaves_out_is_told_and_logged() {
+    let (capture, _guard) = Capture::start(LevelFilter::WARN);
+    let body = r#"{"vehicles":[],"notFound":[],"invalid":[]}"#;
+    let vehicle = FakeVehicle::start(|_| text(200, body)).await;
+    let batch = [("FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL", "true")];
+    let service = Service::with(vehicle, &batch).await;
+    let answer = service.look_up(PERSON).await;
+    let violation = unavailable("contract_violation", None);
+    assert_eq!(enrichments(&answer)[0], violation);
+    let told = ["a call to Vehicle failed", "contract_violation"];
+    assert_eq!(capture.lines_with(&told), 1, "{}", capture.text());
 }
 
 #[tokio::test]
