@@ -5,7 +5,7 @@ use service_database::{Database, Error};
 use sqlx::PgConnection;
 use test_support::TestDatabase;
 
-use crate::support::{refusal, settings};
+use crate::support::{nowhere, refusal, settings};
 
 async fn database(changes: serde_json::Value) -> (TestDatabase, Database) {
     let place = TestDatabase::new("vehicle", vehicle_service::SCHEMA).await;
@@ -78,9 +78,7 @@ async fn ended_sessions(connection: &mut PgConnection) -> i64 {
 
 #[tokio::test]
 async fn a_port_where_nobody_answers_is_unavailable() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("postgres://{}/none", free.local_addr().unwrap());
-    drop(free);
+    let (_socket, url) = nowhere();
     let settings = settings("vehicle", &url, &json!({"acquire_timeout": "50ms"}));
     let database = Database::new(&settings).unwrap();
     let error = sleep(&database).await.unwrap_err();

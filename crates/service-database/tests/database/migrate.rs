@@ -8,7 +8,7 @@ use tokio::{
 };
 use vehicle_service::SCHEMA;
 
-use crate::support::{number, settings};
+use crate::support::{nowhere, number, settings};
 
 #[tokio::test]
 async fn twenty_at_once_apply_each_step_once() {
@@ -62,12 +62,7 @@ async fn seeding_leaves_what_was_changed_by_hand() {
 
 #[tokio::test]
 async fn a_server_that_does_not_come_is_given_up() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!(
-        "postgres://127.0.0.1:{}/none",
-        free.local_addr().unwrap().port()
-    );
-    drop(free);
+    let (_socket, url) = nowhere();
     for wait in ["0s", "300ms"] {
         let settings = settings("vehicle", &url, &json!({"wait_for_server": wait}));
         let error = SCHEMA.migrate(&settings).await.unwrap_err();

@@ -1,8 +1,10 @@
+use std::str::FromStr;
+
 use serde_json::{Value, json};
 use service_database::DatabaseSettings;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgConnectOptions};
-use std::str::FromStr;
 use test_support::TestDatabase;
+use tokio::net::TcpSocket;
 
 /// The password of every role of a test's server.
 pub(crate) const PASSWORD: &str = "test";
@@ -53,4 +55,12 @@ pub(crate) async fn number(connection: &mut PgConnection, sql: &str) -> i64 {
         .fetch_one(connection)
         .await
         .unwrap()
+}
+
+/// A URL where no server is, for as long as the socket is kept: it has the port and does not listen.
+pub(crate) fn nowhere() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let url = format!("postgres://{}/none", socket.local_addr().unwrap());
+    (socket, url)
 }

@@ -2,7 +2,15 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use test_support::{Answer, TestDatabase};
 
-use crate::service::{Service, get_open, keyless, send};
+use crate::service::{Service, get_open, keyless, nowhere, send};
+
+/// A service whose pool is connected already: readiness waits for a second only.
+async fn connected() -> Service {
+    let service = Service::start().await;
+    let answer = service.api.get("/api/v1/vehicles/ABC123").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    service
+}
 
 async fn ready(service: &Service) -> Answer {
     get_open(&service.api.0, "/readyz").await
@@ -15,7 +23,7 @@ fn check<'a>(report: &'a Value, name: &str) -> &'a Value {
 
 #[tokio::test]
 async fn a_service_with_its_database_is_alive_and_ready() {
-    let service = Service::start().await;
+    let service = connected().await;
     let alive = get_open(&service.api.0, "/healthz").await;
     assert_eq!(
         (alive.status, alive.text().as_str()),
@@ -54,7 +62,7 @@ async fn a_service_whose_schema_is_behind_is_not_ready_but_alive() {
 
 #[tokio::test]
 async fn a_schema_of_a_newer_release_is_ready() {
-    let service = Service::start().await;
+    let service = connected().await;
     service
         .database
         .execute(
@@ -67,7 +75,7 @@ async fn a_schema_of_a_newer_release_is_ready() {
 
 #[tokio::test]
 async fn a_step_that_failed_is_not_up_to_date() {
-    let service = Service::start().await;
+    let service = connected().await;
     service
         .database
         .execute("update vehicle._sqlx_migrations set success = false")
@@ -80,13 +88,7 @@ async fn a_step_that_failed_is_not_up_to_date() {
 
 #[tokio::test]
 async fn a_service_without_its_database_is_not_ready_but_alive() {
-    // A port that was free a moment ago; nobody answers there.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!(
-        "postgres://127.0.0.1:{}/none",
-        free.local_addr().unwrap().port()
-    );
-    drop(free);
+    let (_socket, url) = nowhere();
     let service = Service::with(&[
         ("DATABASE__URL", &url),
         ("DATABASE__ACQUIRE_TIMEOUT", "50ms"),
@@ -118,7 +120,7 @@ async fn a_database_that_says_nothing_fails_readiness_within_its_bound() {
 
 #[tokio::test]
 async fn a_stopping_service_is_not_ready_and_closes_its_connections() {
-    let service = Service::start().await;
+    let service = connected().await;
     assert_eq!(ready(&service).await.status, StatusCode::OK);
     service.process.shutdown().begin();
     let answer = ready(&service).await;

@@ -2,6 +2,7 @@ use axum::{Router, body::Body};
 use http::{Method, Request, request::Builder};
 use service_defaults::{edge::Assembled, process::Process, settings::Arguments};
 use test_support::{API_KEY, Answer, Api, TestDatabase};
+use tokio::net::TcpSocket;
 use vehicle_service::VehicleSettings;
 
 /// A Vehicle service on a database of its own.
@@ -76,4 +77,12 @@ pub(crate) async fn send(api: &Api, request: Builder) -> Answer {
 /// Sends a request without a key to a router.
 pub(crate) async fn get_open(router: &Router, path: &str) -> Answer {
     send(&Api(router.clone()), keyless(Method::GET, path)).await
+}
+
+/// A URL where no server is, for as long as the socket is kept: it has the port and does not listen.
+pub(crate) fn nowhere() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let url = format!("postgres://{}/none", socket.local_addr().unwrap());
+    (socket, url)
 }

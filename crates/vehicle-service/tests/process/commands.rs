@@ -1,6 +1,7 @@
 use std::{ffi::OsString, net::TcpListener, os::unix::ffi::OsStringExt};
 
 use test_support::TestDatabase;
+use tokio::net::TcpSocket;
 use vehicle_service::SCHEMA;
 
 use crate::{
@@ -106,9 +107,10 @@ async fn a_service_starts_before_its_schema_and_says_that_it_is_not_ready() {
 #[tokio::test]
 async fn a_migration_without_a_server_gives_up() {
     let database = TestDatabase::empty(vehicle_service::NAME).await;
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("postgres://{}/none", free.local_addr().unwrap());
-    drop(free);
+    // Has the port and does not listen.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let url = format!("postgres://{}/none", socket.local_addr().unwrap());
     let more = [
         ("DATABASE__URL", &*url),
         ("DATABASE__WAIT_FOR_SERVER", "0s"),
