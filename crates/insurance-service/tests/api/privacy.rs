@@ -99,9 +99,9 @@ fn requests(person: &str) -> Vec<Request<Body>> {
 }
 
 /// Sends everything and looks at every answer: how many profiles there were.
-async fn send_all(api: &Api) -> usize {
+async fn send_all(api: &Api, persons: &[&str]) -> usize {
     let mut profiles = 0;
-    for request in PERSONS.into_iter().flat_map(requests) {
+    for request in persons.iter().copied().flat_map(requests) {
         let Answer {
             status,
             headers,
@@ -121,7 +121,7 @@ async fn send_all(api: &Api) -> usize {
 async fn no_log_metric_header_or_problem_names_a_person() {
     let (capture, _guard) = Capture::start(LevelFilter::TRACE);
     let service = Service::healthy().await;
-    assert!(send_all(&service.api).await > 0);
+    assert!(send_all(&service.api, &PERSONS).await > 0);
     let log = capture.text();
     assert!(log.contains("request ended") && log.contains("find_of_person"));
     assert_free_of_persons(&log, "log");
@@ -145,12 +145,12 @@ async fn no_failure_names_a_person() {
     })
     .await;
     let service = Service::with(vehicle, &[]).await;
-    send_all(&service.api).await;
+    send_all(&service.api, &PERSONS[..1]).await;
     service
         .database
         .execute("alter table insurance.insurances rename to moved")
         .await;
-    send_all(&service.api).await;
+    send_all(&service.api, &PERSONS[..1]).await;
     let log = capture.text();
     assert!(log.contains("the request failed") && log.contains("a call to Vehicle failed"));
     assert_free_of_persons(&log, "log");
