@@ -1,6 +1,12 @@
 //! Stopping: the first signal drains, the second ends at once.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -9,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     draining: CancellationToken,
+    /// Whether Ctrl-C is somebody else's to pass on.
+    supervised: Arc<AtomicBool>,
 }
 
 impl Shutdown {
@@ -33,20 +41,29 @@ impl Shutdown {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let shutdown = self.clone();
         tokio::spawn(async move {
-            let first = next(&mut terminate, &mut interrupt).await;
+            let supervised = shutdown.supervised.load(Ordering::Relaxed);
+            let mut next = async || loop {
+                tokio::select! {
+                    _ = terminate.recv() => return "SIGTERM",
+                    // Heard, so that it does not end the process, but not heeded.
+                    _ = interrupt.recv() => if !supervised { return "SIGINT" },
+                }
+            };
+            let first = next().await;
             tracing::info!(signal = first, "stopping; a second signal ends at once");
             shutdown.begin();
-            let second = next(&mut terminate, &mut interrupt).await;
+            let second = next().await;
             tracing::warn!(signal = second, "ended at once");
             std::process::exit(1);
         });
         Ok(())
     }
 
-    /// Begins the stop when the parent process is gone, for a process that must not outlive it.
-    pub fn with_parent(&self) {
+    /// For a process that another one has started and stops: begins the stop when that parent is
+    /// gone, however early that was, and leaves Ctrl-C, which reaches both, to the parent.
+    pub fn with_parent(&self, parent: u32) {
+        self.supervised.store(true, Ordering::Relaxed);
         let shutdown = self.clone();
-        let parent = std::os::unix::process::parent_id();
         tokio::spawn(async move {
             let mut looks = tokio::time::interval(Duration::from_millis(500));
             while std::os::unix::process::parent_id() == parent {
@@ -54,15 +71,5 @@ impl Shutdown {
             }
             shutdown.begin();
         });
-    }
-}
-
-async fn next(
-    terminate: &mut tokio::signal::unix::Signal,
-    interrupt: &mut tokio::signal::unix::Signal,
-) -> &'static str {
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
     }
 }

@@ -11,7 +11,7 @@ use opentelemetry::{
     metrics::{Histogram, Meter, MeterProvider, UpDownCounter},
 };
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
-use prometheus::{Registry, TEXT_FORMAT, TextEncoder, process_collector::ProcessCollector};
+use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 
 use crate::problem::Rejection;
 
@@ -54,7 +54,9 @@ impl Metrics {
             .scope_info_enabled(false)
             .build()?;
         #[cfg(target_os = "linux")]
-        registry.register(Box::new(ProcessCollector::for_self()))?;
+        registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
         let provider = SdkMeterProvider::builder()
             .with_resource(Resource::builder_empty().with_service_name(service).build())
             .with_reader(exporter)

@@ -5,11 +5,12 @@
 //! its preface has no time limit in hyper-util: a client that sends half of it would stay forever.
 
 mod impatient;
+#[cfg(test)]
+mod tests;
 
 use std::{convert::Infallible, io, path::Path, sync::Arc, time::Duration};
 
 use axum::Router;
-use futures_util::FutureExt;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -192,11 +193,9 @@ pub async fn serve(
     };
     let places = Arc::new(Semaphore::new(settings.max_connections));
     tokio::select! {
-        never = server.accept(&listener, &places) => match never {},
+        never = server.accept(listener, places) => match never {},
         () = async { shutdown.begun().await; sleep(settings.drain_delay).await } => {}
     }
-    server.accept_waiting(&listener, &places);
-    drop(listener);
     server.closing.cancel();
     server.connections.close();
     if timeout(settings.shutdown_timeout, server.connections.wait())
@@ -225,7 +224,7 @@ struct Server {
 }
 
 impl Server {
-    async fn accept(&self, listener: &TcpListener, places: &Arc<Semaphore>) -> Infallible {
+    async fn accept(&self, listener: TcpListener, places: Arc<Semaphore>) -> Infallible {
         loop {
             // Held by the connection; while none is left, new ones wait in the listen queue.
             let Ok(place) = places.clone().acquire_owned().await else {
@@ -238,16 +237,6 @@ impl Server {
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
-        }
-    }
-
-    /// Takes what waits in the listen queue: closing the socket would reset those connections,
-    /// and their requests may have been sent.
-    fn accept_waiting(&self, listener: &TcpListener, places: &Arc<Semaphore>) {
-        while let Ok(place) = places.clone().try_acquire_owned()
-            && let Some(Ok((stream, _))) = listener.accept().now_or_never()
-        {
-            self.spawn(stream, place);
         }
     }
 

@@ -58,10 +58,10 @@ pub async fn watch<S: Checked>(
     meter: Meter,
     apply: impl Fn(&Settings<S>) + Send + 'static,
 ) {
+    let instruments = Instruments::new(&meter);
     if !sources.has_files() {
         return;
     }
-    let instruments = Instruments::new(&meter);
     let mut ticks = interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut applied = live.snapshot().fingerprint;
@@ -108,6 +108,9 @@ impl Instruments {
             .with_description("1 while the newest contents of the settings files are in force")
             .build();
         good.record(1, &[]);
+        for result in ["success", "failure"] {
+            reloads.add(0, &[KeyValue::new("result", result)]);
+        }
         Self { reloads, good }
     }
 

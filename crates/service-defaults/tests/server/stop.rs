@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
 use axum::{Router, routing::get};
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::sync::Notify;
 
-use crate::support::{Caller, Running, process, within};
+use crate::support::{Running, within};
 
 /// A handler that says when it was entered and ends when it is told to.
 #[derive(Clone, Default)]
@@ -50,7 +50,12 @@ async fn a_request_in_flight_ends_well_after_nobody_listens_any_more() {
 
 #[tokio::test]
 async fn an_idle_connection_does_not_hold_the_stop_up() {
-    let server = Running::start(&AT_ONCE, Gate::default().routes()).await;
+    let patient = [
+        ("HEADER_READ_TIMEOUT", "60s"),
+        ("SHUTDOWN_TIMEOUT", "5m"),
+        ("DRAIN_DELAY", "0s"),
+    ];
+    let server = Running::start(&patient, Gate::default().routes()).await;
     let mut caller = server.connect().await;
     caller.get("/").await;
     caller.answer().await;
@@ -93,26 +98,4 @@ async fn a_request_that_does_not_end_is_cut_at_the_shutdown_timeout() {
     server.shutdown.begin();
     within(server.end).await.unwrap().unwrap();
     assert_eq!(caller.rest().await, "");
-}
-
-#[tokio::test]
-async fn requests_that_wait_in_the_listen_queue_at_the_stop_are_served() {
-    let process = process(&AT_ONCE);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut callers = Vec::new();
-    for _ in 0..16 {
-        let mut caller = Caller(tokio::net::TcpStream::connect(address).await.unwrap());
-        caller.get("/").await;
-        callers.push(caller);
-    }
-    process.shutdown().begin();
-    let settings = process.settings();
-    let stop = process.shutdown().clone();
-    let routes = Gate::default().routes();
-    let serving = service_defaults::server::serve(listener, routes, &settings.common.server, stop);
-    within(serving).await.unwrap();
-    for mut caller in callers {
-        assert_eq!(caller.answer().await.1, "done");
-    }
 }

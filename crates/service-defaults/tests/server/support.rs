@@ -133,7 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
 
 /// Fails a test instead of letting it hang.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_mins(1), future)
+    tokio::time::timeout(Duration::from_secs(30), future)
         .await
-        .expect("nothing happened for a minute")
+        .expect("nothing happened for 30 s")
 }
