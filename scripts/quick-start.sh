@@ -14,9 +14,11 @@ if [ "${1:-}" = --without-postgres ]; then
     done
     mkdir -p /var/cache && mount -t tmpfs none /var/cache
     TMPDIR=$(mktemp -d) && chmod 755 "$TMPDIR" && export TMPDIR
-    "$0" && rm -rf "$TMPDIR"'
-    exec unshare --mount sh -c "$hide" "$0"
+    trap "rm -rf $TMPDIR" EXIT
+    scripts/quick-start.sh'
+    exec unshare --mount sh -c "$hide"
 fi
+unset DATABASE_URL
 
 command=$(scripts/readme-command.sh 1)
 out=$(mktemp)
@@ -45,13 +47,24 @@ grep '^  curl ' "$out" | while read -r line; do
     esac
 done
 
-kill -TERM "$pid"
+toggles=$(sed -n 's/^  Toggles  *//p' "$out")
+server=$(head -n 1 "$(dirname "$toggles")/../pg/data/postmaster.pid")
+
+# What Ctrl-C sends.
+kill -INT "$pid"
 status=0
 wait "$pid" || status=$?
 if [ "$status" -ne 0 ]; then
     cat "$out"
     echo "quick-start: exit code $status" >&2
     exit 1
+fi
+if [ -n "$server" ] && kill -0 "$server" 2>/dev/null; then
+    sleep 1
+    if kill -0 "$server" 2>/dev/null; then
+        echo "quick-start: PostgreSQL is left as process $server" >&2
+        exit 1
+    fi
 fi
 for port in 5081 5082; do
     if curl -s -o /dev/null "http://127.0.0.1:$port/healthz"; then

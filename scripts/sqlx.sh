@@ -11,12 +11,14 @@ case ${1:-} in
     *) echo "usage: scripts/sqlx.sh prepare|check" >&2; exit 2 ;;
 esac
 
+unset DATABASE_URL
 data=$(mktemp -d)
+pid=
+trap '[ -z "$pid" ] || { kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; }; rm -rf "$data"' EXIT
 chmod 755 "$data"
 cargo build --locked --quiet -p threadpilot
-target/debug/threadpilot --vehicle-port 0 --insurance-port 0 --data-dir "$data" >"$data/out" 2>&1 &
+"${CARGO_TARGET_DIR:-target}/debug/threadpilot" --vehicle-port 0 --insurance-port 0 --data-dir "$data" >"$data/out" 2>&1 &
 pid=$!
-trap 'kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; rm -rf "$data"' EXIT
 until grep -q '^ThreadPilot runs' "$data/out"; do
     kill -0 "$pid" 2>/dev/null || { cat "$data/out"; exit 1; }
     sleep 0.2

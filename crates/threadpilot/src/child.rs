@@ -8,7 +8,7 @@ use std::{
     io::{self, Write, stdin},
     net::TcpListener,
     os::fd::{AsFd, OwnedFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ExitCode, Stdio},
     time::Duration,
 };
@@ -23,6 +23,7 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Child,
     sync::oneshot,
+    task::JoinHandle,
     time::timeout,
 };
 use vehicle_service::VehicleSettings;
@@ -34,7 +35,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const LOG_LINES: usize = 12;
 
 /// Runs as one of the services, on the socket that is standard input.
-pub(crate) async fn run(service: ServiceName) -> ExitCode {
+pub(crate) async fn run(service: ServiceName, parent: u32, config: Option<PathBuf>) -> ExitCode {
     let listener = match inherited_listener() {
         Ok(listener) => listener,
         Err(error) => {
@@ -42,32 +43,29 @@ pub(crate) async fn run(service: ServiceName) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let arguments = Arguments {
+        config,
+        secrets: None,
+    };
     match service {
         ServiceName::Vehicle => {
-            let sources = vehicle_service::sources(Arguments::default());
+            let sources = vehicle_service::sources(arguments);
             let serve = |process: Process<VehicleSettings>, _| async move {
-                process.shutdown().with_parent();
+                process.shutdown().with_parent(parent);
                 vehicle_service::serve(&process, Some(listener)).await
             };
             process::run(vehicle_service::NAME, sources, Command::Serve, serve).await
         }
         ServiceName::Insurance => {
-            let config = std::env::var_os(CONFIG).map(PathBuf::from);
-            let sources = insurance_service::sources(Arguments {
-                config,
-                secrets: None,
-            });
+            let sources = insurance_service::sources(arguments);
             let serve = |process: Process<InsuranceSettings>, _| async move {
-                process.shutdown().with_parent();
+                process.shutdown().with_parent(parent);
                 insurance_service::serve(&process, Some(listener)).await
             };
             process::run(insurance_service::NAME, sources, Command::Serve, serve).await
         }
     }
 }
-
-/// Tells the Insurance service where its settings file is.
-const CONFIG: &str = "THREADPILOT_INSURANCE_CONFIG";
 
 fn inherited_listener() -> io::Result<tokio::net::TcpListener> {
     let socket: OwnedFd = stdin().as_fd().try_clone_to_owned()?;
@@ -81,6 +79,7 @@ pub(crate) struct Service {
     name: ServiceName,
     process: Child,
     log: PathBuf,
+    copying: JoinHandle<()>,
 }
 
 impl Service {
@@ -97,19 +96,28 @@ impl Service {
         let lines = File::create(&log).map_err(Error::file(&log))?;
         let mut command = tokio::process::Command::new(program);
         command
-            .args(["service", name.as_str()])
+            .args(["service", name.as_str(), "--parent"])
+            .arg(std::process::id().to_string())
+            .args(config.iter().flat_map(|path| [Path::new("--config"), path]))
             .envs(variables)
-            .envs(config.map(|path| (CONFIG, path)))
             .stdin(Stdio::from(OwnedFd::from(listener)))
             .stdout(Stdio::piped())
             .stderr(lines.try_clone().map_err(Error::file(&log))?)
             .kill_on_drop(true);
         let mut process = command.spawn().map_err(cannot)?;
         let (serves, serving) = oneshot::channel();
-        if let Some(output) = process.stdout.take() {
-            tokio::spawn(copy(output, lines, serves));
-        }
-        let mut service = Self { name, process, log };
+        let output = process.stdout.take();
+        let copying = tokio::spawn(async move {
+            if let Some(output) = output {
+                copy(output, lines, serves).await;
+            }
+        });
+        let mut service = Self {
+            name,
+            process,
+            log,
+            copying,
+        };
         match serving.await {
             Ok(()) => Ok(service),
             // The service ended before it served.
@@ -121,6 +129,7 @@ impl Service {
     pub(crate) async fn ended(&mut self) -> Error {
         // Whatever the status: nobody asked it to end.
         let _ = self.process.wait().await;
+        let _ = timeout(STOP_TIMEOUT, &mut self.copying).await;
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let skipped = text.lines().count().saturating_sub(LOG_LINES);
         let end = text.lines().skip(skipped).collect::<Vec<_>>().join("\n");
@@ -131,11 +140,9 @@ impl Service {
         }
     }
 
-    /// Asks the service to stop, if nobody has, and waits for it.
-    pub(crate) async fn stop(mut self, asked_already: bool) {
-        if !asked_already {
-            self.signal();
-        }
+    /// Asks the service to stop and waits for it.
+    pub(crate) async fn stop(mut self) {
+        self.signal();
         if timeout(STOP_TIMEOUT, self.process.wait()).await.is_err() {
             // A second signal ends it at once.
             self.signal();

@@ -21,10 +21,12 @@ pub(crate) enum Error {
     NoBinaries(#[from] private_postgres::NoBinaries),
     #[error(transparent)]
     Cluster(#[from] private_postgres::Error),
-    #[error("--database-url is no URL such as postgres://user:password@host:5432/database")]
+    #[error(
+        "--database-url or the variable DATABASE_URL is no URL such as postgres://user:password@host:5432/database"
+    )]
     DatabaseUrl,
     #[error(
-        "the database cannot be prepared; the role of --database-url must be able to create roles and databases"
+        "the database cannot be prepared; the role of --database-url or DATABASE_URL must be able to create roles and databases"
     )]
     Prepare(#[source] service_database::PrepareError),
     #[error(transparent)]

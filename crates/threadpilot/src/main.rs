@@ -20,7 +20,11 @@ use options::{Options, Role};
 async fn main() -> ExitCode {
     let options = Options::parse();
     match options.role {
-        Some(Role::Service { name }) => child::run(name).await,
+        Some(Role::Service {
+            name,
+            parent,
+            config,
+        }) => child::run(name, parent, config).await,
         None => match stack::run(&options).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

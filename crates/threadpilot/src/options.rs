@@ -18,7 +18,10 @@ pub(crate) struct Options {
     pub(crate) data_dir: Option<PathBuf>,
     /// A server of your own, as an administrator, instead of a private one
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
-    pub(crate) database_url: Option<Secret>,
+    database_url: Option<Secret>,
+    /// Which log lines the services write
+    #[arg(long, value_name = "FILTER", default_value = "info,sqlx=warn")]
+    pub(crate) log_filter: String,
     /// Serve HTTPS with a self-made certificate for this machine
     #[arg(long)]
     pub(crate) https: bool,
@@ -34,6 +37,12 @@ pub(crate) enum Role {
     Service {
         /// Which
         name: ServiceName,
+        /// Process number of this program as the user started it
+        #[arg(long)]
+        parent: u32,
+        /// Settings file of the service
+        #[arg(long)]
+        config: Option<PathBuf>,
     },
 }
 
@@ -56,6 +65,11 @@ impl ServiceName {
 }
 
 impl Options {
+    /// The server that was named. A variable that is set to nothing names none.
+    pub(crate) fn database_url(&self) -> Option<&Secret> {
+        self.database_url.as_ref().filter(|url| !url.is_empty())
+    }
+
     /// The port that was asked for, or the documented one.
     pub(crate) fn port(&self, service: ServiceName) -> u16 {
         let (asked, http, https) = match service {

@@ -29,7 +29,7 @@ impl Postgres {
         folder: &Folder,
         logins: &[Login],
     ) -> Result<Self, Error> {
-        let (administrator, cluster) = if let Some(url) = &options.database_url {
+        let (administrator, cluster) = if let Some(url) = options.database_url() {
             screen::step("using the server of --database-url or DATABASE_URL");
             (url.clone(), None)
         } else {
@@ -38,6 +38,9 @@ impl Postgres {
             (Secret::from(cluster.admin_url()), Some(cluster))
         };
         let mut url = Url::parse(administrator.expose()).map_err(|_| Error::DatabaseUrl)?;
+        if !matches!(url.scheme(), "postgres" | "postgresql") {
+            return Err(Error::DatabaseUrl);
+        }
         let name = match url.path().trim_start_matches('/') {
             "" | "postgres" => DATABASE.to_owned(),
             named => named.to_owned(),

@@ -1,8 +1,14 @@
-use std::net::{Ipv4Addr, TcpListener};
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    time::Duration,
+};
 
 use insurance_service::InsuranceSettings;
 use service_defaults::settings::Arguments;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
 use vehicle_service::VehicleSettings;
 
 use crate::{
@@ -18,126 +24,114 @@ use crate::{
 
 /// Exit code after a signal during the start, as shells have it for Ctrl-C.
 const INTERRUPTED: i32 = 130;
+/// How much later than a service's end the signal that ended it may be seen.
+const SIGNAL_GRACE: Duration = Duration::from_millis(200);
 
 /// Runs the local stack until a signal, or until a part of it ends by itself.
 pub(crate) async fn run(options: &Options) -> Result<(), Error> {
     let mut signals = Signals::new().map_err(Error::Signals)?;
-    let vehicle = listen(options, ServiceName::Vehicle)?;
-    let insurance = listen(options, ServiceName::Insurance)?;
-    let folder = Folder::open(options.data_dir.as_deref())?;
-    let secrets = Secrets::open(&folder)?;
-    if options.https {
-        certificate::make(&folder)?;
-    }
-    let logins = secrets.logins();
-    let postgres = tokio::select! {
-        postgres = Postgres::start(options, &folder, &logins) => postgres?,
-        // A download may be under way, which nobody has to wait for; the server that may run
-        // already ends with this process.
-        _ = signals.next() => std::process::exit(INTERRUPTED),
+    let started = tokio::select! {
+        biased;
+        () = signals.next() => None,
+        started = Stack::start(options) => Some(started),
     };
-    let result = serve(
-        options,
-        &folder,
-        &secrets,
-        &postgres,
-        vehicle,
-        insurance,
-        &mut signals,
-    )
-    .await;
-    postgres.stop()?;
-    result
-}
-
-async fn serve(
-    options: &Options,
-    folder: &Folder,
-    secrets: &Secrets,
-    postgres: &Postgres,
-    vehicle: Socket,
-    insurance: Socket,
-    signals: &mut Signals,
-) -> Result<(), Error> {
-    let places = Places {
-        database_url: &postgres.url,
-        vehicle_url: &vehicle.url,
-        https: options.https,
+    let mut stack = match started {
+        Some(Ok(stack)) => stack,
+        Some(Err(error)) if timeout(SIGNAL_GRACE, signals.next()).await.is_err() => {
+            return Err(error);
+        }
+        // A download may be under way, which nobody has to wait for; what runs already ends with
+        // this process.
+        _ => std::process::exit(INTERRUPTED),
     };
-    let of = |service| variables::of(service, &places, secrets, folder);
-
-    screen::step("bringing both schemas and the sample data up to date");
-    let settings = vehicle_service::sources(Arguments::default())
-        .with_environment(of(ServiceName::Vehicle))
-        .load::<VehicleSettings>()?;
-    vehicle_service::SCHEMA
-        .migrate(&settings.service.database)
-        .await?;
-    vehicle_service::SCHEMA
-        .seed(&settings.service.database)
-        .await?;
-    let settings = insurance_service::sources(Arguments::default())
-        .with_environment(of(ServiceName::Insurance))
-        .load::<InsuranceSettings>()?;
-    insurance_service::SCHEMA
-        .migrate(&settings.service.database)
-        .await?;
-    insurance_service::SCHEMA
-        .seed(&settings.service.database)
-        .await?;
-
-    screen::step("starting both services");
-    let toggles = folder.toggles()?;
-    let log = folder.log(ServiceName::Vehicle);
-    let variables = of(ServiceName::Vehicle);
-    let mut vehicle_service =
-        Service::start(ServiceName::Vehicle, vehicle.listener, variables, None, log).await?;
-    let log = folder.log(ServiceName::Insurance);
-    let variables = of(ServiceName::Insurance);
-    let config = Some(toggles.clone());
-    let mut insurance_service = Service::start(
-        ServiceName::Insurance,
-        insurance.listener,
-        variables,
-        config,
-        log,
-    )
-    .await?;
-
-    screen::summary(&Summary {
-        vehicle_url: &vehicle.url,
-        insurance_url: &insurance.url,
-        key: &secrets.key,
-        toggles: &toggles.display().to_string(),
-        logs: &folder
-            .log(ServiceName::Vehicle)
-            .with_file_name("*.log")
-            .display()
-            .to_string(),
-        certificate: options
-            .https
-            .then(|| folder.certificate().display().to_string()),
-    });
-    let (result, asked_already) = tokio::select! {
-        stop = signals.next() => (Ok(()), stop == Stop::WholeGroup),
-        error = vehicle_service.ended() => (Err(error), false),
-        error = insurance_service.ended() => (Err(error), false),
+    let result = tokio::select! {
+        biased;
+        () = signals.next() => Ok(()),
+        error = stack.vehicle.ended() => Err(error),
+        error = stack.insurance.ended() => Err(error),
     };
     screen::step("stopping");
-    tokio::join!(
-        insurance_service.stop(asked_already),
-        vehicle_service.stop(asked_already)
-    );
-    result
+    tokio::join!(stack.insurance.stop(), stack.vehicle.stop());
+    let stopped = stack.postgres.stop();
+    result.and(stopped)
 }
 
-/// A listening socket of one service, opened before anything else.
-struct Socket {
-    listener: TcpListener,
-    url: String,
+/// Everything that runs.
+struct Stack {
+    postgres: Postgres,
+    vehicle: Service,
+    insurance: Service,
 }
 
-fn listen(options: &Options, service: ServiceName) -> Result<Socket, Error> {
+impl Stack {
+    async fn start(options: &Options) -> Result<Self, Error> {
+        let (vehicle, vehicle_url) = listen(options, ServiceName::Vehicle)?;
+        let (insurance, insurance_url) = listen(options, ServiceName::Insurance)?;
+        let folder = Folder::open(options.data_dir.as_deref())?;
+        let secrets = Secrets::open(&folder)?;
+        if options.https {
+            certificate::make(&folder)?;
+        }
+        let postgres = Postgres::start(options, &folder, &secrets.logins()).await?;
+        let places = Places {
+            database_url: &postgres.url,
+            vehicle_url: &vehicle_url,
+            https: options.https,
+            log_filter: &options.log_filter,
+        };
+        let of = |service| variables::of(service, &places, &secrets, &folder);
+
+        screen::step("bringing both schemas and the sample data up to date");
+        fill(of(ServiceName::Vehicle), of(ServiceName::Insurance)).await?;
+
+        screen::step("starting both services");
+        let toggles = folder.toggles()?;
+        let start = async |name, listener, config| {
+            Service::start(name, listener, of(name), config, folder.log(name)).await
+        };
+        let vehicle = start(ServiceName::Vehicle, vehicle, None).await?;
+        let insurance = start(ServiceName::Insurance, insurance, Some(toggles.clone())).await?;
+
+        let logs = folder.log(ServiceName::Vehicle).with_file_name("*.log");
+        screen::summary(&Summary {
+            vehicle_url: &vehicle_url,
+            insurance_url: &insurance_url,
+            key: &secrets.key,
+            toggles: &toggles.display().to_string(),
+            logs: &logs.display().to_string(),
+            certificate: options
+                .https
+                .then(|| folder.certificate().display().to_string()),
+        });
+        Ok(Self {
+            postgres,
+            vehicle,
+            insurance,
+        })
+    }
+}
+
+/// Variables of a service.
+type Variables = Vec<(String, String)>;
+
+async fn fill(vehicle: Variables, insurance: Variables) -> Result<(), Error> {
+    let settings = vehicle_service::sources(Arguments::default())
+        .with_environment(vehicle)
+        .load::<VehicleSettings>()?;
+    let database = &settings.service.database;
+    vehicle_service::SCHEMA.migrate(database).await?;
+    vehicle_service::SCHEMA.seed(database).await?;
+    let settings = insurance_service::sources(Arguments::default())
+        .with_environment(insurance)
+        .load::<InsuranceSettings>()?;
+    let database = &settings.service.database;
+    insurance_service::SCHEMA.migrate(database).await?;
+    insurance_service::SCHEMA.seed(database).await?;
+    Ok(())
+}
+
+/// Opens the listening socket of a service, before anything else; with the service's URL.
+fn listen(options: &Options, service: ServiceName) -> Result<(TcpListener, String), Error> {
     let port = options.port(service);
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|source| match source.kind() {
@@ -151,26 +145,13 @@ fn listen(options: &Options, service: ServiceName) -> Result<Socket, Error> {
         .local_addr()
         .map_err(|source| Error::Listen { port, source })?;
     let scheme = if options.https { "https" } else { "http" };
-    Ok(Socket {
-        listener,
-        url: format!("{scheme}://{address}"),
-    })
+    Ok((listener, format!("{scheme}://{address}")))
 }
 
-/// The signals that stop the stack.
+/// The signals that stop the stack. The services get Ctrl-C as well and leave it to this process.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hang_up: Signal,
-}
-
-/// Whom a signal reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
-    /// Ctrl-C in a terminal, or the terminal closing: the services got it as well.
-    WholeGroup,
-    /// SIGTERM: this process alone.
-    ThisProcess,
 }
 
 impl Signals {
@@ -178,15 +159,13 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
-    async fn next(&mut self) -> Stop {
+    async fn next(&mut self) {
         tokio::select! {
-            _ = self.interrupt.recv() => Stop::WholeGroup,
-            _ = self.hang_up.recv() => Stop::WholeGroup,
-            _ = self.terminate.recv() => Stop::ThisProcess,
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
 }

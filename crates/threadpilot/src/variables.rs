@@ -47,6 +47,7 @@ pub(crate) struct Places<'a> {
     pub(crate) database_url: &'a str,
     pub(crate) vehicle_url: &'a str,
     pub(crate) https: bool,
+    pub(crate) log_filter: &'a str,
 }
 
 /// The variables that make a service part of the local stack.
@@ -64,6 +65,11 @@ pub(crate) fn of(
         ("SERVER__DRAIN_DELAY", "0s".to_owned()),
         ("SERVER__SHUTDOWN_TIMEOUT", "3s".to_owned()),
         ("LOG__FORMAT", "json".to_owned()),
+        // The line that says that the service listens is waited for.
+        (
+            "LOG__FILTER",
+            format!("{},service_defaults::process=info", places.log_filter),
+        ),
     ];
     if places.https {
         settings.push(("SERVER__TLS_CERTIFICATE", file(folder.certificate())));

@@ -3,6 +3,7 @@ use std::{
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::Path,
     process::Stdio,
+    time::Duration,
 };
 
 use reqwest::Client;
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
+    time::{interval, timeout},
 };
 
 /// A folder for a stack's data that the account which runs PostgreSQL for root can enter.
@@ -99,7 +101,15 @@ impl Running {
 
     /// What Ctrl-C in a terminal does.
     pub(crate) fn interrupt(&self) {
-        kill_process_group(pid(self.process.id().unwrap()), Signal::INT).unwrap();
+        interrupt(&self.process);
+    }
+
+    /// What it says on standard error, once it has ended.
+    pub(crate) async fn complaint(&mut self) -> String {
+        let mut complaint = String::new();
+        let mut stderr = self.process.stderr.take().unwrap();
+        stderr.read_to_string(&mut complaint).await.unwrap();
+        complaint
     }
 
     /// Waits for the end; the exit code, `None` after a signal.
@@ -118,6 +128,75 @@ impl Running {
             .unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     }
+}
+
+/// What Ctrl-C in a terminal does.
+pub(crate) fn interrupt(process: &Child) {
+    kill_process_group(pid(process.id().unwrap()), Signal::INT).unwrap();
+}
+
+pub(crate) fn kill(id: u32) {
+    kill_process(pid(id), Signal::KILL).unwrap();
+}
+
+/// Waits until the program has printed a line with these words.
+pub(crate) async fn said(process: &mut Child, words: &str) {
+    let mut lines = BufReader::new(process.stdout.as_mut().unwrap()).lines();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if line.contains(words) {
+            return;
+        }
+    }
+    panic!("ended before it said: {words}");
+}
+
+/// The processes that this program, by its process number, has started as services.
+pub(crate) fn services_of(program: u32) -> Vec<u32> {
+    let words = format!(" --parent {program}");
+    processes()
+        .into_iter()
+        .filter(|(_, line)| {
+            line.contains(" service ") && format!("{line} ").contains(&format!("{words} "))
+        })
+        .map(|(id, _)| id)
+        .collect()
+}
+
+/// Every process with its command line.
+fn processes() -> Vec<(u32, String)> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        let output = std::process::Command::new("ps")
+            .args(["-axo", "pid=,args="])
+            .output();
+        let text = String::from_utf8(output.unwrap().stdout).unwrap();
+        return text
+            .lines()
+            .filter_map(|line| line.trim_start().split_once(' '))
+            .map(|(id, line)| (id.parse().unwrap(), line.to_owned()))
+            .collect();
+    };
+    entries
+        .filter_map(|entry| {
+            let id = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let line = fs::read_to_string(format!("/proc/{id}/cmdline")).ok()?;
+            Some((id, line.replace('\0', " ")))
+        })
+        .collect()
+}
+
+/// Far more than anything waited for takes; a test that needs it has failed.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Waits until something is so.
+pub(crate) async fn until(done: impl AsyncFn() -> bool) {
+    let mut looks = interval(Duration::from_millis(20));
+    timeout(PATIENCE, async {
+        while !done().await {
+            looks.tick().await;
+        }
+    })
+    .await
+    .unwrap();
 }
 
 fn pid(id: u32) -> Pid {

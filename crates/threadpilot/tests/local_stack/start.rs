@@ -2,7 +2,7 @@ use std::{fs, net::TcpListener};
 
 use tokio::io::AsyncReadExt;
 
-use crate::running::{Running, client, command, data_dir};
+use crate::running::{Running, client, command, data_dir, until};
 
 #[tokio::test]
 async fn one_command_serves_both_apis_with_the_sample_data() {
@@ -83,14 +83,11 @@ async fn a_toggle_in_the_printed_file_takes_effect() {
         "[feature_toggles]\nenable_batch_vehicle_call = true\n",
     )
     .unwrap();
-    while !stack
-        .get(&client, &url)
-        .await
-        .1
-        .contains(r#""source":"batch""#)
-    {
-        tokio::task::yield_now().await;
-    }
+    until(async || {
+        let (_, text) = stack.get(&client, &url).await;
+        text.contains(r#""source":"batch""#)
+    })
+    .await;
 }
 
 #[tokio::test]

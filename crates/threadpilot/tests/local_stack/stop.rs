@@ -1,23 +1,12 @@
-use std::{fs, time::Duration};
+use std::fs;
 
 use rustix::process::Signal;
-use tokio::time::{interval, timeout};
+use tokio::io::AsyncReadExt;
 
-use crate::running::{Running, client, data_dir, is_alive, server_pid};
-
-/// Far more than any of these ends takes; a test that needs it has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-async fn until(mut done: impl FnMut() -> bool) {
-    let mut looks = interval(Duration::from_millis(20));
-    timeout(PATIENCE, async {
-        while !done() {
-            looks.tick().await;
-        }
-    })
-    .await
-    .unwrap();
-}
+use crate::running::{
+    Running, client, command, data_dir, interrupt, is_alive, kill, said, server_pid, services_of,
+    until,
+};
 
 fn address(url: &str) -> String {
     url.trim_start_matches("http://").to_owned()
@@ -34,7 +23,7 @@ async fn sigterm_and_ctrl_c_stop_everything() {
         let server = server_pid(folder.path());
         stop(&stack);
         assert_eq!(stack.ended().await, Some(0));
-        until(|| !is_alive(server)).await;
+        until(async || !is_alive(server)).await;
         for service in [&stack.vehicle, &stack.insurance] {
             assert!(std::net::TcpStream::connect(address(service)).is_err());
         }
@@ -68,14 +57,45 @@ async fn nothing_is_left_when_the_program_is_killed() {
     let server = server_pid(folder.path());
     stack.signal(Signal::KILL);
     assert_eq!(stack.ended().await, None);
-    until(|| !is_alive(server)).await;
-    let services = [address(&stack.vehicle), address(&stack.insurance)];
-    until(|| {
-        services
-            .iter()
-            .all(|place| std::net::TcpStream::connect(place).is_err())
-    })
-    .await;
+    until(async || !is_alive(server)).await;
+    for service in [&stack.vehicle, &stack.insurance] {
+        until(async || std::net::TcpStream::connect(address(service)).is_err()).await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_left_when_the_program_is_killed_while_it_starts() {
+    for line in ["bringing both schemas", "starting both services"] {
+        let folder = data_dir();
+        let mut process = command(folder.path(), &[]).spawn().unwrap();
+        said(&mut process, line).await;
+        let (program, server) = (process.id().unwrap(), server_pid(folder.path()));
+        process.kill().await.unwrap();
+        until(async || !is_alive(server)).await;
+        until(async || services_of(program).is_empty()).await;
+    }
+}
+
+#[tokio::test]
+async fn ctrl_c_while_it_starts_is_no_error() {
+    for line in ["bringing both schemas", "starting both services"] {
+        let folder = data_dir();
+        let mut process = command(folder.path(), &[]).spawn().unwrap();
+        said(&mut process, line).await;
+        let program = process.id().unwrap();
+        interrupt(&process);
+        assert_eq!(process.wait().await.unwrap().code(), Some(130));
+        let mut complaint = String::new();
+        process
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut complaint)
+            .await
+            .unwrap();
+        assert_eq!(complaint, "");
+        until(async || services_of(program).is_empty()).await;
+    }
 }
 
 #[tokio::test]
@@ -84,19 +104,14 @@ async fn a_service_that_ends_by_itself_ends_the_stack_with_the_reason() {
     let mut stack = Running::start(folder.path(), &[]).await;
     let metrics = format!("{}/metrics", stack.vehicle);
     assert_eq!(stack.get(&client(None), &metrics).await.0, 200);
-    let children = fs::read_to_string(format!(
-        "/proc/{0}/task/{0}/children",
-        stack.process.id().unwrap()
-    ));
-    let Ok(children) = children else {
-        eprintln!("skipped: this system does not list a process's children");
-        return;
-    };
-    let service = children.split_whitespace().find(|id| {
-        fs::read_to_string(format!("/proc/{id}/cmdline")).is_ok_and(|line| line.contains("vehicle"))
-    });
-    let id = service.unwrap().parse().unwrap();
-    rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), Signal::KILL)
-        .unwrap();
+    let services = services_of(stack.process.id().unwrap());
+    assert_eq!(services.len(), 2, "{services:?}");
+    kill(services[0]);
     assert_eq!(stack.ended().await, Some(1));
+    let complaint = stack.complaint().await;
+    assert!(complaint.contains("service stopped"), "{complaint}");
+    assert!(
+        complaint.contains("\"message\":\"listening\""),
+        "{complaint}"
+    );
 }
