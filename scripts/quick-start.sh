@@ -59,13 +59,15 @@ if [ "$status" -ne 0 ]; then
     echo "quick-start: exit code $status" >&2
     exit 1
 fi
-if [ -n "$server" ] && kill -0 "$server" 2>/dev/null; then
-    sleep 1
-    if kill -0 "$server" 2>/dev/null; then
+waited=0
+while kill -0 "$server" 2>/dev/null; do
+    if [ "$waited" -ge 30 ]; then
         echo "quick-start: PostgreSQL is left as process $server" >&2
         exit 1
     fi
-fi
+    sleep 1
+    waited=$((waited + 1))
+done
 for port in 5081 5082; do
     if curl -s -o /dev/null "http://127.0.0.1:$port/healthz"; then
         echo "quick-start: port $port is still served" >&2

@@ -10,8 +10,14 @@ use crate::service::{PERSON, enriched, enrichments, patient, unavailable, withou
 /// Serves Vehicle on a loopback socket until the test ends: where.
 async fn serve_vehicle() -> String {
     let database = TestDatabase::new(vehicle_service::NAME, vehicle_service::SCHEMA).await;
-    let sources =
-        vehicle_service::sources(Arguments::default()).with_environment(database.variables());
+    // Time enough for a machine that is busy with other tests.
+    let patience = [
+        ("VEHICLE__DATABASE__ACQUIRE_TIMEOUT", "10s"),
+        ("VEHICLE__DATABASE__STATEMENT_TIMEOUT", "30s"),
+    ];
+    let patience = patience.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let variables = database.variables().into_iter().chain(patience);
+    let sources = vehicle_service::sources(Arguments::default()).with_environment(variables);
     let process = Process::<VehicleSettings>::new(vehicle_service::NAME, sources).unwrap();
     let router = vehicle_service::assemble(&process).unwrap().public;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
