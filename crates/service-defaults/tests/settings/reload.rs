@@ -146,8 +146,8 @@ async fn a_file_that_is_being_written_is_left_until_it_is_whole() {
     service.settle().await;
     for part in ["", "[sample]\n", "[sample]\nword = \"af"] {
         place.write("config.toml", part);
-        // One look sees the part; the next sees another.
-        sleep(Duration::from_millis(500)).await;
+        // Less than between two looks, so that no two see the same part.
+        sleep(Duration::from_millis(400)).await;
         assert_eq!(service.word(), "before");
     }
     place.write("config.toml", &word("after"));
