@@ -154,7 +154,10 @@ async fn a_file_that_is_being_written_is_left_until_it_is_whole() {
     service.settle().await;
     assert_eq!(service.word(), "after");
     let metrics = service.metrics().await;
-    assert!(!metrics.contains("result=\"failure\""), "{metrics}");
+    assert!(
+        metrics.contains("settings_reloads_total{result=\"failure\"} 0"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
