@@ -13,8 +13,9 @@ values
     (1000004, '200310209876', 'pet', 10, null)
 on conflict do nothing;
 
--- New policies are numbered after those that are there.
-select setval(
-    pg_get_serial_sequence('insurance.insurances', 'insurance_id'),
-    (select max(insurance_id) from insurance.insurances)
-);
+-- New policies are numbered after those that are there, and never with the number of a deleted one.
+select setval('insurance.insurances_insurance_id_seq', policies.newest)
+from
+    insurance.insurances_insurance_id_seq as numbers,
+    (select max(insurance_id) as newest from insurance.insurances) as policies
+where numbers.last_value < policies.newest;
