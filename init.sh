@@ -2,7 +2,7 @@
 # Makes the secrets of a local setup and, when asked to, installs PostgreSQL's server programs.
 #
 #   ./init.sh              secrets.local.json, and from it .env for docker compose
-#   ./init.sh --postgres   the same, then PostgreSQL if this machine has none and apt-get can install it
+#   ./init.sh --postgres   PostgreSQL instead, if this machine has none and apt-get can install it; writes nothing here
 #
 # Asks nothing, may be run again at any time, never replaces a value of secrets.local.json that is set, and never
 # prints one. Both files are readable for their owner only.
@@ -20,27 +20,31 @@ secrets=secrets.local.json
 # Reads JSON with one value or brace per line, as the template has it and as jq writes it. For a line with a string,
 # `leaf` is 1 and `path` and `value` tell which.
 json='
+function refuse(why) {
+    print "init.sh: " FILENAME ", line " FNR ": " why > "/dev/stderr"
+    failed = 1
+    exit 1
+}
 function read_line(line,    colon) {
     leaf = 0
     sub(/^[ \t]+/, "", line)
     sub(/,?[ \t\r]*$/, "", line)
-    if (line == "" || line == "{") return
-    if (line == "}") { sub(/[.][^.]*$/, "", parent); return }
-    if (line !~ /^"[A-Za-z0-9_-]+" *: *("[^"\\]*"|[{])$/) {
-        print "init.sh: " FILENAME ", line " FNR ": not one string per line, or one with a quote or backslash" > "/dev/stderr"
-        failed = 1
-        exit 1
-    }
+    if (line == "") return
+    if (line == "{" && !begun) { begun = depth = 1; return }
+    if (!depth) refuse("outside of the braces")
+    if (line == "}") { depth--; sub(/[.][^.]*$/, "", parent); return }
+    if (line !~ /^"[A-Za-z0-9_-]+" *: *("[^"\\]*"|[{])$/)
+        refuse("not one string per line, or one with a quote or backslash")
     colon = index(line, ":")
     path = parent "." substr(line, 2, index(substr(line, 2), "\"") - 1)
     value = substr(line, colon + 1)
     sub(/^ */, "", value)
-    if (value == "{") { parent = path; return }
+    if (value == "{") { depth++; parent = path; return }
     leaf = 1
     path = substr(path, 2)
     value = substr(value, 2, length(value) - 2)
 }
-FNR == 1 { file++; parent = "" }
+FNR == 1 { file++; parent = ""; begun = depth = 0 }
 '
 
 # Arguments: the template, then the file to fill twice. Placeholders of one name get one value, which is the value of
@@ -70,7 +74,12 @@ open {
 { print }
 END {
     if (failed) exit 1
-    for (path in wanted) print "init.sh: " FILENAME " has no " path ", which the template has" > "/dev/stderr"
+    if (!begun || depth) refuse("ends before its last brace")
+    for (path in wanted) {
+        print "init.sh: " FILENAME " has no " path ": copy it from the template, then run this again" > "/dev/stderr"
+        failed = 1
+    }
+    exit failed
 }
 '
 
@@ -173,14 +182,20 @@ install_postgres() {
     # The package makes and starts a cluster of its own unless this file forbids it.
     settings=${INIT_ROOT:-}/etc/postgresql-common
     if [ ! -e "$settings/createcluster.conf" ]; then
+        made=$settings
         (umask 022 && mkdir -p "$settings" && echo 'create_main_cluster = false' >"$settings/createcluster.conf")
     fi
     export DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1
+    # One broken list of somebody else does not keep Debian's own package away.
+    (umask 022 && apt-get update -q </dev/null) ||
+        echo "init.sh: apt-get update failed; trying with the package lists that are there" >&2
     (
         umask 022
-        apt-get update -q
-        apt-get install -q -y --no-install-recommends -o Dpkg::Options::=--force-confold postgresql
-    ) </dev/null
+        apt-get install -q -y --no-install-recommends -o Dpkg::Options::=--force-confold postgresql </dev/null
+    ) || {
+        echo "init.sh: apt-get could not install postgresql" >&2
+        return 1
+    }
     if ! found=$(find_postgres); then
         echo "init.sh: apt-get installed postgresql, but initdb is in none of the usual folders" >&2
         return 1
@@ -196,6 +211,12 @@ esac || {
     echo "usage: ./init.sh [--postgres]" >&2
     exit 2
 }
-trap 'rm -f "$secrets.$$" ".env.$$"' EXIT
-make_secrets
-if [ "$postgres" = yes ]; then install_postgres; fi
+made=
+clean_up() {
+    rm -f "$secrets.$$" ".env.$$"
+    # The folder stays when the package has put files of its own into it.
+    if [ -n "$made" ]; then rm -f "$made/createcluster.conf" && rmdir "$made" 2>/dev/null || :; fi
+}
+trap clean_up EXIT
+trap 'exit 1' HUP INT TERM
+if [ "$postgres" = yes ]; then install_postgres; else make_secrets; fi

@@ -33,7 +33,7 @@ fresh_copy() {
 
 # Everything init.sh may call; neither jq nor python.
 mkdir "$tools"
-for tool in cat chmod cmp dirname grep id mkdir mv od rm tr; do
+for tool in cat chmod cmp dirname grep id mkdir mv od rm rmdir tr; do
     ln -s "$(command -v "$tool")" "$tools/$tool"
 done
 ln -s "$(command -v "${AWK:-awk}")" "$tools/awk"
@@ -146,9 +146,36 @@ done
 passed "other lines of .env are kept"
 
 grep -v migration_password "$folder/secrets.before" >"$copy/secrets.local.json"
-init || fail "the run with missing values: $(cat "$folder/said")"
-grep -q 'has no vehicle.database.migration_password' "$folder/said" || fail "a missing value was not told"
-passed "a value that only the template has is told"
+cp "$copy/secrets.local.json" "$folder/missing"
+! init || fail "missing values were accepted"
+for path in vehicle.database.migration_password insurance.database.migration_password; do
+    grep -q "has no $path:" "$folder/said" || fail "$path is missing and not told"
+done
+cmp "$folder/missing" "$copy/secrets.local.json" || fail "a file with missing values was changed"
+passed "values that only the template has are told and the file is left alone"
+
+lines=$(wc -l <"$folder/secrets.before")
+broken() {
+    cp "$copy/secrets.local.json" "$folder/broken"
+    cp "$copy/.env" "$folder/env.before"
+    ! init || fail "accepted: $1"
+    grep -q "secrets.local.json, line .*$2" "$folder/said" || fail "$1: $(cat "$folder/said")"
+    cmp "$folder/broken" "$copy/secrets.local.json" || fail "a file was changed: $1"
+    cmp "$folder/env.before" "$copy/.env" || fail ".env was changed: $1"
+}
+for kept in 1 5 $((lines - 1)); do
+    head -n "$kept" "$folder/secrets.before" >"$copy/secrets.local.json"
+    broken "a file cut after line $kept" 'ends before its last brace'
+done
+echo >"$copy/secrets.local.json"
+broken "a file without braces" 'ends before its last brace'
+(cat "$folder/secrets.before" && echo '}') >"$copy/secrets.local.json"
+broken "a brace too many" 'outside of the braces'
+(echo '{' && cat "$folder/secrets.before") >"$copy/secrets.local.json"
+broken "a brace too many at the beginning" 'not one string per line'
+sed 1d "$folder/secrets.before" >"$copy/secrets.local.json"
+broken "no brace at the beginning" 'outside of the braces'
+passed "a file that is cut or has unbalanced braces is refused and left alone"
 
 echo '{ "postgres": { "password": "s3cret" } }' >"$copy/secrets.local.json"
 cp "$copy/.env" "$folder/env.before"
@@ -166,8 +193,7 @@ passed "an unknown argument is refused"
 
 ! init --postgres || fail "--postgres without apt-get did not fail"
 grep -q 'brew install' "$folder/said" || fail "no advice: $(cat "$folder/said")"
-[ -s "$copy/.env" ] || fail "--postgres made no secrets"
-passed "--postgres without apt-get makes the secrets, advises and fails"
+passed "--postgres without apt-get advises and fails"
 
 programs=$folder/root/usr/lib/postgresql/17/bin
 cat >"$tools/apt-get" <<EOF
@@ -176,7 +202,9 @@ cat "$folder/said" >"$folder/said.before"
 [ "\$DEBIAN_FRONTEND" = noninteractive ] || exit 9
 echo "apt-get \$*" >>"$folder/called"
 case " \$* " in
+*" update "*) [ ! -e "$folder/offline" ] || exit 100 ;;
 *" install "*)
+    [ ! -e "$folder/unknown" ] || exit 100
     cat "$folder/root/etc/postgresql-common/createcluster.conf" >"$folder/settings"
     mkdir -p "$programs"
     echo >"$programs/initdb"
@@ -201,7 +229,10 @@ init --postgres || fail "--postgres: $(cat "$folder/said")"
 grep -q '^PostgreSQL: .*Installing' "$folder/said.before" || fail "apt-get was called before it was announced"
 grep -q '^apt-get install .*-y.* postgresql$' "$folder/called" || fail "apt-get was called as $(cat "$folder/called")"
 [ "$(cat "$folder/settings")" = 'create_main_cluster = false' ] || fail "a system cluster was not forbidden"
-passed "--postgres as root announces, forbids the system cluster, then installs"
+[ ! -e "$folder/root/etc/postgresql-common" ] || fail "the settings that forbid a system cluster were left behind"
+[ "$(cd "$copy" && echo ./.[!.]* ./*)" = './.[!.]* ./init.sh ./secrets.local.json.template' ] ||
+    fail "--postgres wrote files: $(ls -A "$copy")"
+passed "--postgres as root announces, forbids the system cluster, installs and leaves nothing else behind"
 
 rm "$folder/called"
 init --postgres || fail "--postgres again: $(cat "$folder/said")"
@@ -209,7 +240,21 @@ init --postgres || fail "--postgres again: $(cat "$folder/said")"
 passed "--postgres again finds what is there"
 
 rm -r "$programs"
+touch "$folder/offline"
+init --postgres || fail "--postgres without fresh package lists: $(cat "$folder/said")"
+passed "--postgres installs even when apt-get update fails"
+
+rm -r "$programs"
+touch "$folder/unknown"
+! init --postgres || fail "--postgres succeeded though apt-get failed"
+grep -q 'could not install' "$folder/said" || fail "not told: $(cat "$folder/said")"
+[ ! -e "$folder/root/etc/postgresql-common" ] || fail "settings were left behind after a failure"
+rm "$folder/unknown" "$folder/offline"
+passed "--postgres tells that apt-get failed and leaves nothing behind"
+
+mkdir -p "$folder/root/etc/postgresql-common"
 echo 'create_main_cluster = true' >"$folder/root/etc/postgresql-common/createcluster.conf"
 init --postgres || fail "--postgres with settings: $(cat "$folder/said")"
 [ "$(cat "$folder/settings")" = 'create_main_cluster = true' ] || fail "somebody's settings were changed"
+[ -e "$folder/root/etc/postgresql-common/createcluster.conf" ] || fail "somebody's settings were removed"
 passed "--postgres leaves settings that are there alone"
