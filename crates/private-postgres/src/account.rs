@@ -9,6 +9,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// Who may run the programs for root, the better one first; macOS puts an underscore before its own.
+const ACCOUNTS: [&str; 3] = ["postgres", "_postgres", "nobody"];
+
 /// Who runs the Postgres programs and owns their files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Account {
@@ -24,10 +27,7 @@ impl Account {
         if !is_root() {
             return Some(Self::Caller);
         }
-        let passwd = fs::read_to_string("/etc/passwd").ok()?;
-        ["postgres", "nobody"]
-            .iter()
-            .find_map(|name| look_up(&passwd, name))
+        best_of(&fs::read_to_string("/etc/passwd").ok()?)
     }
 
     /// A program in a process group of its own, so that a Ctrl-C meant for the launcher does not reach it.
@@ -77,6 +77,10 @@ pub(crate) fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+fn best_of(passwd: &str) -> Option<Account> {
+    ACCOUNTS.iter().find_map(|name| look_up(passwd, name))
+}
+
 fn look_up(passwd: &str, wanted: &str) -> Option<Account> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -105,6 +109,15 @@ mod tests {
         };
         assert_eq!(look_up(passwd, "postgres"), Some(postgres));
         assert_eq!(look_up(passwd, "nobody"), None);
+    }
+
+    #[test]
+    fn an_account_of_postgres_is_taken_before_nobody() {
+        for name in ["postgres", "_postgres"] {
+            let passwd = format!("nobody:*:65534:65534::/:\n{name}:*:216:216::/:\n");
+            assert_eq!(best_of(&passwd), look_up(&passwd, name));
+            assert!(best_of(&passwd).is_some());
+        }
     }
 
     #[test]
