@@ -18,7 +18,7 @@ settings="$settings -c fsync=off -c synchronous_commit=off -c full_page_writes=o
 run() {
     program=$1
     shift
-    "$programs/$program" "$@" </dev/null >>"$folder/tools.log" 2>&1
+    "$programs/$program" "$@" </dev/null >>tools.log 2>&1
 }
 
 # `initdb` works beside the final place, so that half a cluster is never taken for a whole one.
@@ -28,22 +28,46 @@ make() {
         --pwfile="$folder/password" && mv new data >/dev/null 2>&1
 }
 
-stop() {
-    run pg_ctl -D "$folder/data" status || return 0
-    run pg_ctl -D "$folder/data" -m fast -w -t 30 stop || run pg_ctl -D "$folder/data" -m immediate -w -t 30 stop
+# By now the number may be that of another process.
+serves() {
+    case $({ tr '\0' ' ' <"/proc/$server/cmdline" || ps -ww -o command= -p "$server"; } 2>/dev/null) in
+    *"-D $folder/data "*) return 0 ;;
+    esac
+    return 1
 }
 
+# The relative name finds the own server only: somebody may have removed the folder, and made it anew for another one.
+stop() {
+    if run pg_ctl -D data status &&
+        { run pg_ctl -D data -m fast -w -t 30 stop || run pg_ctl -D data -m immediate -w -t 30 stop; }; then
+        return 0
+    fi
+    for signal in INT QUIT; do
+        tries=300
+        while serves; do
+            [ "$tries" = 300 ] && kill -s "$signal" "$server" 2>/dev/null
+            [ "$tries" = 0 ] && continue 2
+            tries=$((tries - 1))
+            sleep 0.1
+        done
+        return 0
+    done
+    return 1
+}
+
+server=
 rm -f tools.log server.log >/dev/null 2>&1
 [ -d data ] || make || exit 3
 run pg_ctl -D "$folder/data" -l "$folder/server.log" -w -t 60 -o "$settings" start || {
     stop
     exit 4
 }
+{ read -r server <data/postmaster.pid; } 2>/dev/null
 echo started 2>/dev/null
 
 while read -r _; do :; done
 stop || exit 5
-if [ "$lifetime" = temporary ]; then
+if [ "$lifetime" = temporary ] && [ -e lock ]; then
     cd / && rm -rf "$folder" >/dev/null 2>&1
 fi
 exit 0

@@ -47,7 +47,7 @@ pub(crate) fn stop(programs: &Path, account: &Account, folder: &Folder) -> Resul
 }
 
 /// The arguments of a running process, from `/proc` where there is one, else from `ps`.
-fn command_line(pid: &str) -> Option<String> {
+pub(crate) fn command_line(pid: &str) -> Option<String> {
     let pid: u32 = pid.trim().parse().ok()?;
     if Path::new("/proc/self/cmdline").exists() {
         return Some(
@@ -57,7 +57,7 @@ fn command_line(pid: &str) -> Option<String> {
         );
     }
     let output = Command::new("ps")
-        .args(["-o", "command=", "-p", &pid.to_string()])
+        .args(["-ww", "-o", "command=", "-p", &pid.to_string()])
         .output()
         .ok()?;
     String::from_utf8(output.stdout).ok()

@@ -9,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::{Search, default_data_dir, find, temporary_data_dir};
 
 use super::*;
@@ -148,14 +150,9 @@ impl Owner {
     }
 }
 
-fn signal(name: &str, pid: &str) {
-    assert!(
-        Command::new("kill")
-            .args([name, pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+fn signal(signal: Signal, pid: &str) {
+    let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
 }
 
 #[test]
@@ -354,7 +351,7 @@ fn a_server_that_outlived_its_keeper_is_replaced() {
     let kept = Kept::new();
     let owner = Owner::start(&kept.0);
     let (port, keeper) = (owner.port, owner.keeper.clone());
-    signal("-KILL", &keeper);
+    signal(Signal::KILL, &keeper);
     owner.kill();
     assert!(listens(port));
     let old = server_pid(&kept.0.data_dir);
@@ -369,10 +366,43 @@ fn the_server_is_stopped_even_when_its_keeper_was_killed() {
     let options = temporary();
     let cluster = Cluster::start(&binaries(), &options).unwrap();
     let port = cluster.port();
-    signal("-KILL", &cluster.keeper.as_ref().unwrap().id().to_string());
+    signal(
+        Signal::KILL,
+        &cluster.keeper.as_ref().unwrap().id().to_string(),
+    );
     cluster.stop().unwrap();
     assert!(!listens(port));
     assert!(!options.data_dir.exists());
+}
+
+#[test]
+fn the_server_is_stopped_even_when_its_folder_was_removed() {
+    let kept = Kept::new();
+    for folder in [&kept.0, &temporary()] {
+        let cluster = Cluster::start(&binaries(), folder).unwrap();
+        let pid = server_pid(&folder.data_dir);
+        let data = folder.data_dir.display().to_string();
+        // The server may write while its files are being removed.
+        wait_until("the folder is gone", || {
+            fs::remove_dir_all(&folder.data_dir).is_ok() || !folder.data_dir.exists()
+        });
+        let runs = || left_over::command_line(&pid).is_some_and(|line| line.contains(&data));
+        assert!(runs());
+        cluster.stop().unwrap();
+        wait_until("the server is gone", || !runs());
+    }
+}
+
+#[test]
+fn a_server_on_a_folder_that_was_made_anew_is_not_stopped() {
+    let kept = Kept::new();
+    let first = Cluster::start(&binaries(), &kept.0).unwrap();
+    wait_until("the folder is gone", || {
+        fs::remove_dir_all(&kept.0.data_dir).is_ok() || !kept.0.data_dir.exists()
+    });
+    let second = Cluster::start(&binaries(), &kept.0).unwrap();
+    first.stop().unwrap();
+    assert!(listens(second.port()));
 }
 
 #[test]
@@ -405,8 +435,8 @@ fn a_process_that_got_the_number_of_an_old_server_is_not_harmed() {
 fn a_polite_end_of_the_keeper_is_refused_while_the_owner_lives() {
     let cluster = Cluster::start(&binaries(), &temporary()).unwrap();
     let keeper = cluster.keeper.as_ref().unwrap().id().to_string();
-    for name in ["-INT", "-TERM", "-HUP"] {
-        signal(name, &keeper);
+    for polite in [Signal::INT, Signal::TERM, Signal::HUP] {
+        signal(polite, &keeper);
     }
     // The stop goes through the keeper, so one that had ended would be noticed here.
     let mut cluster = cluster;
