@@ -45,6 +45,34 @@ pub fn temporary_data_dir() -> PathBuf {
     env::temp_dir().join(format!("threadpilot-pg-{}-{count}-{random}", process::id()))
 }
 
+/// Makes the folder above `data_dir`, where a launcher may keep files of its own, and gives back its path.
+///
+/// Everybody may read and nobody else may write it, whatever the umask.
+///
+/// # Errors
+///
+/// As root, [`Error::FolderNotOurs`] for a folder in which somebody else could swap those files for links, the account
+/// that runs Postgres included.
+pub fn make_parent(data_dir: &Path) -> Result<PathBuf, Error> {
+    parent_for(data_dir, &Account::Caller)
+}
+
+/// Makes the folder and those above it that are missing, so that every account gets through whatever the umask.
+pub(crate) fn make_open(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_open(parent)?;
+    }
+    match DirBuilder::new().mode(0o755).create(path) {
+        Ok(()) => fs::set_permissions(path, Permissions::from_mode(0o755)),
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// A data folder that is locked for this process.
 #[derive(Debug)]
 pub(crate) struct Folder {
@@ -151,18 +179,8 @@ fn prepare(path: &Path, account: &Account) -> Result<PathBuf, Error> {
         path: path.to_owned(),
         source,
     };
+    parent_for(path, account)?;
     let path = absolute(path).map_err(cannot)?;
-    let parent = path
-        .parent()
-        .ok_or_else(|| Error::FolderNotOurs(path.clone()))?;
-    if !parent.exists() {
-        fs::create_dir_all(parent).map_err(cannot)?;
-        // Whatever the umask: the account must get through, and nobody else may write.
-        fs::set_permissions(parent, Permissions::from_mode(0o755)).map_err(cannot)?;
-    }
-    if account::is_root() && others_may_replace(parent, account).map_err(cannot)? {
-        return Err(Error::FolderNotOurs(parent.to_owned()));
-    }
     match DirBuilder::new().mode(0o700).create(&path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(cannot(error)),
         _ => {}
@@ -180,6 +198,22 @@ fn prepare(path: &Path, account: &Account) -> Result<PathBuf, Error> {
     path.canonicalize().map_err(cannot)
 }
 
+fn parent_for(path: &Path, account: &Account) -> Result<PathBuf, Error> {
+    let cannot = |source| Error::Folder {
+        path: path.to_owned(),
+        source,
+    };
+    let mut parent = absolute(path).map_err(cannot)?;
+    if !parent.pop() {
+        return Err(Error::FolderNotOurs(parent));
+    }
+    make_open(&parent).map_err(cannot)?;
+    if account::is_root() && others_may_replace(&parent, account).map_err(cannot)? {
+        return Err(Error::FolderNotOurs(parent));
+    }
+    Ok(parent)
+}
+
 /// Whether the reason may be a launcher that is just ending: its folder has lost the lock and not yet all the rest, or
 /// goes between two steps of ours.
 fn may_pass(error: &Error) -> bool {
@@ -192,10 +226,13 @@ fn may_pass(error: &Error) -> bool {
 
 /// Whether somebody else could swap what lies in `folder` for a link, and root would then give away its target.
 fn others_may_replace(folder: &Path, account: &Account) -> io::Result<bool> {
+    // A link belongs to somebody, too.
+    let named_by = fs::symlink_metadata(folder)?.uid();
     let metadata = fs::metadata(folder)?;
     let sticky = metadata.mode() & 0o1000 != 0;
     let writable = metadata.mode() & 0o022 != 0;
-    Ok(!account.trusts(metadata.uid()) || writable && !sticky)
+    let trusted = account.trusts(named_by) && account.trusts(metadata.uid());
+    Ok(!trusted || writable && !sticky)
 }
 
 fn is_still(file: &File, path: &Path) -> bool {
@@ -213,9 +250,83 @@ fn read(path: PathBuf) -> Result<Option<String>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{chown, lchown, symlink};
+    use std::process::Command;
 
     use super::*;
+
+    const UNDER_UMASK: &str = "PRIVATE_POSTGRES_UNDER_UMASK";
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn folders_are_open_whatever_the_umask() {
+        if env::var_os(UNDER_UMASK).is_none() {
+            let this = "folder::tests::folders_are_open_whatever_the_umask";
+            for umask in ["077", "000"] {
+                let again = Command::new("sh")
+                    .args([
+                        "-c",
+                        "umask \"$1\" && exec \"$2\" --exact \"$3\"",
+                        "sh",
+                        umask,
+                    ])
+                    .arg(env::current_exe().unwrap())
+                    .arg(this)
+                    .env(UNDER_UMASK, umask)
+                    .output()
+                    .unwrap();
+                let said = String::from_utf8_lossy(&again.stdout);
+                assert!(
+                    again.status.success() && said.contains("1 passed"),
+                    "{said}"
+                );
+            }
+            return;
+        }
+        let top = tempfile::tempdir().unwrap();
+        let data_dir = top.path().join("one/two/pg");
+        let parent = make_parent(&data_dir).unwrap();
+        assert_eq!(parent, data_dir.parent().unwrap());
+        assert!(!data_dir.exists());
+        for made in ["one", "one/two"] {
+            assert_eq!(mode(&top.path().join(made)), 0o755, "{made}");
+        }
+    }
+
+    #[test]
+    fn the_modes_of_folders_that_are_there_stay() {
+        let parent = tempfile::tempdir().unwrap();
+        fs::set_permissions(parent.path(), Permissions::from_mode(0o700)).unwrap();
+        make_parent(&parent.path().join("pg")).unwrap();
+        assert_eq!(mode(parent.path()), 0o700);
+    }
+
+    #[test]
+    fn root_keeps_no_files_where_others_may_replace_them() {
+        if !account::is_root() {
+            return;
+        }
+        let top = tempfile::tempdir().unwrap();
+        let made = |name: &str| {
+            let folder = top.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            folder
+        };
+        let (writable, theirs, ours) = (made("writable"), made("theirs"), made("ours"));
+        fs::set_permissions(&writable, Permissions::from_mode(0o777)).unwrap();
+        chown(&theirs, Some(4711), None).unwrap();
+        let link = top.path().join("link");
+        symlink(&ours, &link).unwrap();
+        lchown(&link, Some(4711), None).unwrap();
+        for folder in [writable, theirs, link] {
+            let refused = make_parent(&folder.join("pg"));
+            assert!(matches!(refused, Err(Error::FolderNotOurs(it)) if it == folder));
+        }
+        assert!(make_parent(&ours.join("pg")).is_ok());
+    }
 
     #[test]
     fn temporary_folders_differ_and_do_not_exist_yet() {

@@ -28,5 +28,5 @@ pub use binaries::{Binaries, Origin};
 pub use cluster::{Cluster, Lifetime, Options};
 pub use error::Error;
 pub use find::{NoBinaries, find};
-pub use folder::{default_data_dir, temporary_data_dir};
+pub use folder::{default_data_dir, make_parent, temporary_data_dir};
 pub use search::Search;
