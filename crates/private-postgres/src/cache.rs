@@ -1,31 +1,34 @@
 //! Fetched packages, one folder each. A folder that bears its final name is complete.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf, absolute};
 
 use crate::account;
 use crate::find::Miss;
+use crate::folder::make_open;
 
-/// The folder `name`, filled on the first call.
+/// Marks a package that did not run even when it was fresh: another fetch would not help.
+const UNUSABLE: &str = "does-not-run-on-this-machine";
+
+/// What `open` makes of the folder `name`, which is filled on the first call, and anew when it can no longer be opened.
 ///
 /// `fill` gets an empty folder to work in and gives back the folder in it that is worth keeping. That one is moved
 /// into place at the very end, so an interrupted fetch leaves nothing that is trusted later; of several processes
 /// one fetches while the others wait.
-pub(crate) fn fetched(
+pub(crate) fn fetched<T>(
     cache_dir: &Path,
     name: &str,
+    open: impl Fn(&Path) -> Result<T, Miss>,
     fill: impl FnOnce(&Path) -> Result<PathBuf, Miss>,
-) -> Result<PathBuf, Miss> {
+) -> Result<T, Miss> {
     let cannot_write = |source| Miss::Cache {
         path: cache_dir.to_owned(),
         source,
     };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(cache_dir)
+    absolute(cache_dir)
+        .and_then(|folder| make_open(&folder))
         .map_err(cannot_write)?;
     if !is_ours(cache_dir).map_err(cannot_write)? {
         return Err(Miss::CacheNotOurs(cache_dir.to_owned()));
@@ -34,8 +37,12 @@ pub(crate) fn fetched(
     lock.lock().map_err(cannot_write)?;
 
     let finished = cache_dir.join(name);
+    let unusable = finished.join(UNUSABLE);
     if finished.is_dir() {
-        return Ok(finished);
+        let opened = open(&finished);
+        if opened.is_ok() || unusable.exists() {
+            return opened;
+        }
     }
     let partial = cache_dir.join("partial");
     clear(&partial)
@@ -43,11 +50,18 @@ pub(crate) fn fetched(
         .map_err(cannot_write)?;
     let filled = fill(&partial).and_then(|package| {
         make_readable(&package)
+            .and_then(|()| clear(&finished))
             .and_then(|()| fs::rename(package, &finished))
             .map_err(cannot_write)
     });
     let cleared = clear(&partial).map_err(cannot_write);
-    filled.and(cleared).and(Ok(finished))
+    filled.and(cleared)?;
+    let opened = open(&finished);
+    if opened.is_err() {
+        // Without the mark the next start fetches once more, no worse.
+        let _ = fs::write(unusable, "");
+    }
+    opened
 }
 
 /// Programs of the cache are run, so nobody else may have put them there.
@@ -94,6 +108,16 @@ mod tests {
         package
     }
 
+    fn as_it_is(package: &Path) -> Result<PathBuf, Miss> {
+        let path = package.to_owned();
+        path.is_dir().then_some(path).ok_or(Miss::NoBuild)
+    }
+
+    fn unbroken(package: &Path) -> Result<(), Miss> {
+        let whole = package.join("bin/initdb").exists();
+        whole.then_some(()).ok_or(Miss::NoBuild)
+    }
+
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(folder)
             .unwrap()
@@ -106,8 +130,8 @@ mod tests {
     #[test]
     fn a_package_is_fetched_once_and_made_runnable() {
         let cache = tempfile::tempdir().unwrap();
-        let first = fetched(cache.path(), "one", |it| Ok(package(it))).unwrap();
-        let again = fetched(cache.path(), "one", |_| panic!("fetched twice")).unwrap();
+        let first = fetched(cache.path(), "one", as_it_is, |it| Ok(package(it))).unwrap();
+        let again = fetched(cache.path(), "one", as_it_is, |_| panic!("fetched twice")).unwrap();
         assert_eq!(first, again);
         assert_eq!(names(cache.path()), ["lock", "one"]);
         assert_eq!(
@@ -124,7 +148,7 @@ mod tests {
     fn a_fetch_that_failed_or_was_interrupted_leaves_nothing_that_is_trusted() {
         let cache = tempfile::tempdir().unwrap();
         fs::create_dir_all(cache.path().join("partial/package/bin")).unwrap();
-        let failed = fetched(cache.path(), "one", |partial| {
+        let failed = fetched(cache.path(), "one", as_it_is, |partial| {
             assert_eq!(names(partial), [] as [String; 0]);
             package(partial);
             Err(Miss::NoBuild)
@@ -132,10 +156,33 @@ mod tests {
         assert!(matches!(failed, Err(Miss::NoBuild)));
         assert_eq!(names(cache.path()), ["lock"]);
         assert!(
-            fetched(cache.path(), "one", |it| Ok(package(it)))
+            fetched(cache.path(), "one", as_it_is, |it| Ok(package(it)))
                 .unwrap()
                 .is_dir()
         );
+    }
+
+    #[test]
+    fn a_package_that_broke_is_fetched_anew() {
+        let cache = tempfile::tempdir().unwrap();
+        fetched(cache.path(), "one", unbroken, |it| Ok(package(it))).unwrap();
+        let initdb = cache.path().join("one/bin/initdb");
+        fs::remove_file(&initdb).unwrap();
+        let failed = fetched(cache.path(), "one", unbroken, |_| Err(Miss::NotSet));
+        assert!(matches!(failed, Err(Miss::NotSet)));
+        fetched(cache.path(), "one", unbroken, |it| Ok(package(it))).unwrap();
+        assert!(initdb.exists());
+    }
+
+    #[test]
+    fn a_package_that_never_ran_is_not_fetched_at_every_start() {
+        let cache = tempfile::tempdir().unwrap();
+        let never = |_: &Path| Err::<(), _>(Miss::NoBuild);
+        fetched(cache.path(), "one", never, |it| Ok(package(it))).unwrap_err();
+        let again = fetched(cache.path(), "one", never, |_| panic!("fetched twice"));
+        assert!(matches!(again, Err(Miss::NoBuild)));
+        // What it lacked may have been installed since.
+        fetched(cache.path(), "one", unbroken, |_| panic!("fetched twice")).unwrap();
     }
 
     #[test]
@@ -145,7 +192,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    fetched(cache.path(), "one", |partial| {
+                    fetched(cache.path(), "one", as_it_is, |partial| {
                         count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                         Ok(package(partial))
                     })
@@ -160,7 +207,7 @@ mod tests {
     fn a_cache_that_everybody_may_write_to_is_refused() {
         let cache = tempfile::tempdir().unwrap();
         fs::set_permissions(cache.path(), Permissions::from_mode(0o777)).unwrap();
-        let refused = fetched(cache.path(), "one", |it| Ok(package(it)));
+        let refused = fetched(cache.path(), "one", as_it_is, |it| Ok(package(it)));
         assert!(matches!(refused, Err(Miss::CacheNotOurs(_))));
     }
 }

