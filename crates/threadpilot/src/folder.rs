@@ -1,11 +1,11 @@
 use std::{
-    fs::{self, DirBuilder, OpenOptions},
+    fs::{self, DirBuilder, OpenOptions, Permissions},
     io::{ErrorKind, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use private_postgres::default_data_dir;
+use private_postgres::{default_data_dir, make_parent};
 
 use crate::{error::Error, options::ServiceName};
 
@@ -34,23 +34,19 @@ impl Folder {
             }
             None => default_data_dir(&workspace()),
         };
-        let files = postgres.with_file_name("stack");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(postgres.with_file_name(""))
-            .map_err(Error::file(&postgres))?;
+        // Refused before anything is written where somebody else could swap it for a link.
+        let files = make_parent(&postgres)?.join("stack");
         match DirBuilder::new().mode(0o700).create(&files) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                 return Err(Error::file(&files)(error));
             }
             _ => {}
         }
-        // Under the system's temp folder somebody else may have been here first.
         let found = fs::symlink_metadata(&files).map_err(Error::file(&files))?;
         if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
             return Err(Error::NotOurs(files));
         }
+        fs::set_permissions(&files, Permissions::from_mode(0o700)).map_err(Error::file(&files))?;
         Ok(Self { postgres, files })
     }
 

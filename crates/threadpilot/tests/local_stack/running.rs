@@ -53,7 +53,27 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(data_dir: &Path, options: &[&str]) -> Self {
-        let mut process = command(data_dir, options).spawn().unwrap();
+        Self::of(command(data_dir, options).spawn().unwrap()).await
+    }
+
+    /// Started by a shell that lets nobody else in.
+    pub(crate) async fn start_with_umask(umask: &str, data_dir: &Path) -> Self {
+        let plain = command(data_dir, &[]);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "umask \"$1\" && shift && exec \"$@\"", "sh", umask])
+            .arg(plain.as_std().get_program())
+            .args(plain.as_std().get_args())
+            .env_remove("DATABASE_URL")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        Self::of(command.spawn().unwrap()).await
+    }
+
+    async fn of(mut process: Child) -> Self {
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let (mut said, mut curls) = (Vec::new(), Vec::new());
         while curls.len() < 3 {

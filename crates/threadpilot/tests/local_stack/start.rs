@@ -1,4 +1,4 @@
-use std::{fs, net::TcpListener};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
 
 use tokio::io::AsyncReadExt;
 
@@ -105,6 +105,22 @@ async fn https_is_served_with_a_certificate_made_for_this_machine() {
     assert_eq!(status, 200, "{text}");
     // Insurance trusts Vehicle's certificate as well.
     assert!(text.contains(r#""status":"enriched""#), "{text}");
+}
+
+#[tokio::test]
+async fn it_starts_under_a_strict_umask_and_keeps_its_secrets_to_itself() {
+    let parent = data_dir();
+    let folder = parent.path().join("made/by/the/program");
+    let stack = Running::start_with_umask("077", &folder).await;
+    let url = format!("{}/readyz", stack.vehicle);
+    assert_eq!(stack.get(&client(None), &url).await.0, 200);
+    for secret in ["stack", "stack/api.key"] {
+        let mode = fs::metadata(folder.join(secret))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o077, 0, "{secret}");
+    }
 }
 
 #[tokio::test]
