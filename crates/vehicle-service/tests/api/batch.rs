@@ -147,7 +147,7 @@ async fn a_body_of_another_shape_is_refused_with_a_pointer() {
         let problem = answer.problem();
         assert_eq!(problem["code"], "invalid_body", "{body}");
         assert_eq!(problem["errors"][0]["pointer"], pointer, "{body}");
-        assert!(!answer.text().contains("1990"), "{body}");
+        assert!(!answer.problem().to_string().contains("1990"), "{body}");
     }
 }
 
@@ -165,7 +165,7 @@ async fn a_text_that_is_not_json_is_refused_with_the_place() {
     ] {
         let answer = service.api.post_text(PATH, body).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
-        assert!(!answer.text().contains("1990"));
+        assert!(!answer.problem().to_string().contains("1990"));
     }
     let answer = service.api.post_text(PATH, "{\n\"a").await;
     insta::assert_json_snapshot!("malformed_json", answer.problem());
