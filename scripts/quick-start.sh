@@ -40,7 +40,7 @@ done
 grep '^· ' "$out"
 
 grep '^  curl ' "$out" | while read -r line; do
-    answer=$(sh -c "$line --fail-with-body") || { echo "quick-start: failed: $line: $answer" >&2; exit 1; }
+    answer=$(sh -c "$line --fail-with-body --retry 5") || { echo "quick-start: failed: $line: $answer" >&2; exit 1; }
     case $answer in
         *'"make":"Volvo"'* | *'"make":"Toyota"'*) echo "ok: $answer" ;;
         *) echo "quick-start: unexpected: $answer" >&2; exit 1 ;;

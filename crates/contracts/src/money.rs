@@ -29,13 +29,6 @@ pub enum MoneyError {
     Decimals,
 }
 
-impl Money {
-    /// The amount as a decimal number.
-    pub fn amount(self) -> Decimal {
-        self.0
-    }
-}
-
 impl TryFrom<Decimal> for Money {
     type Error = MoneyError;
 

@@ -62,7 +62,7 @@ impl Enricher {
             .filter_map(|policy| policy.car.clone())
             .collect();
         let lookups = if cars.is_empty() {
-            HashMap::new()
+            None
         } else {
             self.look_up(cars.into_iter().collect(), toggles, caller)
                 .await
@@ -70,27 +70,27 @@ impl Enricher {
         policies
             .into_iter()
             .map(|policy| {
-                let insurance = insurance(policy, &lookups);
+                let insurance = insurance(policy, lookups.as_ref());
                 self.count(&insurance);
                 insurance
             })
             .collect()
     }
 
-    /// Looks up each car once; an empty map where enrichment is switched off.
+    /// Looks up each car once; nothing where enrichment is switched off.
     async fn look_up(
         &self,
         cars: Vec<RegistrationNumber>,
         toggles: FeatureToggles,
         caller: Caller,
-    ) -> HashMap<RegistrationNumber, Lookup> {
+    ) -> Option<HashMap<RegistrationNumber, Lookup>> {
         let FeatureToggles {
             enable_vehicle_enrichment,
             enable_batch_vehicle_call,
         } = toggles;
         self.evaluated("enable_vehicle_enrichment", enable_vehicle_enrichment);
         if !enable_vehicle_enrichment {
-            return HashMap::new();
+            return None;
         }
         self.evaluated("enable_batch_vehicle_call", enable_batch_vehicle_call);
         let strategy = if enable_batch_vehicle_call {
@@ -103,7 +103,7 @@ impl Enricher {
             request_id: caller.request_id.into(),
             traceparent: caller.traceparent.into(),
         };
-        self.vehicles.look_up(&cars, strategy, &context).await
+        Some(self.vehicles.look_up(&cars, strategy, &context).await)
     }
 
     fn evaluated(&self, name: &'static str, value: bool) {
@@ -159,7 +159,7 @@ pub(crate) fn summary(insurances: &[Insurance]) -> ProfileEnrichment {
     }
 }
 
-fn insurance(policy: Policy, lookups: &HashMap<RegistrationNumber, Lookup>) -> Insurance {
+fn insurance(policy: Policy, lookups: Option<&HashMap<RegistrationNumber, Lookup>>) -> Insurance {
     let Policy {
         insurance_id,
         product,
@@ -168,7 +168,10 @@ fn insurance(policy: Policy, lookups: &HashMap<RegistrationNumber, Lookup>) -> I
     } = policy;
     let (vehicle, enrichment) = match &car {
         None => (None, without_vehicle(EnrichmentStatus::NotApplicable, None)),
-        Some(number) => enrichment(lookups.get(number)),
+        Some(number) => match lookups {
+            None => (None, without_vehicle(EnrichmentStatus::Disabled, None)),
+            Some(lookups) => enrichment(lookups.get(number)),
+        },
     };
     Insurance {
         insurance_id,
@@ -183,7 +186,15 @@ fn insurance(policy: Policy, lookups: &HashMap<RegistrationNumber, Lookup>) -> I
 
 fn enrichment(lookup: Option<&Lookup>) -> (Option<Vehicle>, Enrichment) {
     match lookup {
-        None => (None, without_vehicle(EnrichmentStatus::Disabled, None)),
+        // The client answers for every number that it is asked for; if it ever did not, this would
+        // be no time to guess.
+        None => (
+            None,
+            Enrichment {
+                cause: Some(Cause::ContractViolation),
+                ..without_vehicle(EnrichmentStatus::Unavailable, None)
+            },
+        ),
         Some(Lookup::Found {
             vehicle,
             source,

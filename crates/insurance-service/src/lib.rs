@@ -63,12 +63,17 @@ pub async fn serve(
     process: &Process<InsuranceSettings>,
     listener: Option<TcpListener>,
 ) -> Result<(), RunError> {
-    let assembled = assemble(process)?;
+    let (assembled, database) = build(process)?;
+    database.warm_up().await;
     Ok(process.serve(assembled, listener).await?)
 }
 
 /// The service as routers, without a socket.
 pub fn assemble(process: &Process<InsuranceSettings>) -> Result<Assembled, RunError> {
+    Ok(build(process)?.0)
+}
+
+fn build(process: &Process<InsuranceSettings>) -> Result<(Assembled, Database), RunError> {
     let settings = &process.settings().service;
     let database = Database::new(&settings.database)?;
     database.observe(process.meter());
@@ -95,8 +100,13 @@ pub fn assemble(process: &Process<InsuranceSettings>) -> Result<Assembled, RunEr
                 }
             }
         });
-    let api = routes::api(database, vehicles, process.live().clone(), process.meter());
-    Ok(process.assemble(api, &readiness))
+    let api = routes::api(
+        database.clone(),
+        vehicles,
+        process.live().clone(),
+        process.meter(),
+    );
+    Ok((process.assemble(api, &readiness), database))
 }
 
 /// Why a command of the service failed.

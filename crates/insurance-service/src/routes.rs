@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use axum::{
     Extension,
     extract::State,
@@ -53,6 +55,8 @@ struct Document;
 struct Service {
     database: Database,
     enricher: Enricher,
+    /// As it was at the start: it was checked against the other time limits of that moment.
+    time: Duration,
     settings: Live<InsuranceSettings>,
 }
 
@@ -64,12 +68,14 @@ pub(crate) fn api(
     meter: &Meter,
 ) -> OpenApiRouter {
     let enricher = Enricher::new(vehicles, meter);
+    let time = settings.snapshot().service.enrichment.deadline;
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(get_insurances))
         .routes(routes!(look_up_insurances))
         .with_state(Service {
             database,
             enricher,
+            time,
             settings,
         })
         .layer(map_response(never_stored))
@@ -175,7 +181,7 @@ async fn answer(
     let caller = Caller {
         request_id: context.request_id().to_owned(),
         traceparent: context.traceparent(),
-        time: settings.enrichment.deadline,
+        time: service.time,
     };
     let insurances = service
         .enricher

@@ -96,6 +96,8 @@ pub struct VehicleClientSettings {
 }
 
 impl Checked for InsuranceSettings {
+    const LIVE: &'static [&'static str] = &["feature_toggles", "personal_identity_number"];
+
     fn check(&self, common: &CommonSettings, violations: &mut Violations) {
         let (seconds, millis) = (Duration::from_secs, Duration::from_millis);
         self.database.check(violations);

@@ -72,6 +72,8 @@ impl Schema {
             Ok(version) if version.unwrap_or(0) >= self.newest() => Check::pass("database"),
             Ok(version) => self.behind(version.unwrap_or(0)),
             Err(Error::Failed(error)) if is_missing(&error) => self.behind(0),
+            // Every connection is at work: the database answers, only not to one more.
+            Err(Error::Busy) => Check::warn("database", Error::Busy.to_string()),
             Err(error) => {
                 let cause = chain(&error);
                 tracing::warn!(error = cause, "not ready: the database does not answer");

@@ -34,6 +34,14 @@ impl Database {
         })
     }
 
+    /// Connects once, ahead of the first request, which has only `acquire_timeout` for it. A
+    /// database that is away is told by the readiness.
+    pub async fn warm_up(&self) {
+        if let Err(error) = self.bounded(self.pool.acquire()).await {
+            tracing::warn!(%error, "no database connection yet");
+        }
+    }
+
     /// What queries run on.
     pub fn pool(&self) -> &PgPool {
         &self.pool

@@ -28,10 +28,20 @@ const MAX_ID_CHARS: usize = 32;
 /// The keys of a service by their ids.
 pub type ApiKeySettings = BTreeMap<String, ApiKey>;
 
-/// One key.
+/// One key, as its digest: the key itself is forgotten as soon as it is read.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Written")]
 pub struct ApiKey {
+    digest: [u8; 32],
+    expires_at: Option<SystemTime>,
+    /// Setting and rule of everything that is wrong with it.
+    faults: Vec<(&'static str, String)>,
+}
+
+/// A key as it is written in the settings.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
     /// The key itself; this or `sha256`.
     key: Option<Secret>,
     /// The key's SHA-256 in hexadecimal.
@@ -40,43 +50,74 @@ pub struct ApiKey {
     expires_at: Option<String>,
 }
 
-/// Reports keys that are missing, weak or unreadable. Expired ones are no fault: a rotation leaves
-/// them behind.
+impl From<Written> for ApiKey {
+    fn from(written: Written) -> Self {
+        let mut faults = Vec::new();
+        let digest = match (&written.key, &written.sha256) {
+            (Some(text), None) => {
+                faults.extend(faults_of(text).map(|rule| (".key", rule)));
+                Sha256::digest(text.expose()).into()
+            }
+            (None, Some(text)) => from_hex(text.expose()).unwrap_or_else(|| {
+                faults.push((".sha256", "is not 64 hexadecimal digits".to_owned()));
+                [0; 32]
+            }),
+            _ => {
+                faults.push(("", "takes exactly one of key and sha256".to_owned()));
+                [0; 32]
+            }
+        };
+        if digest == <[u8; 32]>::from(Sha256::digest("")) {
+            faults.push(("", "is the digest of an empty key".to_owned()));
+        }
+        let expires_at = written.expires_at.as_deref().map(humantime::parse_rfc3339);
+        if let Some(Err(_)) = expires_at {
+            faults.push((".expires_at", "is not an RFC 3339 time in UTC".to_owned()));
+        }
+        let expires_at = expires_at.and_then(Result::ok);
+        Self {
+            digest,
+            expires_at,
+            faults,
+        }
+    }
+}
+
+fn faults_of(key: &Secret) -> impl Iterator<Item = String> {
+    let length = key.expose().chars().count();
+    let printable = key.expose().bytes().all(|byte| byte.is_ascii_graphic());
+    let short = format!("{length} characters are under {MIN_KEY_CHARS}");
+    [
+        key.fault().map(str::to_owned),
+        (!key.is_empty() && length < MIN_KEY_CHARS).then_some(short),
+        (!printable).then(|| "a key is printable ASCII without blanks".to_owned()),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Reports keys that are missing, weak, doubled or unreadable. Expired ones are no fault: a
+/// rotation leaves them behind.
 pub fn check(keys: &ApiKeySettings, violations: &mut Violations) {
     if keys.is_empty() {
         violations.report("api_keys", "a service needs at least one key");
     }
+    let mut seen = BTreeMap::new();
     for (id, key) in keys {
         let setting = format!("api_keys.{id}");
         let named = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         if id.is_empty() || id.len() > MAX_ID_CHARS || !id.bytes().all(named) {
             violations.report(&setting, "an id is 1 to 32 of a-z, 0-9 and _");
         }
-        match (&key.key, &key.sha256) {
-            (Some(text), None) => {
-                let setting = format!("{setting}.key");
-                violations.secret(&setting, text);
-                let length = text.expose().chars().count();
-                if !text.is_empty() && length < MIN_KEY_CHARS {
-                    let rule = format!("{length} characters are under {MIN_KEY_CHARS}");
-                    violations.report(&setting, rule);
-                }
-                if !text.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-                    violations.report(&setting, "a key is printable ASCII without blanks");
-                }
-            }
-            (None, Some(text)) if from_hex(text.expose()).is_none() => {
-                violations.report(&format!("{setting}.sha256"), "is not 64 hexadecimal digits");
-            }
-            (None, Some(_)) => {}
-            _ => violations.report(&setting, "takes exactly one of key and sha256"),
+        for (part, rule) in &key.faults {
+            violations.report(&format!("{setting}{part}"), rule);
         }
-        if let Some(text) = &key.expires_at
-            && humantime::parse_rfc3339(text).is_err()
+        if let Some(other) = seen.insert(key.digest, id)
+            && key.faults.is_empty()
         {
             violations.report(
-                &format!("{setting}.expires_at"),
-                "is not an RFC 3339 time in UTC",
+                &setting,
+                format_args!("is the same key as api_keys.{other}"),
             );
         }
     }
@@ -123,20 +164,10 @@ impl KeyRing {
 
 fn held(keys: &ApiKeySettings) -> Vec<Held> {
     keys.iter()
-        .filter_map(|(id, key)| {
-            let digest = match (&key.key, &key.sha256) {
-                (Some(text), _) => Sha256::digest(text.expose()).into(),
-                (None, text) => from_hex(text.as_ref()?.expose())?,
-            };
-            let expires_at = key
-                .expires_at
-                .as_deref()
-                .and_then(|text| humantime::parse_rfc3339(text).ok());
-            Some(Held {
-                id: id.clone(),
-                digest,
-                expires_at,
-            })
+        .map(|(id, key)| Held {
+            id: id.clone(),
+            digest: key.digest,
+            expires_at: key.expires_at,
         })
         .collect()
 }
@@ -263,6 +294,14 @@ mod tests {
             (r#"{"a":{"key":"<generated by ./init.sh>"}}"#, "placeholder"),
             (r#"{"a":{"key":"short"}}"#, "5 characters are under 16"),
             (r#"{"a":{}}"#, "exactly one"),
+            (
+                r#"{"a":{"sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}}"#,
+                "empty key",
+            ),
+            (
+                r#"{"a":{"key":"0123456789abcdef"},"b":{"key":"0123456789abcdef"}}"#,
+                "api_keys.b: is the same key as api_keys.a",
+            ),
             (r#"{"a":{"sha256":"xyz"}}"#, "64 hexadecimal digits"),
             (r#"{"A b":{"key":"0123456789abcdef"}}"#, "an id is"),
             (

@@ -149,14 +149,15 @@ pub fn assemble(api: OpenApiRouter, edge: &Edge<'_>) -> Assembled {
     let (api, api_document) = api.split_for_parts();
     let (management, management_document) = management_routes(edge).split_for_parts();
     let mut document = api_document;
-    document.merge(management_document);
-    let document = openapi::complete(document);
-
     let mut public = guarded(api, edge);
-    let separate = (edge.settings.management.port != 0).then(|| around(management.clone(), edge));
-    if separate.is_none() {
+    let separate = if edge.settings.management.port == 0 {
+        document.merge(management_document);
         public = public.merge(management);
-    }
+        None
+    } else {
+        Some(around(management, edge))
+    };
+    let document = openapi::complete(document);
     if edge.settings.swagger.enabled {
         let page = Config::from("/openapi.json")
             .persist_authorization(true)

@@ -59,9 +59,16 @@ pub(crate) async fn head(
     request: Request,
     next: Next,
 ) -> Response {
-    // Summed from its parts: formatting the whole URI would cost an allocation a request.
+    // Summed from its parts: writing it out would cost an allocation a request.
     let uri = request.uri();
-    let uri_bytes = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let scheme = uri
+        .scheme_str()
+        .map_or(0, |scheme| scheme.len() + "://".len());
+    let authority = uri
+        .authority()
+        .map_or(0, |authority| authority.as_str().len());
+    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let uri_bytes = scheme + authority + path;
     if uri_bytes > limits.max_uri_bytes {
         let detail = format!("The request URI is over {} bytes.", limits.max_uri_bytes);
         return Rejection::new(

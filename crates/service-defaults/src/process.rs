@@ -118,9 +118,14 @@ impl<S: Checked> Process<S> {
         let settings = self.settings.clone();
         Readiness::new(self.shutdown.clone()).with_check("settings", move || {
             // Why they were refused is for the log: readiness is open to everyone.
+            let waiting = settings.awaiting_restart();
             let check = match settings.last_error() {
-                None => Check::pass("settings"),
                 Some(_) => Check::warn("settings", "refused; the last good ones are in force"),
+                None if waiting.is_empty() => Check::pass("settings"),
+                None => {
+                    let detail = format!("a restart is needed for {}", waiting.join(", "));
+                    Check::warn("settings", detail)
+                }
             };
             std::future::ready(check)
         })

@@ -123,24 +123,28 @@ fn own_span(trace_id: TraceId, flags: TraceFlags) -> SpanContext {
 /// may use somebody's and it would reach every log.
 fn is_request_id(id: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/+=-".contains(&byte);
-    let digits = id.bytes().filter(u8::is_ascii_digit).count();
+    let letters = id.bytes().any(|byte| byte.is_ascii_alphabetic());
+    // Random digits of a UUID often look like a date.
+    let random = letters && uuid::Uuid::try_parse(id).is_ok();
     !id.is_empty()
         && id.len() <= MAX_REQUEST_ID
         && id.bytes().all(allowed)
-        && (digits < 10 || id.bytes().any(|byte| byte.is_ascii_alphabetic()))
-        && !holds_dated_number(id)
+        && (random || !holds_dated_number(id))
 }
 
-/// Whether 12 digits in a row, hyphens aside, begin as a date of birth does.
-/// Any 12 digits would be too strict: one in a few hundred random UUIDs has them.
+/// Whether 10 or 12 digits in a row, separators aside, begin as a date of birth does: `YYMMDD`
+/// with or without its century, the day perhaps that of a coordination number (day + 60).
 fn holds_dated_number(id: &str) -> bool {
-    let bytes: Vec<u8> = id.bytes().filter(|byte| *byte != b'-').collect();
-    bytes.windows(12).any(|window| {
-        let two = |at: usize| (window[at] - b'0') * 10 + (window[at + 1] - b'0');
-        window.iter().all(u8::is_ascii_digit)
-            && (18..=20).contains(&two(0))
-            && (1..=12).contains(&two(4))
-            && (1..=91).contains(&two(6))
+    let joined: String = id
+        .chars()
+        .filter(|letter| !"._:/+=-".contains(*letter))
+        .collect();
+    let runs = joined.split(|letter: char| !letter.is_ascii_digit());
+    runs.filter(|run| run.len() >= 10).any(|run| {
+        run.as_bytes().windows(10).any(|window| {
+            let two = |at: usize| (window[at] - b'0') * 10 + (window[at + 1] - b'0');
+            (1..=12).contains(&two(2)) && matches!(two(4), 1..=31 | 61..=91)
+        })
     })
 }
 
@@ -198,6 +202,9 @@ mod tests {
             &"x".repeat(129),
             "199001011234",
             "19900101-1234",
+            "person:19900101+1234",
+            "ref:19900101_1234",
+            "user-900101-1234",
             "person:199001011234",
             "lookup-19900161-1234-2",
         ] {

@@ -18,26 +18,18 @@ pub(crate) fn single(asked: &RegistrationNumber, body: &[u8]) -> Result<Answer, 
     Ok(Answer::from([(asked.clone(), Found::Vehicle(vehicle))]))
 }
 
-/// The answer to a single call (404): Vehicle has no such vehicle, if it is a problem document
-/// that names nothing else, such as the route, or has no body at all. Anything else, such as a
-/// proxy's page, is not Vehicle speaking.
+/// The answer to a single call (404): Vehicle has no such vehicle, if it says so by the code of its
+/// problem document. A proxy's page, an empty answer or a missing route is not Vehicle speaking.
 pub(crate) fn single_not_found(asked: &RegistrationNumber, body: &[u8]) -> Result<Answer, Failure> {
     #[derive(Deserialize)]
     struct Coded {
-        code: Option<String>,
+        code: String,
     }
-    let code = match body {
-        [] => None,
-        _ => {
-            serde_json::from_slice::<Coded>(body)
-                .map_err(|_| VIOLATION)?
-                .code
-        }
-    };
-    if code.is_some_and(|code| code != "vehicle_not_found") {
-        return Err(VIOLATION);
+    if object::<Coded>(body)?.code == "vehicle_not_found" {
+        Ok(Answer::from([(asked.clone(), Found::Nothing)]))
+    } else {
+        Err(VIOLATION)
     }
-    Ok(Answer::from([(asked.clone(), Found::Nothing)]))
 }
 
 /// The answer to a batch call (200). A number that was not asked for, or one that is in two
@@ -140,16 +132,19 @@ mod tests {
     fn a_missing_route_is_no_missing_vehicle() {
         let asked = number("ABC123");
         let of = |body: &str| single_not_found(&asked, body.as_bytes());
-        assert_eq!(of("").unwrap()[&asked], Found::Nothing);
         assert_eq!(
             of(r#"{"code":"vehicle_not_found"}"#).unwrap()[&asked],
             Found::Nothing
         );
-        assert_eq!(
-            of(r#"{"title":"Not Found"}"#).unwrap()[&asked],
-            Found::Nothing
-        );
-        for body in [r#"{"code":"route_not_found"}"#, "<html>", "null", "{"] {
+        for body in [
+            r#"{"code":"route_not_found"}"#,
+            r#"{"title":"Not Found"}"#,
+            r#"["vehicle_not_found"]"#,
+            "",
+            "<html>",
+            "null",
+            "{",
+        ] {
             assert_eq!(of(body), Err(VIOLATION), "{body}");
         }
     }

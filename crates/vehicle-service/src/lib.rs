@@ -64,12 +64,17 @@ pub async fn serve(
     process: &Process<VehicleSettings>,
     listener: Option<TcpListener>,
 ) -> Result<(), RunError> {
-    let assembled = assemble(process)?;
+    let (assembled, database) = build(process)?;
+    database.warm_up().await;
     Ok(process.serve(assembled, listener).await?)
 }
 
 /// The service as routers, without a socket.
 pub fn assemble(process: &Process<VehicleSettings>) -> Result<Assembled, RunError> {
+    Ok(build(process)?.0)
+}
+
+fn build(process: &Process<VehicleSettings>) -> Result<(Assembled, Database), RunError> {
     let settings = process.settings();
     let database = Database::new(&settings.service.database)?;
     database.observe(process.meter());
@@ -82,8 +87,8 @@ pub fn assemble(process: &Process<VehicleSettings>) -> Result<Assembled, RunErro
                 .await
         }
     });
-    let api = routes::api(database, settings.service.vehicles.clone());
-    Ok(process.assemble(api, &readiness))
+    let api = routes::api(database.clone(), settings.service.vehicles.clone());
+    Ok((process.assemble(api, &readiness), database))
 }
 
 /// Why a command of the service failed.

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::Violations;
@@ -26,6 +28,9 @@ pub(super) const SECTIONS: [&str; 9] = [
     "telemetry",
 ];
 
+/// The sections of [`CommonSettings`] that take effect while a service runs.
+pub(super) const LIVE: [&str; 1] = ["api_keys"];
+
 /// One consistent set of settings of a service.
 #[derive(Debug)]
 pub struct Settings<S> {
@@ -35,6 +40,8 @@ pub struct Settings<S> {
     pub service: S,
     /// The files that they come from.
     pub(super) fingerprint: u64,
+    /// A digest of each section that is read at the start only.
+    pub(super) at_start: BTreeMap<String, u64>,
 }
 
 /// The settings that every service has.

@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use opentelemetry::{
@@ -17,6 +17,8 @@ const POLL: Duration = Duration::from_millis(500);
 pub struct Live<S> {
     settings: Arc<ArcSwap<Settings<S>>>,
     last_error: Arc<ArcSwap<Option<String>>>,
+    /// Digests of the sections that were read at the start.
+    started: Arc<BTreeMap<String, u64>>,
 }
 
 impl<S> Clone for Live<S> {
@@ -24,6 +26,7 @@ impl<S> Clone for Live<S> {
         Self {
             settings: self.settings.clone(),
             last_error: self.last_error.clone(),
+            started: self.started.clone(),
         }
     }
 }
@@ -32,6 +35,7 @@ impl<S> Live<S> {
     /// Starts from these settings.
     pub fn new(settings: Settings<S>) -> Self {
         Self {
+            started: Arc::new(settings.at_start.clone()),
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             last_error: Arc::new(ArcSwap::from_pointee(None)),
         }
@@ -45,6 +49,18 @@ impl<S> Live<S> {
     /// Why the newest contents of the files are not in force, if they are not.
     pub fn last_error(&self) -> Option<String> {
         (**self.last_error.load()).clone()
+    }
+}
+
+impl<S> Live<S> {
+    /// The sections whose newest contents wait for a restart.
+    pub fn awaiting_restart(&self) -> Vec<String> {
+        let newest = &self.settings.load().at_start;
+        newest
+            .iter()
+            .filter(|(section, digest)| self.started.get(*section) != Some(*digest))
+            .map(|(section, _)| section.clone())
+            .collect()
     }
 }
 
@@ -81,7 +97,15 @@ pub async fn watch<S: Checked>(
                 apply(&settings);
                 live.settings.store(Arc::new(settings));
                 live.last_error.store(Arc::new(None));
-                tracing::info!("settings reloaded");
+                let waiting = live.awaiting_restart();
+                if waiting.is_empty() {
+                    tracing::info!("settings reloaded");
+                } else {
+                    tracing::warn!(
+                        ?waiting,
+                        "settings reloaded, but these sections need a restart"
+                    );
+                }
             }
             Err(error) => {
                 let reason = error.to_string();
@@ -105,7 +129,7 @@ impl Instruments {
             .build();
         let good = meter
             .u64_gauge("settings.last_reload_successful")
-            .with_description("1 while the newest contents of the settings files are in force")
+            .with_description("1 while the newest contents of the settings files are good; some take effect at a restart")
             .build();
         good.record(1, &[]);
         for result in ["success", "failure"] {

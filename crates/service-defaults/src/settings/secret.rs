@@ -27,6 +27,17 @@ impl Secret {
         self.expose().is_empty()
     }
 
+    /// What is wrong with a secret that has to be there: nothing set, or a template's placeholder.
+    pub fn fault(&self) -> Option<&'static str> {
+        if self.is_empty() {
+            Some("is not set")
+        } else if self.is_placeholder() {
+            Some("still holds the template's placeholder; run ./init.sh")
+        } else {
+            None
+        }
+    }
+
     /// Whether the value is one that a template asks to replace.
     pub fn is_placeholder(&self) -> bool {
         let text = self.expose().trim();

@@ -1,5 +1,5 @@
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
@@ -38,10 +38,15 @@ impl Sources {
             service,
             manual: manual.to_vec(),
             arguments,
-            // A variable that is no text (somebody else's, perhaps) must not stop the start.
+            // Only the service's own are kept: others may be secrets, or no text at all.
             environment: std::env::vars_os()
                 .filter_map(|(name, value)| {
                     Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .filter(|(name, _)| {
+                    let name = name.to_ascii_lowercase();
+                    name.strip_prefix(service)
+                        .is_some_and(|rest| rest.starts_with("__"))
                 })
                 .collect(),
         }
@@ -91,9 +96,14 @@ impl Sources {
             .separator("__")
             .source(Some(self.environment.clone()));
         let layered = layers.add_source(variables).build()?;
-        let (common, service) = layered
-            .cache
-            .into_table()?
+        let sections = layered.cache.into_table()?;
+        let at_start = sections
+            .iter()
+            .filter(|(name, _)| !common::LIVE.contains(&name.as_str()))
+            .filter(|(name, _)| !S::LIVE.contains(&name.as_str()))
+            .map(|(name, section)| (name.clone(), digest(section)))
+            .collect();
+        let (common, service) = sections
             .into_iter()
             .partition(|(section, _)| common::SECTIONS.contains(&section.as_str()));
         let common: CommonSettings = read(common)?;
@@ -106,6 +116,7 @@ impl Sources {
             common,
             service,
             fingerprint,
+            at_start,
         })
     }
 
@@ -126,6 +137,29 @@ impl Sources {
     pub(super) fn has_files(&self) -> bool {
         self.arguments.config.is_some() || self.arguments.secrets.is_some()
     }
+}
+
+/// The same for the same values, whatever the order of a table's keys and wherever they are from.
+fn digest(value: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match &value.kind {
+        ValueKind::Table(table) => {
+            let sorted: BTreeMap<_, _> = table
+                .iter()
+                .map(|(key, inner)| (key, digest(inner)))
+                .collect();
+            sorted.hash(&mut hasher);
+        }
+        ValueKind::Array(values) => {
+            values
+                .iter()
+                .map(digest)
+                .collect::<Vec<_>>()
+                .hash(&mut hasher);
+        }
+        scalar => scalar.to_string().hash(&mut hasher),
+    }
+    hasher.finish()
 }
 
 fn read<T: DeserializeOwned>(sections: Map<String, Value>) -> Result<T, SettingsError> {

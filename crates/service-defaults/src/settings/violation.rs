@@ -6,6 +6,9 @@ use super::{CommonSettings, Secret};
 
 /// The settings that one service has beside the common ones.
 pub trait Checked: DeserializeOwned + Send + Sync + 'static {
+    /// The sections that take effect while the service runs; all others do at its start.
+    const LIVE: &'static [&'static str] = &[];
+
     /// Reports every value that is out of bounds or contradicts another, here or in the common
     /// settings.
     fn check(&self, common: &CommonSettings, violations: &mut Violations);
@@ -48,13 +51,8 @@ impl Violations {
 
     /// Holds a secret to being set, and to something that no template holds.
     pub fn secret(&mut self, setting: &str, value: &Secret) {
-        if value.is_empty() {
-            self.report(setting, "is not set");
-        } else if value.is_placeholder() {
-            self.report(
-                setting,
-                "still holds the template's placeholder; run ./init.sh",
-            );
+        if let Some(fault) = value.fault() {
+            self.report(setting, fault);
         }
     }
 

@@ -140,6 +140,32 @@ async fn what_cannot_be_used_leaves_the_last_good_settings_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_takes_effect_only_at_a_start_is_named_until_then() {
+    let place = Place::new().with_config(&word("before"));
+    let service = Service::follow(&place);
+    service.settle().await;
+    place.write(
+        "config.toml",
+        "[sample]\nword = \"after\"\n[limits]\nmax_uri_bytes = 64\n[swagger]\nenabled = false\n",
+    );
+    service.settle().await;
+    assert_eq!(service.word(), "after");
+    assert_eq!(
+        service.process.live().awaiting_restart(),
+        ["limits", "swagger"]
+    );
+    let ready = service.api.get("/readyz").await;
+    assert_eq!(ready.status, StatusCode::OK);
+    let check = &ready.json()["checks"][0];
+    assert_eq!(check["status"], "warn");
+    assert_eq!(check["detail"], "a restart is needed for limits, swagger");
+
+    place.write("config.toml", &word("again"));
+    service.settle().await;
+    assert_eq!(service.process.live().awaiting_restart(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_file_that_is_being_written_is_left_until_it_is_whole() {
     let place = Place::new().with_config(&word("before"));
     let service = Service::follow(&place);

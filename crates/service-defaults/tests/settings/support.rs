@@ -28,6 +28,8 @@ pub(crate) struct Section {
 }
 
 impl Checked for Sample {
+    const LIVE: &'static [&'static str] = &["sample"];
+
     fn check(&self, _: &CommonSettings, violations: &mut Violations) {
         let bounds = Duration::ZERO..=Duration::from_mins(1);
         violations.duration("sample.pause", self.sample.pause, bounds);

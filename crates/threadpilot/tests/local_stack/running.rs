@@ -22,6 +22,19 @@ pub(crate) fn data_dir() -> TempDir {
     folder
 }
 
+/// Time enough for a machine that is busy with other tests.
+const PATIENT: [(&str, &str); 9] = [
+    ("VEHICLE__DATABASE__ACQUIRE_TIMEOUT", "9s"),
+    ("VEHICLE__DATABASE__STATEMENT_TIMEOUT", "30s"),
+    ("INSURANCE__DATABASE__ACQUIRE_TIMEOUT", "9s"),
+    ("INSURANCE__DATABASE__STATEMENT_TIMEOUT", "30s"),
+    ("INSURANCE__SERVER__REQUEST_DEADLINE", "60s"),
+    ("INSURANCE__ENRICHMENT__DEADLINE", "50s"),
+    ("INSURANCE__VEHICLE_CLIENT__QUEUE_WAIT", "10s"),
+    ("INSURANCE__VEHICLE_CLIENT__CONNECT_TIMEOUT", "10s"),
+    ("INSURANCE__VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "20s"),
+];
+
 /// The program with any free ports and its data in this folder.
 pub(crate) fn command(data_dir: &Path, options: &[&str]) -> Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_threadpilot"));
@@ -30,6 +43,7 @@ pub(crate) fn command(data_dir: &Path, options: &[&str]) -> Command {
         .arg(data_dir)
         .args(options)
         .env_remove("DATABASE_URL")
+        .envs(PATIENT)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -65,6 +79,7 @@ impl Running {
             .arg(plain.as_std().get_program())
             .args(plain.as_std().get_args())
             .env_remove("DATABASE_URL")
+            .envs(PATIENT)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
