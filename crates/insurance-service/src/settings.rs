@@ -137,6 +137,13 @@ impl VehicleClientSettings {
                 "is no http or https URL without user, query and fragment",
             );
         }
+        let certificate = &self.ca_certificate;
+        if !certificate.is_empty()
+            && let Err(error) = fs::read(certificate)
+        {
+            let rule = format_args!("{certificate} cannot be read: {error}");
+            violations.report(&name("ca_certificate"), rule);
+        }
         violations.secret(&name("api_key"), &self.api_key);
         if HeaderValue::from_str(self.api_key.expose()).is_err() {
             violations.report(&name("api_key"), "holds characters that no header can");

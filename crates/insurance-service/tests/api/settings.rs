@@ -30,6 +30,11 @@ fn the_documented_defaults_are_good() {
 fn each_value_out_of_bounds_is_refused_by_name() {
     for (name, value, expected) in [
         (
+            "VEHICLE_CLIENT__CA_CERTIFICATE",
+            "/nowhere/ca.pem",
+            "vehicle_client.ca_certificate: /nowhere/ca.pem cannot be read",
+        ),
+        (
             "VEHICLE_CLIENT__MAX_BATCH_SIZE",
             "501",
             "vehicle_client.max_batch_size: 501 is outside 1..=500",
