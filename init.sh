@@ -215,7 +215,10 @@ made=
 clean_up() {
     rm -f "$secrets.$$" ".env.$$"
     # The folder stays when the package has put files of its own into it.
-    if [ -n "$made" ]; then rm -f "$made/createcluster.conf" && rmdir "$made" 2>/dev/null || :; fi
+    if [ -n "$made" ]; then
+        rm -f "$made/createcluster.conf"
+        rmdir "$made" 2>/dev/null || true
+    fi
 }
 trap clean_up EXIT
 trap 'exit 1' HUP INT TERM
