@@ -6,6 +6,7 @@
 )]
 
 mod access;
+mod document;
 mod failure;
 mod observation;
 mod rate_limit;
