@@ -6,7 +6,7 @@ use serde::Deserialize;
 use service_database::DatabaseSettings;
 use service_defaults::settings::{Checked, CommonSettings, Secret, Violations, duration};
 use url::Url;
-use vehicle_client::Options;
+use vehicle_client::{BreakerOptions, BudgetOptions, CacheOptions, Options};
 
 use crate::RunError;
 
@@ -53,6 +53,167 @@ pub struct EnrichmentSettings {
     pub deadline: Duration,
 }
 
+/// The section `[vehicle_client.cache]`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheSettings {
+    /// Keeps Vehicle's answers.
+    pub enabled: bool,
+    /// Younger answers are given without asking Vehicle.
+    #[serde(with = "duration")]
+    pub fresh: Duration,
+    /// Younger answers are given and refreshed behind.
+    #[serde(with = "duration")]
+    pub soft_stale: Duration,
+    /// Younger answers are given only when Vehicle fails.
+    #[serde(with = "duration")]
+    pub hard_stale: Duration,
+    /// How long it is believed that there is no vehicle.
+    #[serde(with = "duration")]
+    pub negative: Duration,
+    /// Share by which expiry varies.
+    pub jitter: f64,
+    /// Most memory for answers, in bytes.
+    pub max_bytes: u64,
+}
+
+impl CacheSettings {
+    fn check(&self, violations: &mut Violations) {
+        let name = |key: &str| format!("vehicle_client.cache.{key}");
+        let day = Duration::from_hours(24);
+        for (key, value, bounds) in [
+            ("fresh", self.fresh, Duration::ZERO..=day),
+            ("soft_stale", self.soft_stale, self.fresh..=day),
+            ("hard_stale", self.hard_stale, self.soft_stale..=day * 30),
+            ("negative", self.negative, Duration::ZERO..=day),
+        ] {
+            violations.duration(&name(key), value, bounds);
+        }
+        violations.range(&name("jitter"), &self.jitter, 0.0..=0.5);
+        violations.range(&name("max_bytes"), &self.max_bytes, 65_536..=17_179_869_184);
+    }
+
+    fn options(&self) -> Option<CacheOptions> {
+        self.enabled.then_some(CacheOptions {
+            fresh: self.fresh,
+            soft_stale: self.soft_stale,
+            hard_stale: self.hard_stale,
+            negative: self.negative,
+            jitter: self.jitter,
+            max_bytes: self.max_bytes,
+        })
+    }
+}
+
+/// The section `[vehicle_client.retry_budget]`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryBudgetSettings {
+    /// Retries earned by each good call.
+    pub retries_per_good_call: f64,
+    /// Retries earned by each second.
+    pub retries_per_second: f64,
+    /// Most retries that can be saved up.
+    pub max_saved: f64,
+}
+
+impl RetryBudgetSettings {
+    fn check(&self, violations: &mut Violations) {
+        for (key, value, bounds) in [
+            (
+                "retries_per_good_call",
+                self.retries_per_good_call,
+                0.0..=1.0,
+            ),
+            ("retries_per_second", self.retries_per_second, 0.0..=1_000.0),
+            ("max_saved", self.max_saved, 1.0..=10_000.0),
+        ] {
+            violations.range(
+                &format!("vehicle_client.retry_budget.{key}"),
+                &value,
+                bounds,
+            );
+        }
+    }
+
+    fn options(&self) -> BudgetOptions {
+        BudgetOptions {
+            retries_per_good_call: self.retries_per_good_call,
+            retries_per_second: self.retries_per_second,
+            max_saved: self.max_saved,
+        }
+    }
+}
+
+/// The section `[vehicle_client.breaker]`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BreakerSettings {
+    /// How far back calls count.
+    #[serde(with = "duration")]
+    pub window: Duration,
+    /// Fewer calls prove nothing; as many failures in a row open the breaker.
+    pub minimum_calls: u64,
+    /// Share of failed calls that opens the breaker.
+    pub failure_ratio: f64,
+    /// Share of slow calls that opens the breaker.
+    pub slow_ratio: f64,
+    /// From when on a call is slow.
+    #[serde(with = "duration")]
+    pub slow_after: Duration,
+    /// How long the breaker stays open the first time.
+    #[serde(with = "duration")]
+    pub open_for: Duration,
+    /// Upper end of the doubling.
+    #[serde(with = "duration")]
+    pub max_open_for: Duration,
+    /// Good probes in a row that close the breaker.
+    pub probes_to_close: u32,
+}
+
+impl BreakerSettings {
+    fn check(&self, attempt_timeout: Duration, violations: &mut Violations) {
+        let (seconds, millis) = (Duration::from_secs, Duration::from_millis);
+        let name = |key: &str| format!("vehicle_client.breaker.{key}");
+        violations.range(&name("minimum_calls"), &self.minimum_calls, 1..=100_000);
+        violations.range(&name("failure_ratio"), &self.failure_ratio, 0.01..=1.0);
+        violations.range(&name("slow_ratio"), &self.slow_ratio, 0.01..=1.0);
+        violations.range(&name("probes_to_close"), &self.probes_to_close, 1..=100);
+        for (key, value, bounds) in [
+            ("window", self.window, seconds(1)..=seconds(600)),
+            ("slow_after", self.slow_after, millis(1)..=seconds(60)),
+            ("open_for", self.open_for, millis(100)..=seconds(600)),
+            (
+                "max_open_for",
+                self.max_open_for,
+                self.open_for..=seconds(3600),
+            ),
+        ] {
+            violations.duration(&name(key), value, bounds);
+        }
+        if self.slow_after >= attempt_timeout {
+            let slow_after = self.slow_after;
+            let rule = format_args!(
+                "{slow_after:?} is never reached within vehicle_client.attempt_timeout = {attempt_timeout:?}"
+            );
+            violations.report(&name("slow_after"), rule);
+        }
+    }
+
+    fn options(&self) -> BreakerOptions {
+        BreakerOptions {
+            window: self.window,
+            minimum_calls: self.minimum_calls,
+            failure_ratio: self.failure_ratio,
+            slow_ratio: self.slow_ratio,
+            slow_after: self.slow_after,
+            open_for: self.open_for,
+            max_open_for: self.max_open_for,
+            probes_to_close: self.probes_to_close,
+        }
+    }
+}
+
 /// The section `[vehicle_client]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +249,15 @@ pub struct VehicleClientSettings {
     /// Upper end of every pause.
     #[serde(with = "duration")]
     pub max_retry_pause: Duration,
+    /// How long a batch call waits for numbers of other requests.
+    #[serde(with = "duration")]
+    pub gather_for: Duration,
+    /// How long answers are kept.
+    pub cache: CacheSettings,
+    /// How many retries there may be.
+    pub retry_budget: RetryBudgetSettings,
+    /// When calls stop and how they begin again.
+    pub breaker: BreakerSettings,
     /// Largest answer in bytes.
     pub max_answer_bytes: usize,
     /// How long an idle connection is kept.
@@ -168,6 +338,7 @@ impl VehicleClientSettings {
         violations.range(&name("max_retries"), &self.max_retries, 0..=5);
         for (key, value, bounds) in [
             ("queue_wait", self.queue_wait, Duration::ZERO..=seconds(10)),
+            ("gather_for", self.gather_for, Duration::ZERO..=millis(100)),
             (
                 "connect_timeout",
                 self.connect_timeout,
@@ -192,6 +363,9 @@ impl VehicleClientSettings {
         ] {
             violations.duration(&name(key), value, bounds);
         }
+        self.cache.check(violations);
+        self.retry_budget.check(violations);
+        self.breaker.check(self.attempt_timeout, violations);
         if self.connect_timeout > self.attempt_timeout {
             let (connect, attempt) = (self.connect_timeout, self.attempt_timeout);
             let rule =
@@ -238,6 +412,10 @@ impl VehicleClientSettings {
             max_retries: self.max_retries,
             retry_pause: self.retry_pause,
             max_retry_pause: self.max_retry_pause,
+            cache: self.cache.options(),
+            gather_for: self.gather_for,
+            retry_budget: self.retry_budget.options(),
+            breaker: self.breaker.options(),
             max_answer_bytes: self.max_answer_bytes,
             idle_connection_timeout: self.idle_connection_timeout,
         })

@@ -1,26 +1,22 @@
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
-use contracts::{Cause, RegistrationNumber, Source, Vehicle};
+use contracts::{RegistrationNumber, Source, Vehicle};
 use futures_util::{StreamExt, stream};
 use opentelemetry::metrics::Meter;
-use tokio::time::{Instant, timeout_at};
-use tower::ServiceExt;
 
 use crate::{
-    BuildError, Call, CallContext, Failure, Found, Options, Strategy,
-    bulkhead::Bulkheads,
-    guard::{self, Guard},
-    instruments::Instruments,
+    BuildError, CallContext, Failure, Options, Strategy, breaker::Breaker, bulkhead::Bulkheads,
+    dispatch::Dispatch, guard, instruments::Instruments,
 };
 
 /// Looks up vehicles. Clones share one guard; a process has one.
 #[derive(Clone)]
 pub struct VehicleClient {
-    guard: Guard,
+    dispatch: Dispatch,
     bulkheads: Bulkheads,
+    breaker: Breaker,
     max_degree_of_parallelism_single: usize,
     max_degree_of_parallelism_batch: usize,
-    max_batch_size: usize,
 }
 
 /// What became of looking up one number.
@@ -47,44 +43,49 @@ pub enum Lookup {
 impl VehicleClient {
     /// A client with a guard of its own. Connects when it is first needed.
     pub fn new(options: &Options, meter: &Meter) -> Result<Self, BuildError> {
-        let (guard, bulkheads) = guard::build(options, &Instruments::new(meter))?;
+        let instruments = Instruments::new(meter);
+        let (guard, bulkheads, breaker) = guard::build(options, &instruments)?;
         Ok(Self {
-            guard,
+            dispatch: Dispatch::new(options, guard, instruments),
             bulkheads,
+            breaker,
             max_degree_of_parallelism_single: options.max_degree_of_parallelism_single,
             max_degree_of_parallelism_batch: options.max_degree_of_parallelism_batch,
-            max_batch_size: options.max_batch_size,
         })
     }
 
     /// Looks up distinct numbers and answers for every one of them by the deadline.
     ///
-    /// Dropping the future ends the calls that it waits for.
+    /// Dropping the future ends the calls that nobody else waits for.
     pub async fn look_up(
         &self,
         numbers: &[RegistrationNumber],
         strategy: Strategy,
         context: &CallContext,
     ) -> HashMap<RegistrationNumber, Lookup> {
-        let (size, width) = match strategy {
-            Strategy::Single => (1, self.max_degree_of_parallelism_single),
-            Strategy::Batch => (self.max_batch_size, self.max_degree_of_parallelism_batch),
+        let width = match strategy {
+            Strategy::Single => self.max_degree_of_parallelism_single,
+            // All board at once; the batches are what is bounded.
+            Strategy::Batch => numbers.len().max(1),
         };
-        let calls: Vec<_> = numbers
-            .chunks(size)
-            .map(|chunk| self.ask(chunk.into(), strategy, context))
+        let lookups: Vec<_> = numbers
+            .iter()
+            .map(|number| async move {
+                (
+                    number.clone(),
+                    self.dispatch.look_up(number, strategy, context).await,
+                )
+            })
             .collect();
-        let mut calls = stream::iter(calls).buffer_unordered(width);
-        let mut lookups = HashMap::with_capacity(numbers.len());
-        while let Ok(Some(answered)) = timeout_at(context.deadline, calls.next()).await {
-            lookups.extend(answered);
-        }
-        for number in numbers {
-            lookups
-                .entry(number.clone())
-                .or_insert(Lookup::Unavailable(Failure::lasting(Cause::Timeout)));
-        }
-        lookups
+        stream::iter(lookups)
+            .buffer_unordered(width)
+            .collect()
+            .await
+    }
+
+    /// Forgets what is known of a number, at once: what is kept, and what is on its way.
+    pub fn erase(&self, number: &RegistrationNumber) {
+        self.dispatch.erase(number);
     }
 
     /// What the guard is doing, in words for people.
@@ -95,50 +96,10 @@ impl VehicleClient {
             self.max_degree_of_parallelism_batch,
         );
         format!(
-            "{} of {singles} single calls and {} of {batches} batch calls in flight",
+            "breaker {}, {} of {singles} single calls and {} of {batches} batch calls in flight",
+            self.breaker.phase().label(),
             singles - single,
             batches - batch
         )
-    }
-
-    async fn ask(
-        &self,
-        numbers: Arc<[RegistrationNumber]>,
-        strategy: Strategy,
-        context: &CallContext,
-    ) -> Vec<(RegistrationNumber, Lookup)> {
-        if Instant::now() >= context.deadline {
-            return Vec::new();
-        }
-        let call = Call {
-            numbers: numbers.clone(),
-            strategy,
-            context: context.clone(),
-            attempt: 0,
-        };
-        match self.guard.clone().oneshot(call).await {
-            Ok(answer) => answer
-                .into_iter()
-                .map(|(number, found)| (number, Lookup::new(found, strategy.source())))
-                .collect(),
-            Err(failure) => numbers
-                .iter()
-                .map(|number| (number.clone(), Lookup::Unavailable(failure)))
-                .collect(),
-        }
-    }
-}
-
-impl Lookup {
-    fn new(found: Found, source: Source) -> Self {
-        match found {
-            Found::Vehicle(vehicle) => Self::Found {
-                vehicle,
-                source,
-                age: Duration::ZERO,
-            },
-            Found::Nothing => Self::NotFound { source },
-            Found::Failure(failure) => Self::Unavailable(failure),
-        }
     }
 }

@@ -12,6 +12,11 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// Whether the same call may succeed when it is made again soon.
     pub(crate) transient: bool,
+    /// Whether Vehicle is well and refused the call itself (400, 401, 403 and their like).
+    pub(crate) refused: bool,
+    /// Whether the call never went out, because the `Retry-After` gate closed while it waited
+    /// for its turn. The gate's other half waits again; nobody else sees this.
+    pub(crate) kept_back: bool,
 }
 
 impl Failure {
@@ -21,6 +26,8 @@ impl Failure {
             cause,
             retry_after: None,
             transient: false,
+            refused: false,
+            kept_back: false,
         }
     }
 
@@ -30,6 +37,16 @@ impl Failure {
             cause,
             retry_after: None,
             transient: true,
+            refused: false,
+            kept_back: false,
+        }
+    }
+
+    /// A refusal of the call itself, which says nothing against Vehicle.
+    pub(crate) const fn refusal(cause: Cause) -> Self {
+        Self {
+            refused: true,
+            ..Self::lasting(cause)
         }
     }
 

@@ -3,47 +3,52 @@
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 
 use crate::{
-    Answer, BuildError, Call, Failure, Options, attempt::Attempt, bulkhead::Bulkheads,
-    failure_log::FailureLog, instruments::Instruments, retry::Retry, step::StepLayer,
-    transport::Transport,
+    Answer, BuildError, Call, Failure, Options, attempt::Attempt, breaker::Breaker,
+    bulkhead::Bulkheads, failure_log::FailureLog, gate::RetryAfter, instruments::Instruments,
+    retry::Retry, step::StepLayer, transport::Transport,
 };
 
 /// The guard of one process. Clones share every permit, so that there is one cap however many
 /// inbound requests there are.
 pub(crate) type Guard = BoxCloneSyncService<Call, Answer, Failure>;
 
-/// Builds the guard, outermost layer first:
+/// Builds the guard. All of it, outermost first:
 ///
-/// 1. *Deadline* for all of a request's calls: held by
-///    [`VehicleClient::look_up`](crate::VehicleClient::look_up), which also answers for what is
-///    not there by then. Every layer below looks at it before it waits.
-/// 2. *Cache*, 3. *collapsing* and 4. *gathering* come here: they save calls, so they stand
-///    before everything that bounds calls.
-/// 5. *Retry*: above the cap, so that no permit is held through a pause. Its *budget* and the
-///    *Retry-After gate* belong with it.
-/// 6. *Bulkhead*: the process-wide cap and its queue, bounded in time and length. A permit is
+/// 1. *Deadline* of a request's lookups, 2. *cache*, 3. *collapsing*, 4. *gathering*: they are
+///    about numbers, not about calls, and save calls, so they stand in
+///    [`dispatch`](crate::dispatch) before everything that bounds calls. Every layer below looks
+///    at the deadline before it waits.
+/// 5. *Retry* with its *budget*: above the cap, so that no permit is held through a pause.
+/// 6. *Retry-After gate*: nobody calls before Vehicle asked to be called; waits without a permit,
+///    and is looked at once more when the permit is held.
+///    *Bulkhead*: the process-wide cap and its queue, bounded in time and length. A permit is
 ///    held for one attempt.
-/// 7. The *circuit breaker* comes here, asked when the permit is held, so that nothing that
-///    was queued goes out after it has opened.
+/// 7. *Circuit breaker*: asked when the permit is held, so that nothing that was queued goes
+///    out after it has opened.
 /// 8. *Attempt*: time limit, span and metrics of what really goes out.
 /// 9. Transport and *contract check*: an answer is used only for the numbers asked for.
 ///
-/// The bulkheads come back as well, for a look at how full they are.
+/// The bulkheads and the breaker come back as well, for a look at how they are.
 pub(crate) fn build(
     options: &Options,
     instruments: &Instruments,
-) -> Result<(Guard, Bulkheads), BuildError> {
+) -> Result<(Guard, Bulkheads, Breaker), BuildError> {
     let transport = Transport::new(options, instruments.clone())?;
     let failures = FailureLog::default();
     let bulkheads = Bulkheads::new(options, instruments.clone(), failures.clone());
+    let breaker = Breaker::new(options.breaker, instruments.clone());
+    let gate = RetryAfter::default();
     let stack = ServiceBuilder::new()
-        .layer(StepLayer(Retry::new(options)))
+        .layer(StepLayer(Retry::new(options, instruments.clone())))
+        .layer(StepLayer(gate.clone()))
         .layer(StepLayer(bulkheads.clone()))
+        .layer(StepLayer(gate.check()))
+        .layer(StepLayer(breaker.clone()))
         .layer(StepLayer(Attempt::new(
             options,
             instruments.clone(),
             failures,
         )))
         .service(transport);
-    Ok((BoxCloneSyncService::new(stack), bulkheads))
+    Ok((BoxCloneSyncService::new(stack), bulkheads, breaker))
 }

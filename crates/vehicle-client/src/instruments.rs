@@ -2,12 +2,14 @@ use std::{sync::Arc, time::Duration};
 
 use opentelemetry::{
     KeyValue,
-    metrics::{Counter, Histogram, Meter, UpDownCounter},
+    metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter},
 };
 
 use tokio::time::Instant;
 
-use crate::Strategy;
+use contracts::Cause;
+
+use crate::{Lookup, Strategy, breaker::Phase};
 
 /// What became of something that its caller gave up.
 pub(crate) const CANCELLED: &str = "cancelled";
@@ -27,6 +29,13 @@ struct Inner {
     queue_length: UpDownCounter<i64>,
     queue_wait: Histogram<f64>,
     request_duration: Histogram<f64>,
+    lookups_asked: Counter<u64>,
+    lookups: Counter<u64>,
+    cache_lookups: Counter<u64>,
+    batch_size: Histogram<u64>,
+    breaker_state: Gauge<u64>,
+    retry_budget: Gauge<f64>,
+    breaker_transitions: Counter<u64>,
 }
 
 impl Instruments {
@@ -58,7 +67,82 @@ impl Instruments {
             ),
             queue_wait: histogram("vehicle_client.queue.wait", "Time that calls waited"),
             request_duration: histogram("http.client.request.duration", "Time for a call"),
+            lookups_asked: meter
+                .u64_counter("vehicle_client.lookups.asked")
+                .with_description("Numbers that were asked for")
+                .build(),
+            lookups: meter
+                .u64_counter("vehicle_client.lookups")
+                .with_description("Numbers that were asked for, by what became of them")
+                .build(),
+            cache_lookups: meter
+                .u64_counter("vehicle_client.cache.lookups")
+                .with_description("Looks at the cache by what was found")
+                .build(),
+            batch_size: meter
+                .u64_histogram("vehicle_client.batch.size")
+                .with_unit("{number}")
+                .with_description("Numbers in a batch call")
+                .with_boundaries(vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0])
+                .build(),
+            breaker_state: meter
+                .u64_gauge("vehicle_client.breaker.state")
+                .with_description("1 for the state that the breaker is in, 0 for the others")
+                .build(),
+            retry_budget: meter
+                .f64_gauge("vehicle_client.retry_budget")
+                .with_unit("{retry}")
+                .with_description("Retries that could be made at once")
+                .build(),
+            breaker_transitions: meter
+                .u64_counter("vehicle_client.breaker.transitions")
+                .with_description("Changes of the breaker's state")
+                .build(),
         }))
+    }
+
+    /// A number that is asked for from now on.
+    pub(crate) fn asked(&self) -> Asked {
+        self.0.lookups_asked.add(1, &[]);
+        Asked {
+            instruments: self.clone(),
+            result: CANCELLED,
+        }
+    }
+
+    /// A look at the cache.
+    pub(crate) fn cache_looked_at(&self, freshness: &'static str) {
+        self.0
+            .cache_lookups
+            .add(1, &[KeyValue::new("freshness", freshness)]);
+    }
+
+    /// A batch call that goes out.
+    pub(crate) fn gathered(&self, numbers: usize) {
+        self.0.batch_size.record(numbers as u64, &[]);
+    }
+
+    /// What is left of the retry budget.
+    pub(crate) fn budget_left(&self, retries: f64) {
+        self.0.retry_budget.record(retries, &[]);
+    }
+
+    /// The state that the breaker is in from now on.
+    pub(crate) fn breaker_is(&self, phase: Phase) {
+        for other in [Phase::Closed, Phase::Open, Phase::HalfOpen] {
+            let label = KeyValue::new("state", other.label());
+            self.0
+                .breaker_state
+                .record(u64::from(other == phase), &[label]);
+        }
+    }
+
+    /// A change of the breaker's state.
+    pub(crate) fn breaker_became(&self, phase: Phase) {
+        self.0
+            .breaker_transitions
+            .add(1, &[KeyValue::new("state", phase.label())]);
+        self.breaker_is(phase);
     }
 
     /// A call that waits for its turn from now on.
@@ -159,5 +243,33 @@ impl Level {
 impl Drop for Level {
     fn drop(&mut self) {
         self.counter.add(-1, &self.label);
+    }
+}
+
+/// A number that was asked for, until it is answered; given up when it is dropped before.
+pub(crate) struct Asked {
+    instruments: Instruments,
+    result: &'static str,
+}
+
+impl Asked {
+    /// What became of it: `answered`, `shed` (no call went out for it) or `failed`.
+    pub(crate) fn ended(&mut self, lookup: &Lookup) {
+        self.result = match lookup {
+            Lookup::Found { .. } | Lookup::NotFound { .. } => "answered",
+            Lookup::Unavailable(failure) => match failure.cause {
+                Cause::BreakerOpen | Cause::Overloaded => "shed",
+                _ => "failed",
+            },
+        };
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.instruments
+            .0
+            .lookups
+            .add(1, &[KeyValue::new("result", self.result)]);
     }
 }

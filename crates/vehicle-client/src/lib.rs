@@ -5,12 +5,18 @@
 //! [`guard`] lists the layers in their order.
 
 mod attempt;
+mod breaker;
+mod budget;
 mod bulkhead;
+mod cache;
 mod call;
 mod client;
 mod contract;
+mod dispatch;
 mod failure;
 mod failure_log;
+mod flight;
+mod gate;
 pub mod guard;
 mod instruments;
 mod options;
@@ -19,6 +25,9 @@ mod retry_after;
 mod step;
 mod transport;
 
+pub use breaker::BreakerOptions;
+pub use budget::BudgetOptions;
+pub use cache::CacheOptions;
 pub use call::{Answer, Call, CallContext, Found, Strategy};
 pub use client::{Lookup, VehicleClient};
 pub use failure::Failure;

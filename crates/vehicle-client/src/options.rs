@@ -3,6 +3,8 @@ use std::time::Duration;
 use http::HeaderValue;
 use url::Url;
 
+use crate::{BreakerOptions, BudgetOptions, CacheOptions};
+
 /// How Vehicle is called. The settings of the service that uses the client are checked there;
 /// these are taken as they are.
 #[derive(Clone, Debug)]
@@ -35,6 +37,14 @@ pub struct Options {
     pub retry_pause: Duration,
     /// Upper end of every pause.
     pub max_retry_pause: Duration,
+    /// How long answers are kept; nothing = they are not.
+    pub cache: Option<CacheOptions>,
+    /// How long a batch waits for the numbers of other requests.
+    pub gather_for: Duration,
+    /// How many retries there may be.
+    pub retry_budget: BudgetOptions,
+    /// When calls stop and how they begin again.
+    pub breaker: BreakerOptions,
     /// Largest answer in bytes.
     pub max_answer_bytes: usize,
     /// How long an idle connection is kept.

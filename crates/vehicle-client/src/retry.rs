@@ -1,27 +1,49 @@
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use contracts::Cause;
 use tokio::time::{Instant, sleep};
 
 use crate::{
     Answer, Call, Failure, Options,
+    budget::Budget,
+    instruments::Instruments,
     step::{Inner, Step, ask},
 };
 
-/// Makes a call again that failed for a passing reason. All calls are reads, so all may be.
-#[derive(Clone, Copy)]
+/// Makes a call again that failed for a passing reason, as long as the budget has a retry for it.
+/// All calls are reads, so all may be made again.
+#[derive(Clone)]
 pub(crate) struct Retry {
     max_retries: u32,
     pause: Duration,
     max_pause: Duration,
+    budget: Arc<Mutex<Budget>>,
+    instruments: Instruments,
 }
 
 impl Retry {
-    pub(crate) fn new(options: &Options) -> Self {
+    pub(crate) fn new(options: &Options, instruments: Instruments) -> Self {
         Self {
             max_retries: options.max_retries,
             pause: options.retry_pause,
             max_pause: options.max_retry_pause,
+            budget: Arc::new(Mutex::new(Budget::new(
+                options.retry_budget,
+                Instant::now(),
+            ))),
+            instruments,
         }
+    }
+
+    /// Does this to the budget and reports what is left of it.
+    fn budget<T>(&self, change: impl FnOnce(&mut Budget, Instant) -> T) -> T {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut budget, Instant::now());
+        self.instruments.budget_left(budget.balance());
+        result
     }
 
     /// The pause before the retry of this number (0 = the first): anywhere up to a bound that
@@ -40,15 +62,68 @@ impl Step for Retry {
     async fn pass(self, mut call: Call, inner: impl Inner) -> Result<Answer, Failure> {
         loop {
             let failure = match ask(&inner, call.clone()).await {
-                Err(failure) if failure.transient && call.attempt < self.max_retries => failure,
+                Err(failure) if failure.transient => failure,
+                Ok(answer) => {
+                    self.budget(Budget::earn);
+                    return Ok(answer);
+                }
                 result => return result,
             };
-            let pause = self.pause(call.attempt, failure.retry_after, rand::random());
+            self.budget(|budget, _| budget.failed());
+            if call.attempt >= self.max_retries {
+                return Err(failure);
+            }
+            self.wait(&call, failure).await?;
+            call.attempt += 1;
+        }
+    }
+}
+
+impl Retry {
+    /// Waits until the call may be made again, or gives it up.
+    ///
+    /// A retry is for a single bad answer. After the pause it goes out only if Vehicle does not
+    /// fail call after call; otherwise it looks once more after another pause.
+    async fn wait(&self, call: &Call, failure: Failure) -> Result<(), Failure> {
+        let Some(mut taken) = Taken::from(self) else {
+            let exhausted = Failure::lasting(Cause::BudgetExhausted);
+            return Err(exhausted.with_retry_after(failure.retry_after));
+        };
+        for look in 0..LOOKS {
+            let pause = self.pause(call.attempt + look, failure.retry_after, rand::random());
             if Instant::now() + pause >= call.context.deadline {
                 return Err(failure);
             }
             sleep(pause).await;
-            call.attempt += 1;
+            if !self.budget(|budget, _| budget.in_outage(call.attempt + 1)) {
+                taken.spent = true;
+                return Ok(());
+            }
+        }
+        Err(failure)
+    }
+}
+
+/// Times that a retry looks whether it may go out.
+const LOOKS: u32 = 2;
+
+/// A retry out of the budget; put back when it is dropped before it was made.
+struct Taken<'a> {
+    retry: &'a Retry,
+    spent: bool,
+}
+
+impl<'a> Taken<'a> {
+    fn from(retry: &'a Retry) -> Option<Self> {
+        let spent = false;
+        retry.budget(Budget::spend).then(|| Self { retry, spent })
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if !self.spent {
+            self.retry.budget(|budget, _| budget.put_back());
         }
     }
 }
@@ -57,18 +132,39 @@ impl Step for Retry {
 mod tests {
     use std::{
         sync::{
-            Arc,
+            Arc, Mutex,
             atomic::{AtomicU32, Ordering},
         },
         time::Duration,
     };
 
     use contracts::Cause;
+    use opentelemetry::metrics::{MeterProvider, noop::NoopMeterProvider};
     use tokio::time::Instant;
     use tower::service_fn;
 
     use super::Retry;
-    use crate::{Answer, Call, CallContext, Failure, Strategy, step::Step};
+    use crate::{
+        Answer, BudgetOptions, Call, CallContext, Failure, Strategy, budget::Budget,
+        instruments::Instruments, step::Step,
+    };
+
+    /// With a budget that is never used up.
+    fn retry(max_retries: u32, pause: Duration, max_pause: Duration) -> Retry {
+        let plenty = BudgetOptions {
+            retries_per_good_call: 1.0,
+            retries_per_second: f64::MAX,
+            max_saved: 1e9,
+        };
+        let earlier = Instant::now() - Duration::from_secs(1);
+        Retry {
+            max_retries,
+            pause,
+            max_pause,
+            budget: Arc::new(Mutex::new(Budget::new(plenty, earlier))),
+            instruments: Instruments::new(&NoopMeterProvider::new().meter("test")),
+        }
+    }
 
     /// Passes a call whose every attempt fails like this, with the deadline in this many seconds:
     /// the attempts and the seconds that went by.
@@ -89,11 +185,7 @@ mod tests {
             },
             attempt: 0,
         };
-        let retry = Retry {
-            max_retries: 1,
-            pause: Duration::from_millis(1),
-            max_pause: Duration::from_millis(1),
-        };
+        let retry = retry(1, Duration::from_millis(1), Duration::from_millis(1));
         assert_eq!(retry.pass(call, vehicle).await, Err(failure));
         (attempts.load(Ordering::Relaxed), start.elapsed().as_secs())
     }
@@ -117,11 +209,7 @@ mod tests {
     #[test]
     fn pauses_spread_from_nothing_to_a_bound_that_doubles_up_to_a_cap() {
         let millis = Duration::from_millis;
-        let retry = Retry {
-            max_retries: 9,
-            pause: millis(50),
-            max_pause: millis(250),
-        };
+        let retry = retry(9, millis(50), millis(250));
         for (number, bound) in [(0, 50), (1, 100), (2, 200), (3, 250), (40, 250)] {
             assert_eq!(retry.pause(number, None, 0.0), Duration::ZERO);
             assert_eq!(retry.pause(number, None, 0.5), millis(bound) / 2);

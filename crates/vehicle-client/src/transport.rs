@@ -117,7 +117,7 @@ impl Transport {
                 contract::single_not_found(&call.numbers[0], &self.body(response).await?)
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(Failure::lasting(Cause::Unauthorized))
+                Err(Failure::refusal(Cause::Unauthorized))
             }
             StatusCode::REQUEST_TIMEOUT => {
                 Err(Failure::transient(Cause::Timeout).with_retry_after(after))
@@ -133,8 +133,9 @@ impl Transport {
             status if status.is_server_error() => {
                 Err(Failure::lasting(Cause::ServerError).with_retry_after(after))
             }
-            // Redirects, other successes and other refusals are nothing that Vehicle's contract
-            // has for a well-formed question.
+            // Other refusals, redirects and other successes are nothing that Vehicle's contract has
+            // for a well-formed question.
+            status if status.is_client_error() => Err(Failure::refusal(Cause::ContractViolation)),
             _ => Err(Failure::lasting(Cause::ContractViolation)),
         }
     }

@@ -13,9 +13,10 @@ use crate::{
 };
 
 /// Enough of a hurry that an answer that hangs does not hold the test up.
-const HURRY: [(&str, &str); 2] = [
+const HURRY: [(&str, &str); 3] = [
     ("VEHICLE_CLIENT__CONNECT_TIMEOUT", "100ms"),
     ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "100ms"),
+    ("VEHICLE_CLIENT__BREAKER__SLOW_AFTER", "90ms"),
 ];
 
 fn text(status: u16, body: &str) -> Reply {
@@ -150,7 +151,7 @@ async fn a_call_that_finds_no_place_is_overloaded_and_worth_another_try() {
     };
     let second = async {
         service.vehicle.reached(1).await;
-        let answer = service.look_up(PERSON).await;
+        let answer = service.with_cars("197001019999", &["DEF456"]).await;
         assert_eq!(enrichments(&answer)[0], unavailable("overloaded", Some(1)));
         gate.open();
     };

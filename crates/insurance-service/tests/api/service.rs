@@ -14,8 +14,9 @@ pub(crate) const PERSON: &str = "199001011234";
 
 pub(crate) const LOOKUP: &str = "/api/v1/insurances/lookup";
 
-/// Times that never matter in a test that is not about time.
-const PATIENT: [(&str, &str); 9] = [
+/// Times that never matter in a test that is not about time, answers that are not
+/// kept, and retries enough.
+const PATIENT: [(&str, &str); 11] = [
     ("DATABASE__ACQUIRE_TIMEOUT", "9s"),
     ("DATABASE__STATEMENT_TIMEOUT", "30s"),
     ("SERVER__REQUEST_DEADLINE", "60s"),
@@ -25,6 +26,8 @@ const PATIENT: [(&str, &str); 9] = [
     ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "20s"),
     ("VEHICLE_CLIENT__RETRY_PAUSE", "1ms"),
     ("VEHICLE_CLIENT__MAX_RETRY_PAUSE", "1ms"),
+    ("VEHICLE_CLIENT__CACHE__ENABLED", "false"),
+    ("VEHICLE_CLIENT__RETRY_BUDGET__RETRIES_PER_SECOND", "1000"),
 ];
 
 /// An Insurance service with what it needs.

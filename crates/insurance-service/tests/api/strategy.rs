@@ -59,15 +59,20 @@ async fn many_requests_together_never_have_more_calls_in_flight_than_allowed() {
     })
     .await;
     let service = Service::with(vehicle, &[("DATABASE__MAX_CONNECTIONS", "4")]).await;
-    let cars: Vec<_> = (0..10).map(|index| format!("CAR{index:03}")).collect();
-    let cars: Vec<_> = cars.iter().map(String::as_str).collect();
-    service.with_cars(ANOTHER, &cars).await;
-    let answers = join_all((0..50).map(|_| service.look_up(ANOTHER))).await;
+    let persons: Vec<_> = (0..50)
+        .map(|index| format!("1970010100{index:02}"))
+        .collect();
+    for (index, person) in persons.iter().enumerate() {
+        let cars: Vec<_> = (0..10).map(|car| format!("C{index:02}{car:02}")).collect();
+        let policies: Vec<_> = cars.iter().map(|car| ("car", "30", Some(&**car))).collect();
+        service.insure(person, &policies).await;
+    }
+    let answers = join_all(persons.iter().map(|person| service.look_up(person))).await;
     for answer in answers {
         assert_eq!(enrichments(&answer), vec![enriched("live"); 10]);
     }
     assert_eq!(service.vehicle.most_in_flight(), 5);
-    assert_eq!(service.vehicle.calls(), 510);
+    assert_eq!(service.vehicle.calls(), 500);
 }
 
 #[tokio::test]

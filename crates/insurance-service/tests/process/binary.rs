@@ -51,6 +51,8 @@ impl Binary {
             ("VEHICLE_CLIENT__CONNECT_TIMEOUT", "4s"),
             ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "4s"),
             ("VEHICLE_CLIENT__QUEUE_WAIT", "9s"),
+            ("VEHICLE_CLIENT__CACHE__ENABLED", "false"),
+            ("VEHICLE_CLIENT__RETRY_BUDGET__RETRIES_PER_SECOND", "1000"),
         ] {
             binary = binary.with(name, value);
         }

@@ -22,8 +22,9 @@ pub(crate) fn data_dir() -> TempDir {
     folder
 }
 
-/// Time enough for a machine that is busy with other tests.
-const PATIENT: [(&str, &str); 9] = [
+/// Time enough for a machine that is busy with other tests, and answers that say which way they
+/// came.
+const PATIENT: [(&str, &str); 10] = [
     ("VEHICLE__DATABASE__ACQUIRE_TIMEOUT", "9s"),
     ("VEHICLE__DATABASE__STATEMENT_TIMEOUT", "30s"),
     ("INSURANCE__DATABASE__ACQUIRE_TIMEOUT", "9s"),
@@ -33,6 +34,7 @@ const PATIENT: [(&str, &str); 9] = [
     ("INSURANCE__VEHICLE_CLIENT__QUEUE_WAIT", "10s"),
     ("INSURANCE__VEHICLE_CLIENT__CONNECT_TIMEOUT", "10s"),
     ("INSURANCE__VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "20s"),
+    ("INSURANCE__VEHICLE_CLIENT__CACHE__ENABLED", "false"),
 ];
 
 /// The program with any free ports and its data in this folder.

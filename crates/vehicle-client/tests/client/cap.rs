@@ -48,9 +48,13 @@ async fn batch_calls_have_a_cap_of_their_own() {
     let mut options = patient(&fake);
     options.max_batch_size = 2;
     let client = client(&options);
-    let numbers = many("ABC", 10);
+    let cars: Vec<_> = ('A'..='J')
+        .map(|letter| many(&format!("AB{letter}"), 10))
+        .collect();
     let context = unhurried();
-    let requests = (0..10).map(|_| client.vehicles.look_up(&numbers, Strategy::Batch, &context));
+    let requests = cars
+        .iter()
+        .map(|cars| client.vehicles.look_up(cars, Strategy::Batch, &context));
     let found_all = |lookups: &std::collections::HashMap<_, Lookup>| {
         lookups.values().all(|it| found(it) == Source::Batch)
     };

@@ -8,8 +8,13 @@
 
 mod answers;
 mod batch;
+mod breaker;
+mod budget;
+mod cache;
 mod cap;
+mod collapsing;
 mod deadline;
+mod gate;
 mod metrics;
 mod queue;
 mod request;

@@ -138,6 +138,6 @@ async fn every_call_of_a_caller_who_goes_away_ends() {
     assert_eq!(client.metric("vehicle_client_attempts_total", &given_up), 5);
     assert_eq!(
         client.vehicles.state(),
-        "0 of 5 single calls and 0 of 1 batch calls in flight"
+        "breaker closed, 0 of 5 single calls and 0 of 1 batch calls in flight"
     );
 }

@@ -5,9 +5,30 @@ use http::HeaderValue;
 use service_defaults::metrics::Metrics;
 use test_support::{FakeVehicle, metric};
 use tokio::time::Instant;
-use vehicle_client::{CallContext, Lookup, Options, Strategy, VehicleClient};
+use vehicle_client::{
+    BreakerOptions, BudgetOptions, CallContext, Lookup, Options, Strategy, VehicleClient,
+};
 
 pub(crate) const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+
+/// The documented defaults.
+pub(crate) const BREAKER: BreakerOptions = BreakerOptions {
+    window: Duration::from_secs(10),
+    minimum_calls: 20,
+    failure_ratio: 0.5,
+    slow_ratio: 0.8,
+    slow_after: Duration::from_millis(400),
+    open_for: Duration::from_secs(5),
+    max_open_for: Duration::from_mins(1),
+    probes_to_close: 3,
+};
+
+/// A budget that is never used up.
+const PLENTY: BudgetOptions = BudgetOptions {
+    retries_per_good_call: 1.0,
+    retries_per_second: 1e12,
+    max_saved: 1e6,
+};
 
 /// A client with its metrics.
 #[derive(Clone)]
@@ -33,6 +54,14 @@ pub(crate) fn patient(fake: &FakeVehicle) -> Options {
         max_retries: 1,
         retry_pause: Duration::from_millis(1),
         max_retry_pause: Duration::from_millis(1),
+        cache: None,
+        gather_for: Duration::from_millis(2),
+        retry_budget: PLENTY,
+        breaker: BreakerOptions {
+            // Only the breaker's own tests let it open.
+            minimum_calls: u64::MAX,
+            ..BREAKER
+        },
         max_answer_bytes: 1024 * 1024,
         idle_connection_timeout: Duration::from_secs(15),
     }

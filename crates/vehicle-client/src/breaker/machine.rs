@@ -1,0 +1,331 @@
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::Instant;
+
+use super::window::Window;
+
+/// When the breaker opens, for how long, and what closes it again.
+#[derive(Clone, Copy, Debug)]
+pub struct BreakerOptions {
+    /// How far back calls count.
+    pub window: Duration,
+    /// Fewer calls than this prove nothing. As many failures in a row prove enough, whatever
+    /// went before.
+    pub minimum_calls: u64,
+    /// Share of failed calls that opens, 0 to 1.
+    pub failure_ratio: f64,
+    /// Share of slow calls that opens, 0 to 1.
+    pub slow_ratio: f64,
+    /// From when on a call is slow, also while it is still in flight.
+    pub slow_after: Duration,
+    /// How long the breaker stays open the first time; doubles with each failed probe.
+    pub open_for: Duration,
+    /// Upper end of the doubling.
+    pub max_open_for: Duration,
+    /// Good probes in a row that close the breaker.
+    pub probes_to_close: u32,
+}
+
+/// Share by which every open time varies, so that processes do not probe in step.
+const JITTER: f64 = 0.1;
+
+/// A circuit breaker as a pure state machine: time and randomness come from outside.
+///
+/// It costs O(1) a call; its memory is bounded by the calls that start within `slow_after`.
+/// `random` is in 0..1 wherever it is asked for.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    options: BreakerOptions,
+    state: State,
+    /// Raised by every transition. A permit of an older one has no say any more.
+    generation: u64,
+    /// Times the breaker opened since it was last closed.
+    opened: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    Closed(Box<Closed>),
+    Open { until: Instant },
+    HalfOpen { probing: bool, good: u32 },
+}
+
+#[derive(Debug)]
+struct Closed {
+    window: Window,
+    failures_in_row: u64,
+    in_flight: InFlight,
+}
+
+/// Leave for one call, to be given back with its outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Permit {
+    generation: u64,
+    number: u64,
+    started: Instant,
+}
+
+/// What became of a call, as far as the breaker cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The dependency works.
+    Good,
+    /// The dependency does not work.
+    Failed,
+    /// The caller went away or panicked: this says nothing about the dependency.
+    Cancelled,
+}
+
+/// A change of state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transition {
+    Opened { duration: Duration },
+    HalfOpened,
+    Closed,
+}
+
+/// Why a call may not go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// How long until the next probe, if that is known.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// The state in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Closed,
+    Open,
+    HalfOpen,
+}
+
+impl Phase {
+    /// The state as a metric label.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+impl Machine {
+    pub(crate) fn new(options: BreakerOptions, now: Instant) -> Self {
+        let state = State::Closed(Box::new(Closed::new(&options, now)));
+        Self {
+            options,
+            state,
+            generation: 0,
+            opened: 0,
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.state {
+            State::Closed(_) => Phase::Closed,
+            State::Open { .. } => Phase::Open,
+            State::HalfOpen { .. } => Phase::HalfOpen,
+        }
+    }
+
+    /// Asks for leave to make a call now.
+    pub(crate) fn ask(
+        &mut self,
+        now: Instant,
+        random: f64,
+    ) -> (Result<Permit, Refused>, Option<Transition>) {
+        let mut transition = None;
+        match &mut self.state {
+            State::Closed(closed) => {
+                if closed.is_ill(&self.options, now) {
+                    transition = Some(self.open(now, random));
+                }
+            }
+            State::Open { until } if now >= *until => {
+                self.generation += 1;
+                self.state = State::HalfOpen {
+                    probing: false,
+                    good: 0,
+                };
+                transition = Some(Transition::HalfOpened);
+            }
+            State::Open { .. } | State::HalfOpen { .. } => {}
+        }
+        let generation = self.generation;
+        let permit = |number| Permit {
+            generation,
+            number,
+            started: now,
+        };
+        let answer = match &mut self.state {
+            State::Closed(closed) => Ok(permit(closed.in_flight.begin(now))),
+            State::Open { until } => Err(Refused {
+                retry_after: Some(until.saturating_duration_since(now)),
+            }),
+            State::HalfOpen { probing: true, .. } => Err(Refused { retry_after: None }),
+            State::HalfOpen { probing, .. } => {
+                *probing = true;
+                Ok(permit(0))
+            }
+        };
+        (answer, transition)
+    }
+
+    /// Gives a permit back with what became of its call.
+    pub(crate) fn report(
+        &mut self,
+        permit: Permit,
+        outcome: Outcome,
+        now: Instant,
+        random: f64,
+    ) -> Option<Transition> {
+        if permit.generation != self.generation {
+            return None;
+        }
+        let slow = now.saturating_duration_since(permit.started) >= self.options.slow_after;
+        match &mut self.state {
+            State::Closed(closed) => {
+                closed.end(permit, outcome, slow, now);
+                closed
+                    .is_ill(&self.options, now)
+                    .then(|| self.open(now, random))
+            }
+            State::HalfOpen { probing, good } => {
+                *probing = false;
+                match outcome {
+                    Outcome::Cancelled => None,
+                    Outcome::Good if !slow => {
+                        *good += 1;
+                        (*good >= self.options.probes_to_close).then(|| self.close(now))
+                    }
+                    Outcome::Good | Outcome::Failed => Some(self.open(now, random)),
+                }
+            }
+            // No permit is given while open, so none of this generation can come back.
+            State::Open { .. } => None,
+        }
+    }
+
+    fn open(&mut self, now: Instant, random: f64) -> Transition {
+        let doubled = self
+            .options
+            .open_for
+            .saturating_mul(1 << self.opened.min(20));
+        let spread = 1.0 + JITTER * (2.0 * random - 1.0);
+        let duration = doubled.min(self.options.max_open_for).mul_f64(spread);
+        self.generation += 1;
+        self.opened = self.opened.saturating_add(1);
+        self.state = State::Open {
+            until: now + duration,
+        };
+        Transition::Opened { duration }
+    }
+
+    fn close(&mut self, now: Instant) -> Transition {
+        self.generation += 1;
+        self.opened = 0;
+        self.state = State::Closed(Box::new(Closed::new(&self.options, now)));
+        Transition::Closed
+    }
+}
+
+impl Closed {
+    fn new(options: &BreakerOptions, now: Instant) -> Self {
+        let window = Window::new(options.window, now);
+        Self {
+            window,
+            failures_in_row: 0,
+            in_flight: InFlight::new(options.slow_after),
+        }
+    }
+
+    fn end(&mut self, permit: Permit, outcome: Outcome, slow: bool, now: Instant) {
+        self.in_flight.end(permit, now);
+        self.window.roll(now);
+        match outcome {
+            Outcome::Cancelled => {}
+            Outcome::Good => {
+                self.failures_in_row = 0;
+                self.window.record(false, slow);
+            }
+            Outcome::Failed => {
+                self.failures_in_row += 1;
+                self.window.record(true, slow);
+            }
+        }
+    }
+
+    fn is_ill(&mut self, options: &BreakerOptions, now: Instant) -> bool {
+        self.window.roll(now);
+        self.in_flight.roll(now);
+        let ended = self.window.total();
+        let calls = ended.calls + self.in_flight.slow;
+        let slow = ended.slow + self.in_flight.slow;
+        self.failures_in_row >= options.minimum_calls
+            || calls >= options.minimum_calls
+                && (ratio(ended.failures, calls) >= options.failure_ratio
+                    || ratio(slow, calls) >= options.slow_ratio)
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of calls in a window are far below 2^52"
+)]
+fn ratio(part: u64, whole: u64) -> f64 {
+    part as f64 / whole as f64
+}
+
+/// The calls in flight, of which it knows at any time how many have become slow.
+#[derive(Debug)]
+struct InFlight {
+    slow_after: Duration,
+    /// Calls that are not slow yet, by their start. An ended one stays, marked, until it comes to
+    /// the front.
+    young: VecDeque<(Instant, bool)>,
+    /// Number of the call at the front of `young`: every smaller one is slow or has ended.
+    front: u64,
+    slow: u64,
+}
+
+impl InFlight {
+    fn new(slow_after: Duration) -> Self {
+        Self {
+            slow_after,
+            young: VecDeque::new(),
+            front: 0,
+            slow: 0,
+        }
+    }
+
+    fn begin(&mut self, now: Instant) -> u64 {
+        self.young.push_back((now, true));
+        self.front + self.young.len() as u64 - 1
+    }
+
+    fn end(&mut self, permit: Permit, now: Instant) {
+        self.roll(now);
+        match permit.number.checked_sub(self.front) {
+            None => self.slow = self.slow.saturating_sub(1),
+            Some(index) => {
+                let index = usize::try_from(index).unwrap_or(usize::MAX);
+                if let Some((_, alive)) = self.young.get_mut(index) {
+                    *alive = false;
+                }
+            }
+        }
+    }
+
+    fn roll(&mut self, now: Instant) {
+        while let Some((started, alive)) = self.young.front().copied() {
+            let slow = now.saturating_duration_since(started) >= self.slow_after;
+            if alive && !slow {
+                break;
+            }
+            self.young.pop_front();
+            self.front += 1;
+            self.slow += u64::from(alive);
+        }
+    }
+}

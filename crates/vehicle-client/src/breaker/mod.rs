@@ -1,0 +1,116 @@
+//! The circuit breaker: stops calling a dependency that does not work, and finds out gently when
+//! it works again.
+//!
+//! Our own, because the crates at hand fell short in tests: a window that did not slide, a cost
+//! that grew with its length, half-open states that let everybody through, late results of an
+//! older state that closed the circuit.
+
+mod machine;
+#[cfg(test)]
+mod model;
+mod window;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use contracts::Cause;
+use tokio::time::Instant;
+
+pub use machine::BreakerOptions;
+pub(crate) use machine::Phase;
+use machine::{Machine, Outcome, Permit, Transition};
+
+use crate::{
+    Answer, Call, Failure,
+    instruments::Instruments,
+    step::{Inner, Step, ask},
+};
+
+/// Asked when a call holds its bulkhead permit, so that nothing that was queued goes out after
+/// the breaker has opened.
+#[derive(Clone)]
+pub(crate) struct Breaker {
+    machine: Arc<Mutex<Machine>>,
+    instruments: Instruments,
+}
+
+impl Breaker {
+    pub(crate) fn new(options: BreakerOptions, instruments: Instruments) -> Self {
+        let machine = Arc::new(Mutex::new(Machine::new(options, Instant::now())));
+        instruments.breaker_is(Phase::Closed);
+        Self {
+            machine,
+            instruments,
+        }
+    }
+
+    /// The state, for people and metrics.
+    pub(crate) fn phase(&self) -> Phase {
+        self.machine().phase()
+    }
+
+    fn machine(&self) -> MutexGuard<'_, Machine> {
+        // The machine's methods leave it whole even if one of them panics.
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, transition: Option<Transition>) {
+        match transition {
+            None => return,
+            Some(Transition::Opened { duration }) => {
+                tracing::warn!(?duration, "breaker opened: Vehicle is not called");
+            }
+            Some(Transition::HalfOpened) => {
+                tracing::info!("breaker half-open: Vehicle is probed with one call at a time");
+            }
+            Some(Transition::Closed) => tracing::info!("breaker closed: Vehicle works again"),
+        }
+        self.instruments.breaker_became(self.phase());
+    }
+}
+
+impl Step for Breaker {
+    async fn pass(self, call: Call, inner: impl Inner) -> Result<Answer, Failure> {
+        let (leave, transition) = self.machine().ask(Instant::now(), rand::random());
+        self.tell(transition);
+        let permit = leave.map_err(|refused| {
+            Failure::lasting(Cause::BreakerOpen).with_retry_after(refused.retry_after)
+        })?;
+        let deadline = call.context.deadline;
+        let mut leave = Leave {
+            breaker: &self,
+            permit,
+            outcome: Outcome::Cancelled,
+        };
+        let result = ask(&inner, call).await;
+        leave.outcome = match &result {
+            // Given up by a caller who had no more time: Vehicle may still have been quick.
+            Err(failure) if failure.cause == Cause::Timeout && Instant::now() >= deadline => {
+                Outcome::Cancelled
+            }
+            // A refusal of our key or of our question is loud by other means and shows a Vehicle
+            // that works.
+            Err(failure) if failure.refused => Outcome::Good,
+            Err(_) => Outcome::Failed,
+            Ok(_) => Outcome::Good,
+        };
+        result
+    }
+}
+
+/// A permit that gives itself back, also when the call is cancelled or panics.
+struct Leave<'a> {
+    breaker: &'a Breaker,
+    permit: Permit,
+    outcome: Outcome,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        let (now, random) = (Instant::now(), rand::random());
+        let transition = self
+            .breaker
+            .machine()
+            .report(self.permit, self.outcome, now, random);
+        self.breaker.tell(transition);
+    }
+}

@@ -1,0 +1,274 @@
+//! From the number that somebody asks for to the call that goes out for it, if one has to:
+//! cache, collapsing, gathering.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use contracts::{Cause, RegistrationNumber, Source};
+use futures_util::future::{BoxFuture, WeakShared};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout_at},
+};
+use tower::ServiceExt;
+use tracing::Instrument;
+
+use crate::{
+    Call, CallContext, Failure, Found, Lookup, Options, Strategy,
+    cache::{Cache, Entry, Freshness},
+    flight::{Begun, Boarded, Flights, Joined, Landed, Passengers, flight},
+    guard::Guard,
+    instruments::Instruments,
+};
+
+/// What stands before the guard. Clones share the cache and the flights.
+#[derive(Clone)]
+pub(crate) struct Dispatch {
+    guard: Guard,
+    cache: Option<Cache>,
+    flights: Flights,
+    /// The batch that numbers can still board.
+    boarding: Arc<Mutex<Option<Boarding>>>,
+    max_batch_size: usize,
+    gather_for: Duration,
+    instruments: Instruments,
+}
+
+struct Boarding {
+    id: u64,
+    deadline: Instant,
+    passengers: Arc<Mutex<Passengers>>,
+    full: Arc<Notify>,
+    flight: WeakShared<BoxFuture<'static, Landed>>,
+}
+
+impl Dispatch {
+    pub(crate) fn new(options: &Options, guard: Guard, instruments: Instruments) -> Self {
+        Self {
+            guard,
+            cache: options.cache.map(Cache::new),
+            flights: Flights::default(),
+            boarding: Arc::default(),
+            max_batch_size: options.max_batch_size,
+            gather_for: options.gather_for,
+            instruments,
+        }
+    }
+
+    /// Looks up one number, by the deadline.
+    pub(crate) async fn look_up(
+        &self,
+        number: &RegistrationNumber,
+        strategy: Strategy,
+        context: &CallContext,
+    ) -> Lookup {
+        let now = Instant::now();
+        let mut asked = self.instruments.asked();
+        let kept = self.cache.as_ref().and_then(|cache| cache.get(number, now));
+        if self.cache.is_some() {
+            let class = kept
+                .as_ref()
+                .map_or("miss", |(freshness, _)| freshness.label());
+            self.instruments.cache_looked_at(class);
+        }
+        let lookup = match kept {
+            Some((Freshness::Fresh, entry)) => from_cache(entry, Source::Cache, now),
+            Some((Freshness::SoftStale, entry)) => {
+                self.refresh(number, strategy, context);
+                from_cache(entry, Source::Cache, now)
+            }
+            Some((Freshness::HardStale, entry)) => {
+                match self.ask(number, strategy, context).await {
+                    Lookup::Unavailable(_) => {
+                        from_cache(entry, Source::LastKnownGood, Instant::now())
+                    }
+                    lookup => lookup,
+                }
+            }
+            None => self.ask(number, strategy, context).await,
+        };
+        asked.ended(&lookup);
+        lookup
+    }
+
+    /// Forgets a number: what is kept of it, and what is on its way.
+    pub(crate) fn erase(&self, number: &RegistrationNumber) {
+        if let Some(cache) = &self.cache {
+            cache.erase(number);
+        }
+        self.flights.forget(number);
+    }
+
+    /// Asks Vehicle, or waits with those who asked already.
+    async fn ask(
+        &self,
+        number: &RegistrationNumber,
+        strategy: Strategy,
+        context: &CallContext,
+    ) -> Lookup {
+        loop {
+            if Instant::now() >= context.deadline {
+                return Lookup::Unavailable(Failure::lasting(Cause::Timeout));
+            }
+            let Joined { flight, of_another } = self.join(number, strategy, context);
+            let source = of_another.map_or(strategy.source(), |_| Source::Shared);
+            let Ok(landed) = timeout_at(context.deadline, flight).await else {
+                return Lookup::Unavailable(Failure::lasting(Cause::Timeout));
+            };
+            match (landed, of_another) {
+                // Whoever began the flight had less time than this one has.
+                (Err(failure), Some(deadline))
+                    if failure.cause == Cause::Timeout && Instant::now() >= deadline => {}
+                (landed, _) => return from_flight(number, &landed, source),
+            }
+        }
+    }
+
+    /// Asks Vehicle while nobody waits for it.
+    fn refresh(&self, number: &RegistrationNumber, strategy: Strategy, context: &CallContext) {
+        let Joined { flight, of_another } = self.join(number, strategy, context);
+        if of_another.is_none() {
+            tokio::spawn(flight);
+        }
+    }
+
+    fn join(
+        &self,
+        number: &RegistrationNumber,
+        strategy: Strategy,
+        context: &CallContext,
+    ) -> Joined {
+        self.flights.join(number, || match strategy {
+            Strategy::Single => {
+                let passengers = Passengers {
+                    numbers: vec![number.clone()],
+                    departed: false,
+                };
+                let boarded = self.flights.board(Arc::new(Mutex::new(passengers)));
+                self.depart(boarded, strategy, context, None)
+            }
+            Strategy::Batch => self.board(number, context),
+        })
+    }
+
+    /// Puts a number on the batch that is boarding, or begins a new one.
+    fn board(&self, number: &RegistrationNumber, context: &CallContext) -> Begun {
+        let mut boarding = self.boarding.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(batch) = &*boarding {
+            let mut passengers = batch
+                .passengers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if !passengers.departed
+                && passengers.numbers.len() < self.max_batch_size
+                && let Some(flight) = batch.flight.upgrade()
+            {
+                passengers.numbers.push(number.clone());
+                if passengers.numbers.len() == self.max_batch_size {
+                    batch.full.notify_one();
+                }
+                return Begun {
+                    id: batch.id,
+                    deadline: batch.deadline,
+                    flight,
+                };
+            }
+        }
+        let numbers = vec![number.clone()];
+        let passengers = Arc::new(Mutex::new(Passengers {
+            numbers,
+            departed: false,
+        }));
+        let boarded = self.flights.board(passengers.clone());
+        let (id, full) = (boarded.id(), Arc::new(Notify::new()));
+        if self.max_batch_size == 1 {
+            full.notify_one();
+        }
+        let begun = self.depart(boarded, Strategy::Batch, context, Some(full.clone()));
+        let deadline = begun.deadline;
+        *boarding = begun.flight.downgrade().map(|flight| Boarding {
+            id,
+            deadline,
+            passengers,
+            full,
+            flight,
+        });
+        begun
+    }
+
+    /// The flight that goes out for these numbers, after those that gather have had their time.
+    fn depart(
+        &self,
+        boarded: Boarded,
+        strategy: Strategy,
+        context: &CallContext,
+        full: Option<Arc<Notify>>,
+    ) -> Begun {
+        let (dispatch, context) = (self.clone(), context.clone());
+        let (id, deadline) = (boarded.id(), context.deadline);
+        let call = async move {
+            if let Some(full) = full {
+                tokio::select! {
+                    () = sleep(dispatch.gather_for) => {}
+                    () = full.notified() => {}
+                }
+            }
+            let numbers = boarded.depart();
+            if strategy == Strategy::Batch {
+                dispatch.instruments.gathered(numbers.len());
+            }
+            let epoch = dispatch.cache.as_ref().map(Cache::epoch);
+            let call = Call {
+                numbers: numbers.into(),
+                strategy,
+                context,
+                attempt: 0,
+            };
+            let answer = dispatch.guard.clone().oneshot(call).await?;
+            if let (Some(cache), Some(epoch)) = (&dispatch.cache, epoch) {
+                let now = Instant::now();
+                for (number, found) in &answer {
+                    let vehicle = match found {
+                        Found::Vehicle(vehicle) => Some(Arc::new(vehicle.clone())),
+                        Found::Nothing => None,
+                        Found::Failure(_) => continue,
+                    };
+                    cache.put(number.clone(), vehicle, epoch, now, rand::random());
+                }
+            }
+            drop(boarded);
+            Ok(Arc::new(answer))
+        };
+        Begun {
+            id,
+            deadline,
+            flight: flight(call.in_current_span()),
+        }
+    }
+}
+
+fn from_flight(number: &RegistrationNumber, landed: &Landed, source: Source) -> Lookup {
+    match landed.as_ref().map(|answer| answer.get(number)) {
+        Ok(Some(Found::Vehicle(vehicle))) => Lookup::Found {
+            vehicle: vehicle.clone(),
+            source,
+            age: Duration::ZERO,
+        },
+        Ok(Some(Found::Nothing)) => Lookup::NotFound { source },
+        Ok(Some(Found::Failure(failure))) | Err(failure) => Lookup::Unavailable(*failure),
+        Ok(None) => Lookup::Unavailable(Failure::lasting(Cause::ContractViolation)),
+    }
+}
+
+fn from_cache(entry: Entry, source: Source, now: Instant) -> Lookup {
+    match entry.vehicle {
+        Some(vehicle) => Lookup::Found {
+            vehicle: Arc::unwrap_or_clone(vehicle),
+            source,
+            age: now.saturating_duration_since(entry.stored),
+        },
+        None => Lookup::NotFound { source },
+    }
+}

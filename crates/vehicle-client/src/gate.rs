@@ -1,0 +1,148 @@
+//! The `Retry-After` gate: when Vehicle says when to come back, nobody comes earlier.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use contracts::Cause;
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    Answer, Call, Failure,
+    step::{Inner, Step, ask},
+};
+
+/// When the next call may go out, as a pure state machine: time comes from outside.
+#[derive(Debug, Default)]
+struct Gate {
+    closed: Option<(Instant, Cause)>,
+}
+
+impl Gate {
+    /// Keeps calls back for this long; never opens earlier than it was told before.
+    fn close(&mut self, cause: Cause, now: Instant, pause: Duration) {
+        let until = now + pause;
+        if self.closed.is_none_or(|(other, _)| other < until) {
+            self.closed = Some((until, cause));
+        }
+    }
+
+    /// Until when calls are kept back, and why; nothing once that is past.
+    fn closed(&mut self, now: Instant) -> Option<(Instant, Cause)> {
+        self.closed = self.closed.filter(|(until, _)| now < *until);
+        self.closed
+    }
+}
+
+/// The half above the bulkhead: waits without a permit while the gate is closed, or fails at once
+/// when it does not open in time.
+#[derive(Clone, Default)]
+pub(crate) struct RetryAfter(Arc<Mutex<Gate>>);
+
+/// The half below the bulkhead: keeps back what was let through above before the gate closed, and
+/// closes it when an answer says so.
+#[derive(Clone)]
+pub(crate) struct RetryAfterCheck(RetryAfter);
+
+impl RetryAfter {
+    pub(crate) fn check(&self) -> RetryAfterCheck {
+        RetryAfterCheck(self.clone())
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Step for RetryAfter {
+    async fn pass(self, call: Call, inner: impl Inner) -> Result<Answer, Failure> {
+        loop {
+            let now = Instant::now();
+            let closed = self.gate().closed(now);
+            if let Some((until, cause)) = closed {
+                if until >= call.context.deadline {
+                    return Err(Failure::lasting(cause).with_retry_after(Some(until - now)));
+                }
+                sleep_until(until).await;
+            }
+            match ask(&inner, call.clone()).await {
+                Err(failure) if failure.kept_back => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+impl Step for RetryAfterCheck {
+    async fn pass(self, call: Call, inner: impl Inner) -> Result<Answer, Failure> {
+        let Self(gate) = self;
+        if let Some((_, cause)) = gate.gate().closed(Instant::now()) {
+            return Err(Failure {
+                kept_back: true,
+                ..Failure::lasting(cause)
+            });
+        }
+        let result = ask(&inner, call).await;
+        if let Err(Failure {
+            cause,
+            retry_after: Some(pause),
+            ..
+        }) = &result
+        {
+            gate.gate().close(*cause, Instant::now(), *pause);
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use contracts::Cause;
+    use tokio::time::Instant;
+    use tower::service_fn;
+
+    use super::{Gate, RetryAfter};
+    use crate::{Answer, Call, CallContext, Failure, Strategy, step::Step};
+
+    #[test]
+    fn it_opens_at_the_latest_time_that_was_named() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!(gate.closed(now), None);
+        gate.close(Cause::RateLimited, now, Duration::from_secs(5));
+        gate.close(Cause::ServerError, now, Duration::from_secs(2));
+        assert_eq!(gate.closed(after(4)), Some((after(5), Cause::RateLimited)));
+        gate.close(Cause::ServerError, after(4), Duration::from_secs(2));
+        assert_eq!(gate.closed(after(5)), Some((after(6), Cause::ServerError)));
+        assert_eq!(gate.closed(after(6)), None);
+        // A clock that steps back does not close it again.
+        assert_eq!(gate.closed(after(5)), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_waits_no_longer_and_no_shorter_than_it_must() {
+        let start = Instant::now();
+        let gate = RetryAfter::default();
+        gate.gate()
+            .close(Cause::RateLimited, start, Duration::from_secs(7));
+        let vehicle = service_fn(|_: Call| async { Ok::<_, Failure>(Answer::new()) });
+        let call = |deadline| Call {
+            numbers: Arc::from([]),
+            strategy: Strategy::Single,
+            context: CallContext {
+                deadline: start + Duration::from_secs(deadline),
+                request_id: "".into(),
+                traceparent: "".into(),
+            },
+            attempt: 0,
+        };
+        let refused = gate.clone().pass(call(7), vehicle).await.unwrap_err();
+        assert_eq!(refused.retry_after, Some(Duration::from_secs(7)));
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert!(gate.pass(call(8), vehicle).await.is_ok());
+        assert_eq!(start.elapsed().as_secs(), 7);
+    }
+}

@@ -1,0 +1,87 @@
+//! The retry budget: retries are a share of the calls that work.
+
+use contracts::Cause;
+use test_support::{FakeVehicle, Reply};
+use vehicle_client::{BudgetOptions, Options};
+
+use crate::setup::{cause, client, found, patient, unhurried};
+
+/// Earns nothing by time, so that the counts are exact.
+fn earning(fake: &FakeVehicle) -> Options {
+    let retry_budget = BudgetOptions {
+        retries_per_good_call: 0.25,
+        retries_per_second: 0.0,
+        max_saved: 3.0,
+    };
+    Options {
+        retry_budget,
+        ..patient(fake)
+    }
+}
+
+#[tokio::test]
+async fn a_vehicle_that_is_down_from_the_start_is_never_retried() {
+    let fake = FakeVehicle::start(|_| Reply::status(503)).await;
+    let client = client(&earning(&fake));
+    for _ in 0..100 {
+        let lookup = client.one("ABC123", &unhurried()).await;
+        assert_eq!(cause(&lookup), Cause::BudgetExhausted);
+    }
+    assert_eq!(fake.calls(), 100);
+}
+
+#[tokio::test]
+async fn good_calls_earn_retries() {
+    // Every fifth call fails, so four good ones go before each failure.
+    let fake = FakeVehicle::start(|request| match request.number % 5 {
+        4 => Reply::status(503),
+        _ => Reply::healthy(request),
+    })
+    .await;
+    let client = client(&earning(&fake));
+    for _ in 0..40 {
+        found(&client.one("ABC123", &unhurried()).await);
+    }
+    assert_eq!(fake.calls(), 49);
+}
+
+#[tokio::test]
+async fn an_outage_is_not_retried_whatever_was_saved() {
+    let fake = FakeVehicle::healthy().await;
+    let client = client(&earning(&fake));
+    for _ in 0..100 {
+        client.one("ABC123", &unhurried()).await;
+    }
+    fake.script(|_| Reply::status(503));
+    for _ in 0..10 {
+        let lookup = client.one("ABC123", &unhurried()).await;
+        assert_eq!(cause(&lookup), Cause::ServerError);
+    }
+    // One for the first failure, which might have been a single one.
+    assert_eq!(fake.calls(), 111);
+    // What was taken for the others was put back.
+    fake.script(Reply::healthy);
+    client.one("ABC123", &unhurried()).await;
+    fake.script(|request| match request.number {
+        112 => Reply::status(503),
+        _ => Reply::healthy(request),
+    });
+    found(&client.one("ABC123", &unhurried()).await);
+    assert_eq!(fake.calls(), 114);
+}
+
+#[tokio::test]
+async fn a_failure_that_no_retry_would_mend_costs_nothing() {
+    let fake = FakeVehicle::start(|request| match request.number {
+        4..50 => Reply::status(500),
+        50 => Reply::status(503),
+        _ => Reply::healthy(request),
+    })
+    .await;
+    let client = client(&earning(&fake));
+    for _ in 0..51 {
+        client.one("ABC123", &unhurried()).await;
+    }
+    // The one retry that was earned was still there for the one failure that it could mend.
+    assert_eq!(fake.calls(), 52);
+}

@@ -1,0 +1,170 @@
+//! The cache: which answers are given without asking Vehicle, and how old they may be.
+
+use std::time::Duration;
+
+use contracts::{Cause, Source};
+use serde_json::json;
+use test_support::{FakeVehicle, Reply};
+use vehicle_client::{CacheOptions, Lookup, Options, Strategy};
+
+use crate::setup::{Client, cause, client, found, patient, unhurried};
+
+/// Nothing leaves its class within a test.
+const KEEPING: CacheOptions = CacheOptions {
+    fresh: Duration::from_hours(1),
+    soft_stale: Duration::from_hours(2),
+    hard_stale: Duration::from_hours(24),
+    negative: Duration::from_hours(1),
+    jitter: 0.0,
+    max_bytes: 1 << 20,
+};
+/// Everything is soft-stale as soon as it is there.
+const SOFT: CacheOptions = CacheOptions {
+    fresh: Duration::ZERO,
+    ..KEEPING
+};
+/// Everything is hard-stale as soon as it is there.
+const HARD: CacheOptions = CacheOptions {
+    soft_stale: Duration::ZERO,
+    ..SOFT
+};
+
+fn caching(fake: &FakeVehicle, cache: CacheOptions) -> Client {
+    client(&Options {
+        cache: Some(cache),
+        max_retries: 0,
+        ..patient(fake)
+    })
+}
+
+#[tokio::test]
+async fn a_fresh_answer_is_given_again_without_asking() {
+    for strategy in [Strategy::Single, Strategy::Batch] {
+        let fake = FakeVehicle::healthy().await;
+        let client = caching(&fake, KEEPING);
+        for _ in 0..2 {
+            client
+                .all(&["ABC123", "ZZZ999"], strategy, &unhurried())
+                .await;
+        }
+        let lookups = client
+            .all(&["ABC123", "ZZZ999"], strategy, &unhurried())
+            .await;
+        assert_eq!(found(&lookups["ABC123"]), Source::Cache);
+        assert_eq!(
+            lookups["ZZZ999"],
+            Lookup::NotFound {
+                source: Source::Cache
+            }
+        );
+        assert_eq!(
+            fake.calls(),
+            if strategy == Strategy::Single { 2 } else { 1 }
+        );
+        let looked = |class| {
+            client.metric(
+                "vehicle_client_cache_lookups_total",
+                &[("freshness", class)],
+            )
+        };
+        assert_eq!([looked("miss"), looked("fresh")], [2, 4]);
+    }
+}
+
+#[tokio::test]
+async fn failures_are_not_kept() {
+    let fake = FakeVehicle::start(|_| Reply::status(500)).await;
+    let client = caching(&fake, KEEPING);
+    assert_eq!(
+        cause(&client.one("ABC123", &unhurried()).await),
+        Cause::ServerError
+    );
+    fake.script(Reply::healthy);
+    assert_eq!(
+        found(&client.one("ABC123", &unhurried()).await),
+        Source::Live
+    );
+}
+
+#[tokio::test]
+async fn a_soft_stale_answer_is_given_and_refreshed_behind() {
+    let fake = FakeVehicle::healthy().await;
+    let client = caching(&fake, SOFT);
+    client.one("ABC123", &unhurried()).await;
+    assert_eq!(
+        found(&client.one("ABC123", &unhurried()).await),
+        Source::Cache
+    );
+    fake.reached(2).await;
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_harms_nobody() {
+    let fake = FakeVehicle::healthy().await;
+    let client = caching(&fake, SOFT);
+    client.one("ABC123", &unhurried()).await;
+    fake.script(|_| Reply::status(500));
+    while fake.calls() < 5 {
+        let lookup = client.one("ABC123", &unhurried()).await;
+        assert_eq!(found(&lookup), Source::Cache);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_hard_stale_answer_is_given_only_when_vehicle_fails() {
+    let fake = FakeVehicle::healthy().await;
+    let client = caching(&fake, HARD);
+    assert_eq!(
+        found(&client.one("ABC123", &unhurried()).await),
+        Source::Live
+    );
+    assert_eq!(
+        found(&client.one("ABC123", &unhurried()).await),
+        Source::Live
+    );
+    fake.script(|_| Reply::status(500));
+    assert_eq!(
+        found(&client.one("ABC123", &unhurried()).await),
+        Source::LastKnownGood
+    );
+    fake.script(|_| Reply::json(404, &json!({ "code": "vehicle_not_found" })));
+    let gone = client.one("ABC123", &unhurried()).await;
+    assert_eq!(
+        gone,
+        Lookup::NotFound {
+            source: Source::Live
+        }
+    );
+}
+
+#[tokio::test]
+async fn what_is_erased_is_asked_for_anew() {
+    let fake = FakeVehicle::healthy().await;
+    let client = caching(&fake, KEEPING);
+    client.one("ABC123", &unhurried()).await;
+    client.vehicles.erase(&"abc 123".parse().unwrap());
+    assert_eq!(
+        found(&client.one("ABC123", &unhurried()).await),
+        Source::Live
+    );
+    assert_eq!(fake.calls(), 2);
+}
+
+#[tokio::test]
+async fn what_is_erased_while_it_is_on_its_way_is_not_kept() {
+    let fake =
+        FakeVehicle::start(|request| Reply::healthy(request).after(Duration::from_millis(100)))
+            .await;
+    let client = caching(&fake, KEEPING);
+    let (asking, context) = (client.clone(), unhurried());
+    let first = tokio::spawn(async move { asking.one("ABC123", &context).await });
+    fake.reached(1).await;
+    client.vehicles.erase(&"ABC123".parse().unwrap());
+    assert_eq!(
+        found(&client.one("ABC123", &unhurried()).await),
+        Source::Live
+    );
+    assert_eq!(found(&first.await.unwrap()), Source::Live);
+    assert_eq!(fake.calls(), 2);
+}

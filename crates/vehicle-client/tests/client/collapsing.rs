@@ -1,0 +1,214 @@
+//! Collapsing and gathering: how many calls many callers are.
+
+use std::{collections::HashSet, time::Duration};
+
+use contracts::{Cause, RegistrationNumber, Source};
+use serde_json::Value;
+use test_support::{FakeVehicle, Gate, Reply};
+use tokio::task::JoinSet;
+use vehicle_client::{Lookup, Options, Strategy};
+
+use crate::setup::{Client, cause, client, found, many, patient, unhurried, within};
+
+/// This many callers that each ask for all of these numbers.
+fn callers(
+    client: &Client,
+    count: usize,
+    numbers: &[RegistrationNumber],
+    strategy: Strategy,
+) -> JoinSet<Vec<Lookup>> {
+    let mut callers = JoinSet::new();
+    for _ in 0..count {
+        let (client, numbers) = (client.clone(), numbers.to_vec());
+        callers.spawn(async move {
+            let lookups = client
+                .vehicles
+                .look_up(&numbers, strategy, &unhurried())
+                .await;
+            lookups.into_values().collect()
+        });
+    }
+    callers
+}
+
+async fn asked(client: &Client, lookups: i64) {
+    while client.metric("vehicle_client_lookups_asked_total", &[]) < lookups {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_callers_of_one_number_are_one_call() {
+    for strategy in [Strategy::Single, Strategy::Batch] {
+        let gate = Gate::closed();
+        let waiting = gate.clone();
+        let fake = FakeVehicle::start(move |request| Reply::healthy(request).held(&waiting)).await;
+        let client = client(&patient(&fake));
+        let callers = callers(&client, 100, &many("AB", 1), strategy);
+        asked(&client, 100).await;
+        gate.open();
+        let lookups: Vec<_> = callers.join_all().await.into_iter().flatten().collect();
+        assert_eq!(fake.calls(), 1);
+        let shared = lookups
+            .iter()
+            .filter(|lookup| found(lookup) == Source::Shared)
+            .count();
+        assert_eq!((lookups.len(), shared), (100, 99));
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_shared_too_and_the_next_caller_asks_anew() {
+    let gate = Gate::closed();
+    let waiting = gate.clone();
+    let fake = FakeVehicle::start(move |_| Reply::status(500).held(&waiting)).await;
+    let client = client(&patient(&fake));
+    let callers = callers(&client, 10, &many("AB", 1), Strategy::Single);
+    asked(&client, 10).await;
+    gate.open();
+    for lookup in callers.join_all().await.into_iter().flatten() {
+        assert_eq!(cause(&lookup), Cause::ServerError);
+    }
+    assert_eq!(fake.calls(), 1);
+    fake.script(Reply::healthy);
+    assert_eq!(found(&client.one("AB00", &unhurried()).await), Source::Live);
+}
+
+#[tokio::test]
+async fn nobody_is_harmed_when_the_first_caller_goes_away() {
+    for strategy in [Strategy::Single, Strategy::Batch] {
+        let gate = Gate::closed();
+        let waiting = gate.clone();
+        let fake = FakeVehicle::start(move |request| Reply::healthy(request).held(&waiting)).await;
+        let client = client(&patient(&fake));
+        let mut first = callers(&client, 1, &many("AB", 1), strategy);
+        fake.reached(1).await;
+        let others = callers(&client, 5, &many("AB", 1), strategy);
+        asked(&client, 6).await;
+        first.shutdown().await;
+        gate.open();
+        let lookups: Vec<_> = others.join_all().await.into_iter().flatten().collect();
+        assert!(lookups.iter().all(|lookup| found(lookup) == Source::Shared));
+        assert_eq!((lookups.len(), fake.calls()), (5, 1));
+    }
+}
+
+#[tokio::test]
+async fn the_call_ends_when_the_last_caller_goes_away() {
+    for strategy in [Strategy::Single, Strategy::Batch] {
+        let fake = FakeVehicle::start(|_| Reply::Hang).await;
+        let client = client(&patient(&fake));
+        let mut all = callers(&client, 10, &many("AB", 1), strategy);
+        asked(&client, 10).await;
+        fake.reached(1).await;
+        all.shutdown().await;
+        fake.idle().await;
+        assert_eq!(client.metric("vehicle_client_in_flight", &[]), 0);
+        // And the number is free for the next one.
+        fake.script(Reply::healthy);
+        assert!(matches!(
+            client.one("AB00", &unhurried()).await,
+            Lookup::Found { .. }
+        ));
+    }
+}
+
+#[tokio::test]
+async fn a_caller_with_more_time_than_the_first_asks_again() {
+    let fake = FakeVehicle::start(|request| match request.number {
+        0 => Reply::Hang,
+        _ => Reply::healthy(request),
+    })
+    .await;
+    let client = client(&patient(&fake));
+    let hasty = client.clone();
+    let first =
+        tokio::spawn(async move { hasty.one("AB00", &within(Duration::from_millis(150))).await });
+    fake.reached(1).await;
+    let second = client.one("AB00", &unhurried()).await;
+    assert_eq!(cause(&first.await.unwrap()), Cause::Timeout);
+    assert_eq!((found(&second), fake.calls()), (Source::Live, 2));
+}
+
+#[tokio::test]
+async fn numbers_of_different_requests_share_a_batch() {
+    let fake = FakeVehicle::healthy().await;
+    let mut options = patient(&fake);
+    // Longer than the callers take to ask, so that the count is exact.
+    options.gather_for = Duration::from_millis(500);
+    let client = client(&options);
+    let mut requests = JoinSet::new();
+    for number in many("AB", 20) {
+        let client = client.clone();
+        requests.spawn(async move {
+            client
+                .all(&[number.as_str()], Strategy::Batch, &unhurried())
+                .await
+        });
+    }
+    for lookups in requests.join_all().await {
+        assert!(
+            lookups
+                .values()
+                .all(|lookup| found(lookup) == Source::Batch)
+        );
+    }
+    assert_eq!(fake.calls(), 1);
+    assert_eq!(client.metric("vehicle_client_batch_size_sum", &[]), 20);
+}
+
+#[tokio::test]
+async fn a_full_batch_goes_out_at_once_and_no_number_twice() {
+    let fake = FakeVehicle::healthy().await;
+    let mut options = Options {
+        max_batch_size: 10,
+        ..patient(&fake)
+    };
+    options.gather_for = Duration::from_secs(20);
+    let client = client(&options);
+    let lookups = client
+        .vehicles
+        .look_up(&many("AB", 30), Strategy::Batch, &unhurried())
+        .await;
+    assert!(
+        lookups
+            .values()
+            .all(|lookup| found(lookup) == Source::Batch)
+    );
+    let mut seen = HashSet::new();
+    for request in fake.requests() {
+        let body: Value = serde_json::from_str(&request.body).unwrap();
+        let numbers = body["registrationNumbers"].as_array().unwrap();
+        assert_eq!(numbers.len(), 10);
+        assert!(numbers.iter().all(|number| seen.insert(number.to_string())));
+    }
+    assert_eq!(fake.calls(), 3);
+}
+
+#[tokio::test]
+async fn lookups_add_up() {
+    let fake = FakeVehicle::start(|request| match request.path.rsplit('/').next() {
+        Some("AB00") => Reply::status(500),
+        Some("AB01") => Reply::Hang,
+        _ => Reply::healthy(request),
+    })
+    .await;
+    let mut options = patient(&fake);
+    options.queue_length = 0;
+    options.max_degree_of_parallelism_single = 1;
+    let client = client(&options);
+    let mut hanging = callers(&client, 1, &many("AB", 2)[1..], Strategy::Single);
+    fake.reached(1).await;
+    client.one("AB05", &unhurried()).await;
+    hanging.shutdown().await;
+    fake.idle().await;
+    client.one("AB00", &unhurried()).await;
+    client.one("AB05", &unhurried()).await;
+    client.one("ZZZ999", &unhurried()).await;
+    let ended = |result| client.metric("vehicle_client_lookups_total", &[("result", result)]);
+    assert_eq!(
+        ["answered", "shed", "failed", "cancelled"].map(ended),
+        [2, 1, 1, 1]
+    );
+    assert_eq!(client.metric("vehicle_client_lookups_asked_total", &[]), 5);
+}
