@@ -50,12 +50,14 @@ impl Step for Attempt {
             numbers = call.numbers.len(),
             outcome = Empty,
         );
+        let trail = call.trail.clone();
         let mut outgoing = self.instruments.outgoing(strategy, reason);
         let result = timeout_at(until, ask(&inner, call).instrument(span.clone()))
             .await
             .unwrap_or(Err(Failure::transient(Cause::Timeout)));
         outgoing.outcome = result.as_ref().map_or_else(Failure::label, |_| "answered");
         span.record("outcome", outgoing.outcome);
+        trail.note(format_args!("{reason} attempt: {}", outgoing.outcome));
         drop(outgoing);
         let failure = match &result {
             Err(failure) => Some(failure),

@@ -90,9 +90,12 @@ impl Step for Bulkheads {
                 now if now >= call.context.deadline => Failure::lasting(Cause::Timeout),
                 _ => Failure::lasting(Cause::Overloaded),
             };
+            call.trail
+                .note(format_args!("no place: {}", failure.label()));
             self.failures.tell(&failure, queued);
             return Err(failure);
         };
+        call.trail.note(format_args!("has a place"));
         ask(&inner, call).await
     }
 }

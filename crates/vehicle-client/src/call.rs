@@ -3,7 +3,7 @@ use std::{collections::HashMap, sync::Arc};
 use contracts::{RegistrationNumber, Source, Vehicle};
 use tokio::time::Instant;
 
-use crate::Failure;
+use crate::{Failure, trail::Trail};
 
 /// How several vehicles are looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,20 +43,22 @@ pub struct CallContext {
 
 /// One question to Vehicle, as it passes the guard.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub(crate) struct Call {
     /// The numbers asked for, each once: one for [`Strategy::Single`].
-    pub numbers: Arc<[RegistrationNumber]>,
+    pub(crate) numbers: Arc<[RegistrationNumber]>,
     /// Which route of Vehicle is called.
-    pub strategy: Strategy,
+    pub(crate) strategy: Strategy,
     /// For whom.
-    pub context: CallContext,
+    pub(crate) context: CallContext,
     /// 0 for the first attempt.
-    pub attempt: u32,
+    pub(crate) attempt: u32,
+    /// Where the layers say what they decided.
+    pub(crate) trail: Trail,
 }
 
 /// What Vehicle says about one number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub(crate) enum Found {
     /// The vehicle.
     Vehicle(Vehicle),
     /// There is none.
@@ -75,4 +77,4 @@ impl Found {
 }
 
 /// What Vehicle says about every number that was asked for, and about no other.
-pub type Answer = HashMap<RegistrationNumber, Found>;
+pub(crate) type Answer = HashMap<RegistrationNumber, Found>;

@@ -6,15 +6,17 @@ use opentelemetry::metrics::Meter;
 
 use crate::{
     BuildError, CallContext, Failure, Options, Strategy, breaker::Breaker, bulkhead::Bulkheads,
-    dispatch::Dispatch, guard, instruments::Instruments,
+    chance::Chance, dispatch::Dispatch, guard, instruments::Instruments, step::Inner,
+    transport::Transport,
 };
 
 /// Looks up vehicles. Clones share one guard; a process has one.
 #[derive(Clone)]
 pub struct VehicleClient {
-    dispatch: Dispatch,
-    bulkheads: Bulkheads,
-    breaker: Breaker,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) bulkheads: Bulkheads,
+    pub(crate) breaker: Breaker,
+    instruments: Instruments,
     max_degree_of_parallelism_single: usize,
     max_degree_of_parallelism_batch: usize,
 }
@@ -40,18 +42,46 @@ pub enum Lookup {
     Unavailable(Failure),
 }
 
+impl Lookup {
+    /// What became of it, in one word.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Found { .. } => "found",
+            Self::NotFound { .. } => "not_found",
+            Self::Unavailable(failure) => failure.label(),
+        }
+    }
+}
+
 impl VehicleClient {
     /// A client with a guard of its own. Connects when it is first needed.
     pub fn new(options: &Options, meter: &Meter) -> Result<Self, BuildError> {
         let instruments = Instruments::new(meter);
-        let (guard, bulkheads, breaker) = guard::build(options, &instruments)?;
-        Ok(Self {
-            dispatch: Dispatch::new(options, guard, instruments),
+        let transport = Transport::new(options, instruments.clone())?;
+        Ok(Self::over(
+            transport,
+            options,
+            &Chance::default(),
+            instruments,
+        ))
+    }
+
+    /// A client whose calls go out by this transport.
+    pub(crate) fn over(
+        transport: impl Inner,
+        options: &Options,
+        chance: &Chance,
+        instruments: Instruments,
+    ) -> Self {
+        let (guard, bulkheads, breaker) = guard::build(transport, options, chance, &instruments);
+        Self {
+            dispatch: Dispatch::new(options, guard, chance.clone(), instruments.clone()),
             bulkheads,
             breaker,
+            instruments,
             max_degree_of_parallelism_single: options.max_degree_of_parallelism_single,
             max_degree_of_parallelism_batch: options.max_degree_of_parallelism_batch,
-        })
+        }
     }
 
     /// Looks up distinct numbers and answers for every one of them by the deadline.
@@ -70,11 +100,14 @@ impl VehicleClient {
         };
         let lookups: Vec<_> = numbers
             .iter()
-            .map(|number| async move {
-                (
-                    number.clone(),
-                    self.dispatch.look_up(number, strategy, context).await,
-                )
+            .map(|number| {
+                // Counted also when its turn never comes, because the caller goes away.
+                let mut asked = self.instruments.asked();
+                async move {
+                    let lookup = self.dispatch.look_up(number, strategy, context).await;
+                    asked.ended(&lookup);
+                    (number.clone(), lookup)
+                }
             })
             .collect();
         stream::iter(lookups)

@@ -18,9 +18,11 @@ use tracing::Instrument;
 use crate::{
     Call, CallContext, Failure, Found, Lookup, Options, Strategy,
     cache::{Cache, Entry, Freshness},
+    chance::Chance,
     flight::{Begun, Boarded, Flights, Joined, Landed, Passengers, flight},
     guard::Guard,
     instruments::Instruments,
+    trail::Trail,
 };
 
 /// What stands before the guard. Clones share the cache and the flights.
@@ -33,6 +35,7 @@ pub(crate) struct Dispatch {
     boarding: Arc<Mutex<Option<Boarding>>>,
     max_batch_size: usize,
     gather_for: Duration,
+    chance: Chance,
     instruments: Instruments,
 }
 
@@ -42,10 +45,16 @@ struct Boarding {
     passengers: Arc<Mutex<Passengers>>,
     full: Arc<Notify>,
     flight: WeakShared<BoxFuture<'static, Landed>>,
+    trail: Trail,
 }
 
 impl Dispatch {
-    pub(crate) fn new(options: &Options, guard: Guard, instruments: Instruments) -> Self {
+    pub(crate) fn new(
+        options: &Options,
+        guard: Guard,
+        chance: Chance,
+        instruments: Instruments,
+    ) -> Self {
         Self {
             guard,
             cache: options.cache.map(Cache::new),
@@ -53,6 +62,7 @@ impl Dispatch {
             boarding: Arc::default(),
             max_batch_size: options.max_batch_size,
             gather_for: options.gather_for,
+            chance,
             instruments,
         }
     }
@@ -65,13 +75,14 @@ impl Dispatch {
         context: &CallContext,
     ) -> Lookup {
         let now = Instant::now();
-        let mut asked = self.instruments.asked();
+        let trail = Trail::begin();
         let kept = self.cache.as_ref().and_then(|cache| cache.get(number, now));
         if self.cache.is_some() {
             let class = kept
                 .as_ref()
                 .map_or("miss", |(freshness, _)| freshness.label());
             self.instruments.cache_looked_at(class);
+            trail.note(format_args!("cache {class}"));
         }
         let lookup = match kept {
             Some((Freshness::Fresh, entry)) => from_cache(entry, Source::Cache, now),
@@ -80,16 +91,24 @@ impl Dispatch {
                 from_cache(entry, Source::Cache, now)
             }
             Some((Freshness::HardStale, entry)) => {
-                match self.ask(number, strategy, context).await {
+                match self.ask(number, strategy, context, &trail).await {
                     Lookup::Unavailable(_) => {
                         from_cache(entry, Source::LastKnownGood, Instant::now())
                     }
                     lookup => lookup,
                 }
             }
-            None => self.ask(number, strategy, context).await,
+            None => self.ask(number, strategy, context, &trail).await,
         };
-        asked.ended(&lookup);
+        if trail.is_wanted() {
+            tracing::debug!(
+                request_id = &*context.request_id,
+                strategy = strategy.label(),
+                result = lookup.label(),
+                steps = trail.steps_so_far(),
+                "a lookup explained"
+            );
+        }
         lookup
     }
 
@@ -101,36 +120,55 @@ impl Dispatch {
         self.flights.forget(number);
     }
 
+    /// Whether no call is on its way.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.flights.is_empty()
+    }
+
     /// Asks Vehicle, or waits with those who asked already.
     async fn ask(
         &self,
         number: &RegistrationNumber,
         strategy: Strategy,
         context: &CallContext,
+        trail: &Trail,
     ) -> Lookup {
         loop {
             if Instant::now() >= context.deadline {
+                trail.note(format_args!("no time is left"));
                 return Lookup::Unavailable(Failure::lasting(Cause::Timeout));
             }
-            let Joined { flight, of_another } = self.join(number, strategy, context);
-            let source = of_another.map_or(strategy.source(), |_| Source::Shared);
-            let Ok(landed) = timeout_at(context.deadline, flight).await else {
+            let joined = self.join(number, strategy, context);
+            let source = if joined.shared {
+                Source::Shared
+            } else {
+                strategy.source()
+            };
+            let verb = if joined.shared { "joins" } else { "begins" };
+            trail.note(format_args!("{verb} a call"));
+            let landed = timeout_at(context.deadline, joined.flight).await;
+            if trail.is_wanted() {
+                trail.note(format_args!("[{}]", joined.trail.steps_so_far()));
+            }
+            let Ok(landed) = landed else {
+                trail.note(format_args!("the deadline came first"));
                 return Lookup::Unavailable(Failure::lasting(Cause::Timeout));
             };
-            match (landed, of_another) {
-                // Whoever began the flight had less time than this one has.
-                (Err(failure), Some(deadline))
-                    if failure.cause == Cause::Timeout && Instant::now() >= deadline => {}
-                (landed, _) => return from_flight(number, &landed, source),
+            match landed {
+                // Whoever began the call, or the batch that it is in, had less time than this one.
+                Err(failure)
+                    if failure.cause == Cause::Timeout && Instant::now() >= joined.deadline => {}
+                landed => return from_flight(number, &landed, source),
             }
         }
     }
 
     /// Asks Vehicle while nobody waits for it.
     fn refresh(&self, number: &RegistrationNumber, strategy: Strategy, context: &CallContext) {
-        let Joined { flight, of_another } = self.join(number, strategy, context);
-        if of_another.is_none() {
-            tokio::spawn(flight);
+        let joined = self.join(number, strategy, context);
+        if !joined.shared {
+            tokio::spawn(joined.flight);
         }
     }
 
@@ -173,6 +211,7 @@ impl Dispatch {
                     id: batch.id,
                     deadline: batch.deadline,
                     flight,
+                    trail: batch.trail.clone(),
                 };
             }
         }
@@ -187,13 +226,13 @@ impl Dispatch {
             full.notify_one();
         }
         let begun = self.depart(boarded, Strategy::Batch, context, Some(full.clone()));
-        let deadline = begun.deadline;
         *boarding = begun.flight.downgrade().map(|flight| Boarding {
             id,
-            deadline,
+            deadline: begun.deadline,
             passengers,
             full,
             flight,
+            trail: begun.trail.clone(),
         });
         begun
     }
@@ -208,9 +247,12 @@ impl Dispatch {
     ) -> Begun {
         let (dispatch, context) = (self.clone(), context.clone());
         let (id, deadline) = (boarded.id(), context.deadline);
+        let trail = Trail::begin();
+        let steps = trail.clone();
         let call = async move {
             if let Some(full) = full {
                 tokio::select! {
+                    biased;
                     () = sleep(dispatch.gather_for) => {}
                     () = full.notified() => {}
                 }
@@ -218,24 +260,26 @@ impl Dispatch {
             let numbers = boarded.depart();
             if strategy == Strategy::Batch {
                 dispatch.instruments.gathered(numbers.len());
+                trail.note(format_args!("a batch of {} departs", numbers.len()));
             }
             let epoch = dispatch.cache.as_ref().map(Cache::epoch);
             let call = Call {
-                numbers: numbers.into(),
+                numbers: numbers.clone().into(),
                 strategy,
                 context,
                 attempt: 0,
+                trail,
             };
             let answer = dispatch.guard.clone().oneshot(call).await?;
             if let (Some(cache), Some(epoch)) = (&dispatch.cache, epoch) {
                 let now = Instant::now();
-                for (number, found) in &answer {
-                    let vehicle = match found {
-                        Found::Vehicle(vehicle) => Some(Arc::new(vehicle.clone())),
-                        Found::Nothing => None,
-                        Found::Failure(_) => continue,
+                for number in numbers {
+                    let vehicle = match answer.get(&number) {
+                        Some(Found::Vehicle(vehicle)) => Some(Arc::new(vehicle.clone())),
+                        Some(Found::Nothing) => None,
+                        Some(Found::Failure(_)) | None => continue,
                     };
-                    cache.put(number.clone(), vehicle, epoch, now, rand::random());
+                    cache.put(number, vehicle, epoch, now, dispatch.chance.draw());
                 }
             }
             drop(boarded);
@@ -245,6 +289,7 @@ impl Dispatch {
             id,
             deadline,
             flight: flight(call.in_current_span()),
+            trail: steps,
         }
     }
 }

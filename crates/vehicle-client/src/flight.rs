@@ -19,7 +19,7 @@ use futures_util::{
 
 use tokio::time::Instant;
 
-use crate::{Answer, Failure};
+use crate::{Answer, Failure, trail::Trail};
 
 /// What came back: an answer for every number of the call, or why there is none.
 pub(crate) type Landed = Result<Arc<Answer>, Failure>;
@@ -57,6 +57,7 @@ struct Airborne {
     id: u64,
     deadline: Instant,
     flight: WeakShared<BoxFuture<'static, Landed>>,
+    trail: Trail,
 }
 
 /// A flight as it is begun.
@@ -65,13 +66,19 @@ pub(crate) struct Begun {
     /// The deadline of the request that began it, by which it ends.
     pub(crate) deadline: Instant,
     pub(crate) flight: Flight,
+    /// What the layers decide about its call.
+    pub(crate) trail: Trail,
 }
 
 /// A flight as one of those who wait for it sees it.
 pub(crate) struct Joined {
     pub(crate) flight: Flight,
-    /// Whether somebody else began it, with this deadline.
-    pub(crate) of_another: Option<Instant>,
+    /// When it ends at the latest: the deadline of the request that began it.
+    pub(crate) deadline: Instant,
+    /// Whether the number was on its way already.
+    pub(crate) shared: bool,
+    /// What the layers decide about its call.
+    pub(crate) trail: Trail,
 }
 
 impl Flights {
@@ -98,13 +105,16 @@ impl Flights {
             // Not dropped while the list is locked: its end would want the lock.
             return Joined {
                 flight,
-                of_another: Some(airborne.deadline),
+                deadline: airborne.deadline,
+                shared: true,
+                trail: airborne.trail.clone(),
             };
         }
         let Begun {
             id,
             deadline,
             flight,
+            trail,
         } = begin();
         if let Some(weak) = flight.downgrade() {
             by_number.insert(
@@ -113,18 +123,26 @@ impl Flights {
                     id,
                     deadline,
                     flight: weak,
+                    trail: trail.clone(),
                 },
             );
         }
         Joined {
             flight,
-            of_another: None,
+            deadline,
+            shared: false,
+            trail,
         }
     }
 
     /// Lets nobody join the flight that carries this number any more.
     pub(crate) fn forget(&self, number: &RegistrationNumber) {
         self.list().remove(number);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list().is_empty()
     }
 
     fn list(&self) -> MutexGuard<'_, ByNumber> {

@@ -62,8 +62,12 @@ impl Step for RetryAfter {
             let closed = self.gate().closed(now);
             if let Some((until, cause)) = closed {
                 if until >= call.context.deadline {
+                    call.trail
+                        .note(format_args!("Retry-After is past the deadline"));
                     return Err(Failure::lasting(cause).with_retry_after(Some(until - now)));
                 }
+                call.trail
+                    .note(format_args!("waits {:?} for Retry-After", until - now));
                 sleep_until(until).await;
             }
             match ask(&inner, call.clone()).await {
@@ -78,6 +82,8 @@ impl Step for RetryAfterCheck {
     async fn pass(self, call: Call, inner: impl Inner) -> Result<Answer, Failure> {
         let Self(gate) = self;
         if let Some((_, cause)) = gate.gate().closed(Instant::now()) {
+            call.trail
+                .note(format_args!("kept back: Retry-After came meanwhile"));
             return Err(Failure {
                 kept_back: true,
                 ..Failure::lasting(cause)
@@ -105,7 +111,7 @@ mod tests {
     use tower::service_fn;
 
     use super::{Gate, RetryAfter};
-    use crate::{Answer, Call, CallContext, Failure, Strategy, step::Step};
+    use crate::{Answer, Call, CallContext, Failure, Strategy, step::Step, trail::Trail};
 
     #[test]
     fn it_opens_at_the_latest_time_that_was_named() {
@@ -138,6 +144,7 @@ mod tests {
                 traceparent: "".into(),
             },
             attempt: 0,
+            trail: Trail::default(),
         };
         let refused = gate.clone().pass(call(7), vehicle).await.unwrap_err();
         assert_eq!(refused.retry_after, Some(Duration::from_secs(7)));

@@ -3,9 +3,16 @@
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 
 use crate::{
-    Answer, BuildError, Call, Failure, Options, attempt::Attempt, breaker::Breaker,
-    bulkhead::Bulkheads, failure_log::FailureLog, gate::RetryAfter, instruments::Instruments,
-    retry::Retry, step::StepLayer, transport::Transport,
+    Answer, Call, Failure, Options,
+    attempt::Attempt,
+    breaker::Breaker,
+    bulkhead::Bulkheads,
+    chance::Chance,
+    failure_log::FailureLog,
+    gate::RetryAfter,
+    instruments::Instruments,
+    retry::Retry,
+    step::{Inner, StepLayer},
 };
 
 /// The guard of one process. Clones share every permit, so that there is one cap however many
@@ -30,16 +37,21 @@ pub(crate) type Guard = BoxCloneSyncService<Call, Answer, Failure>;
 ///
 /// The bulkheads and the breaker come back as well, for a look at how they are.
 pub(crate) fn build(
+    transport: impl Inner,
     options: &Options,
+    chance: &Chance,
     instruments: &Instruments,
-) -> Result<(Guard, Bulkheads, Breaker), BuildError> {
-    let transport = Transport::new(options, instruments.clone())?;
+) -> (Guard, Bulkheads, Breaker) {
     let failures = FailureLog::default();
     let bulkheads = Bulkheads::new(options, instruments.clone(), failures.clone());
-    let breaker = Breaker::new(options.breaker, instruments.clone());
+    let breaker = Breaker::new(options.breaker, chance.clone(), instruments.clone());
     let gate = RetryAfter::default();
     let stack = ServiceBuilder::new()
-        .layer(StepLayer(Retry::new(options, instruments.clone())))
+        .layer(StepLayer(Retry::new(
+            options,
+            chance.clone(),
+            instruments.clone(),
+        )))
         .layer(StepLayer(gate.clone()))
         .layer(StepLayer(bulkheads.clone()))
         .layer(StepLayer(gate.check()))
@@ -50,5 +62,5 @@ pub(crate) fn build(
             failures,
         )))
         .service(transport);
-    Ok((BoxCloneSyncService::new(stack), bulkheads, breaker))
+    (BoxCloneSyncService::new(stack), bulkheads, breaker)
 }

@@ -2,7 +2,7 @@
 //!
 //! Vehicle stands for a legacy system of unknown capacity. The guard never lets more calls
 //! through than it may, and every answer that comes back says honestly where it is from.
-//! [`guard`] lists the layers in their order.
+//! The module `guard` lists the layers in their order.
 
 mod attempt;
 mod breaker;
@@ -10,6 +10,7 @@ mod budget;
 mod bulkhead;
 mod cache;
 mod call;
+mod chance;
 mod client;
 mod contract;
 mod dispatch;
@@ -17,18 +18,22 @@ mod failure;
 mod failure_log;
 mod flight;
 mod gate;
-pub mod guard;
+mod guard;
 mod instruments;
 mod options;
 mod retry;
 mod retry_after;
+#[cfg(test)]
+mod simulation;
 mod step;
+mod trail;
 mod transport;
 
 pub use breaker::BreakerOptions;
 pub use budget::BudgetOptions;
 pub use cache::CacheOptions;
-pub use call::{Answer, Call, CallContext, Found, Strategy};
+pub(crate) use call::{Answer, Call, Found};
+pub use call::{CallContext, Strategy};
 pub use client::{Lookup, VehicleClient};
 pub use failure::Failure;
 pub use options::{BuildError, Options};

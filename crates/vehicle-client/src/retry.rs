@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     Answer, Call, Failure, Options,
     budget::Budget,
+    chance::Chance,
     instruments::Instruments,
     step::{Inner, Step, ask},
 };
@@ -21,11 +22,12 @@ pub(crate) struct Retry {
     pause: Duration,
     max_pause: Duration,
     budget: Arc<Mutex<Budget>>,
+    chance: Chance,
     instruments: Instruments,
 }
 
 impl Retry {
-    pub(crate) fn new(options: &Options, instruments: Instruments) -> Self {
+    pub(crate) fn new(options: &Options, chance: Chance, instruments: Instruments) -> Self {
         Self {
             max_retries: options.max_retries,
             pause: options.retry_pause,
@@ -34,6 +36,7 @@ impl Retry {
                 options.retry_budget,
                 Instant::now(),
             ))),
+            chance,
             instruments,
         }
     }
@@ -42,6 +45,7 @@ impl Retry {
     fn budget<T>(&self, change: impl FnOnce(&mut Budget, Instant) -> T) -> T {
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
         let result = change(&mut budget, Instant::now());
+        debug_assert!(budget.balance() >= 0.0, "an overdrawn budget");
         self.instruments.budget_left(budget.balance());
         result
     }
@@ -86,20 +90,29 @@ impl Retry {
     /// fail call after call; otherwise it looks once more after another pause.
     async fn wait(&self, call: &Call, failure: Failure) -> Result<(), Failure> {
         let Some(mut taken) = Taken::from(self) else {
+            call.trail
+                .note(format_args!("no retry: the budget is empty"));
             let exhausted = Failure::lasting(Cause::BudgetExhausted);
             return Err(exhausted.with_retry_after(failure.retry_after));
         };
         for look in 0..LOOKS {
-            let pause = self.pause(call.attempt + look, failure.retry_after, rand::random());
+            let number = call.attempt + look;
+            let pause = self.pause(number, failure.retry_after, self.chance.draw());
             if Instant::now() + pause >= call.context.deadline {
+                call.trail.note(format_args!("no retry: no time is left"));
                 return Err(failure);
             }
             sleep(pause).await;
-            if !self.budget(|budget, _| budget.in_outage(call.attempt + 1)) {
+            let own = call.attempt + 1;
+            if !self.budget(|budget, _| budget.in_outage(own)) {
                 taken.spent = true;
+                call.trail
+                    .note(format_args!("retry after a pause of {pause:?}"));
                 return Ok(());
             }
         }
+        call.trail
+            .note(format_args!("no retry: call after call fails"));
         Err(failure)
     }
 }
@@ -146,7 +159,7 @@ mod tests {
     use super::Retry;
     use crate::{
         Answer, BudgetOptions, Call, CallContext, Failure, Strategy, budget::Budget,
-        instruments::Instruments, step::Step,
+        chance::Chance, instruments::Instruments, step::Step, trail::Trail,
     };
 
     /// With a budget that is never used up.
@@ -162,6 +175,7 @@ mod tests {
             pause,
             max_pause,
             budget: Arc::new(Mutex::new(Budget::new(plenty, earlier))),
+            chance: Chance::default(),
             instruments: Instruments::new(&NoopMeterProvider::new().meter("test")),
         }
     }
@@ -184,6 +198,7 @@ mod tests {
                 traceparent: "".into(),
             },
             attempt: 0,
+            trail: Trail::default(),
         };
         let retry = retry(1, Duration::from_millis(1), Duration::from_millis(1));
         assert_eq!(retry.pass(call, vehicle).await, Err(failure));

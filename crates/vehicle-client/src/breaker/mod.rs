@@ -21,6 +21,7 @@ use machine::{Machine, Outcome, Permit, Transition};
 
 use crate::{
     Answer, Call, Failure,
+    chance::Chance,
     instruments::Instruments,
     step::{Inner, Step, ask},
 };
@@ -30,15 +31,17 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Breaker {
     machine: Arc<Mutex<Machine>>,
+    chance: Chance,
     instruments: Instruments,
 }
 
 impl Breaker {
-    pub(crate) fn new(options: BreakerOptions, instruments: Instruments) -> Self {
+    pub(crate) fn new(options: BreakerOptions, chance: Chance, instruments: Instruments) -> Self {
         let machine = Arc::new(Mutex::new(Machine::new(options, Instant::now())));
         instruments.breaker_is(Phase::Closed);
         Self {
             machine,
+            chance,
             instruments,
         }
     }
@@ -70,8 +73,10 @@ impl Breaker {
 
 impl Step for Breaker {
     async fn pass(self, call: Call, inner: impl Inner) -> Result<Answer, Failure> {
-        let (leave, transition) = self.machine().ask(Instant::now(), rand::random());
+        let (leave, transition) = self.machine().ask(Instant::now(), self.chance.draw());
         self.tell(transition);
+        call.trail
+            .note(format_args!("breaker {}", self.phase().label()));
         let permit = leave.map_err(|refused| {
             Failure::lasting(Cause::BreakerOpen).with_retry_after(refused.retry_after)
         })?;
@@ -106,7 +111,7 @@ struct Leave<'a> {
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
-        let (now, random) = (Instant::now(), rand::random());
+        let (now, random) = (Instant::now(), self.breaker.chance.draw());
         let transition = self
             .breaker
             .machine()

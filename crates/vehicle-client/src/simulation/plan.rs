@@ -1,0 +1,196 @@
+//! What a seed decides: the settings, the callers, and how Vehicle is at any time.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use contracts::{Cause, RegistrationNumber};
+use http::HeaderValue;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use crate::{
+    BreakerOptions, BudgetOptions, CacheOptions, Failure, Options, Strategy, chance::Chance,
+};
+
+/// The numbers that callers ask for. Those with a `Z` do not exist.
+const POOL: [&str; 10] = [
+    "AAA111", "BBB222", "CCC333", "DDD444", "EEE555", "FFF666", "GGG777", "HHH888", "ZZZ999",
+    "ZZZ998",
+];
+
+/// One stream of random numbers for everything, so that a seed decides it all.
+#[derive(Clone)]
+pub(super) struct Dice(Arc<Mutex<StdRng>>);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
+    }
+
+    pub(super) fn below(&self, bound: u64) -> u64 {
+        self.0.lock().unwrap().random_range(0..bound)
+    }
+
+    pub(super) fn between(&self, low: u64, high: u64) -> u64 {
+        low + self.below(high - low + 1)
+    }
+
+    pub(super) fn millis(&self, low: u64, high: u64) -> Duration {
+        Duration::from_millis(self.between(low, high))
+    }
+
+    /// True in this many of a hundred cases.
+    pub(super) fn percent(&self, share: u64) -> bool {
+        self.below(100) < share
+    }
+
+    pub(super) fn chance(&self) -> Chance {
+        let dice = self.0.clone();
+        Chance::new(move || dice.lock().unwrap().random())
+    }
+
+    pub(super) fn numbers(&self) -> Vec<RegistrationNumber> {
+        let share = self.between(5, 60);
+        let chosen: Vec<_> = POOL.iter().filter(|_| self.percent(share)).collect();
+        let only = &POOL[usize::try_from(self.below(10)).unwrap()];
+        let chosen = if chosen.is_empty() {
+            vec![only]
+        } else {
+            chosen
+        };
+        chosen.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    pub(super) fn strategy(&self) -> Strategy {
+        if self.percent(50) {
+            Strategy::Single
+        } else {
+            Strategy::Batch
+        }
+    }
+
+    pub(super) fn options(&self) -> Options {
+        let size = |low, high| usize::try_from(self.between(low, high)).unwrap();
+        let share = |low: u32, high: u32| {
+            f64::from(u32::try_from(self.between(low.into(), high.into())).unwrap()) / 100.0
+        };
+        let attempt_timeout = self.millis(50, 500);
+        let fresh = self.millis(0, 2_000);
+        let soft_stale = fresh + self.millis(0, 5_000);
+        let open_for = self.millis(100, 5_000);
+        Options {
+            base_url: "http://127.0.0.1:1".parse().unwrap(),
+            api_key: HeaderValue::from_static("unused"),
+            user_agent: "simulation",
+            certificates: None,
+            max_degree_of_parallelism_single: size(1, 5),
+            max_degree_of_parallelism_batch: size(1, 2),
+            max_batch_size: size(1, 8),
+            queue_wait: self.millis(0, 300),
+            queue_length: size(0, 20),
+            connect_timeout: attempt_timeout,
+            attempt_timeout,
+            max_retries: u32::try_from(self.below(3)).unwrap(),
+            retry_pause: self.millis(1, 50),
+            max_retry_pause: self.millis(50, 250),
+            cache: self.percent(60).then(|| CacheOptions {
+                fresh,
+                soft_stale,
+                hard_stale: soft_stale + self.millis(0, 20_000),
+                negative: self.millis(0, 1_000),
+                jitter: 0.1,
+                max_bytes: 1 << 20,
+            }),
+            gather_for: self.millis(0, 5),
+            retry_budget: BudgetOptions {
+                retries_per_good_call: share(0, 50),
+                retries_per_second: share(0, 100),
+                max_saved: share(100, 500),
+            },
+            breaker: BreakerOptions {
+                window: self.millis(500, 10_000),
+                minimum_calls: self.between(2, 20),
+                failure_ratio: share(30, 90),
+                slow_ratio: share(30, 100),
+                slow_after: attempt_timeout.mul_f64(share(30, 95)),
+                open_for,
+                max_open_for: open_for + self.millis(0, 20_000),
+                probes_to_close: u32::try_from(self.between(1, 3)).unwrap(),
+            },
+            max_answer_bytes: 1,
+            idle_connection_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+/// How Vehicle is for a while.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Mode {
+    Healthy,
+    /// This many of a hundred calls fail.
+    Flaky(u64),
+    Down,
+    /// Good answers, but slow ones.
+    Slow,
+    Hanging,
+    /// Says when to come back.
+    Busy,
+}
+
+/// What Vehicle does with one call.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reply {
+    Good,
+    Fail(Failure),
+    Hang,
+}
+
+impl Dice {
+    pub(super) fn mode(&self) -> Mode {
+        match self.below(8) {
+            0..3 => Mode::Healthy,
+            3 => Mode::Flaky(self.between(2, 60)),
+            4 => Mode::Down,
+            5 => Mode::Slow,
+            6 => Mode::Hanging,
+            _ => Mode::Busy,
+        }
+    }
+
+    /// What happens to a call, and after how long.
+    pub(super) fn reply(&self, mode: Mode) -> (Duration, Reply) {
+        let soon = self.millis(0, 20);
+        match mode {
+            Mode::Flaky(share) if self.percent(share) => (soon, self.failure()),
+            Mode::Healthy | Mode::Flaky(_) => (soon, Reply::Good),
+            Mode::Down if self.percent(50) => {
+                (soon, Reply::Fail(Failure::transient(Cause::Connection)))
+            }
+            Mode::Down => (soon, Reply::Fail(Failure::transient(Cause::ServerError))),
+            Mode::Slow => (self.millis(20, 600), Reply::Good),
+            Mode::Hanging => (soon, Reply::Hang),
+            Mode::Busy if self.percent(50) => (soon, Reply::Good),
+            Mode::Busy => {
+                let after = self.millis(0, 3_000);
+                let busy = Failure::transient(Cause::RateLimited).with_retry_after(Some(after));
+                (soon, Reply::Fail(busy))
+            }
+        }
+    }
+
+    fn failure(&self) -> Reply {
+        Reply::Fail(match self.below(7) {
+            0 => Failure::transient(Cause::Connection),
+            1 => Failure::transient(Cause::ServerError),
+            2 => Failure::lasting(Cause::ServerError),
+            3 => Failure::refusal(Cause::Unauthorized),
+            4 => Failure::lasting(Cause::ContractViolation),
+            5 => Failure::transient(Cause::RateLimited),
+            _ => {
+                let after = self.millis(0, 1_000);
+                Failure::transient(Cause::ServerError).with_retry_after(Some(after))
+            }
+        })
+    }
+}

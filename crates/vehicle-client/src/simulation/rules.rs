@@ -1,0 +1,200 @@
+//! What a caller is told is what happened.
+
+use std::time::Duration;
+
+use contracts::{Cause, RegistrationNumber, Source};
+use tokio::time::Instant;
+
+use super::world::{State, World};
+use crate::{Failure, Lookup, Strategy};
+
+/// What a run must have shown for its rules to mean something.
+pub(super) const EVERYTHING: [&str; 24] = [
+    "closed",
+    "open",
+    "half_open",
+    "first",
+    "retry",
+    "retry_after",
+    "jump",
+    "erased",
+    "cancelled",
+    "live",
+    "batch",
+    "shared",
+    "cache",
+    "last_known_good",
+    "not_found",
+    "timeout",
+    "breaker_open",
+    "connection",
+    "server_error",
+    "overloaded",
+    "rate_limited",
+    "budget_exhausted",
+    "unauthorized",
+    "contract_violation",
+];
+
+/// Timers have whole milliseconds.
+const TICK: Duration = Duration::from_millis(2);
+/// What a caller shares may have begun before the caller came.
+const LONGEST: Duration = super::caller::LONGEST;
+
+/// One question of a caller.
+pub(super) struct Asked<'a> {
+    pub(super) number: &'a RegistrationNumber,
+    pub(super) strategy: Strategy,
+    pub(super) started: Instant,
+    pub(super) deadline: Instant,
+}
+
+impl World {
+    /// Holds an answer that was given now to what really happened.
+    pub(super) fn judge(&self, asked: &Asked<'_>, lookup: &Lookup) {
+        self.look_at_breaker();
+        let mut state = self.state();
+        state.in_time(asked);
+        match lookup {
+            Lookup::Found {
+                vehicle,
+                source,
+                age,
+            } => {
+                assert_eq!(
+                    vehicle.registration_number, *asked.number,
+                    "another's vehicle"
+                );
+                assert_eq!(vehicle.make.as_deref(), Some(asked.number.as_str()));
+                let said = vehicle.model_year.unwrap();
+                self.judge_source(&mut state, asked, *source, Some(said), *age);
+            }
+            Lookup::NotFound { source } => {
+                assert!(asked.number.as_str().starts_with('Z'), "it exists");
+                state.saw("not_found");
+                self.judge_source(&mut state, asked, *source, None, Duration::ZERO);
+            }
+            Lookup::Unavailable(failure) => {
+                state.saw(failure.label());
+                state.judge_failure(asked, failure);
+            }
+        }
+    }
+
+    fn judge_source(
+        &self,
+        state: &mut State,
+        asked: &Asked<'_>,
+        source: Source,
+        said: Option<i16>,
+        age: Duration,
+    ) {
+        let now = Instant::now();
+        let when = |answer: i16| {
+            let said = &state.said[asked.number];
+            said.iter().find(|(_, known)| *known == answer).unwrap().0
+        };
+        let erased = state.erased.get(asked.number).copied();
+        let cache = self.options.cache;
+        let name = match source {
+            Source::Live | Source::Batch => {
+                assert_eq!(source, asked.strategy.source());
+                assert!(
+                    said.is_none_or(|answer| when(answer) >= asked.started),
+                    "old news as new"
+                );
+                asked.strategy.source().label()
+            }
+            Source::Shared => {
+                assert!(
+                    said.is_none_or(|answer| when(answer) >= asked.started),
+                    "old news as new"
+                );
+                "shared"
+            }
+            Source::Cache | Source::LastKnownGood => {
+                let cache = cache.unwrap();
+                let fresh = cache.fresh.mul_f64(1.0 + cache.jitter);
+                let (longest, name) = match source {
+                    Source::Cache => (cache.soft_stale.max(fresh), "cache"),
+                    _ => (
+                        cache.hard_stale.max(fresh) + (now - asked.started),
+                        "last_known_good",
+                    ),
+                };
+                assert!(age <= longest, "{age:?} old, over {longest:?}");
+                if let Some(answer) = said {
+                    let then = when(answer) + age;
+                    assert!(then >= asked.started && then <= now, "a wrong age");
+                    let known = erased.is_none_or(|at| at <= when(answer) || at >= asked.started);
+                    assert!(known, "it was erased");
+                }
+                name
+            }
+        };
+        state.saw(name);
+    }
+}
+
+impl State {
+    /// Nothing is waited for past the deadline, but a clock that jumps over it is nobody's fault.
+    fn in_time(&self, asked: &Asked<'_>) {
+        let allowed = match self.jump {
+            Some((from, to)) if from <= asked.deadline + TICK => asked.deadline.max(to),
+            _ => asked.deadline,
+        };
+        let late = Instant::now().saturating_duration_since(allowed + TICK);
+        assert_eq!(late, Duration::ZERO, "an answer past the deadline");
+    }
+
+    fn judge_failure(&self, asked: &Asked<'_>, failure: &Failure) {
+        let now = Instant::now();
+        let earlier = |at: Instant| at - LONGEST.min(at - self.start);
+        let since = match self.jump {
+            Some((from, to)) if to >= earlier(asked.started) => earlier(from.min(asked.started)),
+            _ => earlier(asked.started),
+        };
+        let failed = |cause: Cause| {
+            self.failed.get(asked.number).is_some_and(|all| {
+                all.iter()
+                    .any(|(at, failure)| *at >= since && failure.cause == cause)
+            })
+        };
+        let told_to_wait = self.not_before > asked.started;
+        let reason = match failure.cause {
+            Cause::Timeout => now + TICK >= asked.deadline || failed(Cause::Timeout),
+            Cause::BreakerOpen => self.last_not_closed.is_some_and(|at| at >= since),
+            Cause::Overloaded => {
+                let full = self.last_full.get(asked.strategy.label());
+                let other = self.last_full.values().any(|at| *at >= since);
+                full.is_some_and(|at| *at >= since) || other
+            }
+            Cause::RateLimited | Cause::ServerError => failed(failure.cause) || told_to_wait,
+            Cause::BudgetExhausted => [
+                Cause::Connection,
+                Cause::ServerError,
+                Cause::RateLimited,
+                Cause::Timeout,
+            ]
+            .into_iter()
+            .any(failed),
+            Cause::Connection | Cause::Unauthorized | Cause::ContractViolation => {
+                failed(failure.cause)
+            }
+        };
+        assert!(reason, "told {:?}, which did not happen", failure.cause);
+    }
+}
+
+trait Label {
+    fn label(self) -> &'static str;
+}
+
+impl Label for Source {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Batch => "batch",
+            _ => "live",
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! One run of a seed from the first caller to the last, and what must be so at its end.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use service_defaults::metrics::Metrics;
+use test_support::metric;
+use tokio::{
+    runtime::Builder,
+    time::{Instant, advance, sleep},
+};
+
+use super::{
+    caller,
+    plan::{Dice, Mode},
+    world::World,
+};
+use crate::{
+    CallContext, Lookup, Strategy, VehicleClient, breaker::Phase, instruments::Instruments,
+};
+
+/// What a run came to; two runs of a seed come to the same.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Outcome {
+    digest: u64,
+    pub(super) seen: BTreeMap<&'static str, u64>,
+}
+
+pub(super) fn run(seed: u64) -> Outcome {
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(simulate(Dice::new(seed)))
+}
+
+async fn simulate(dice: Dice) -> Outcome {
+    let options = dice.options();
+    let metrics = Metrics::new("simulation").unwrap();
+    let world = World::new(dice.clone(), options.clone());
+    let instruments = Instruments::new(metrics.meter());
+    let client = VehicleClient::over(world.clone(), &options, &dice.chance(), instruments);
+    assert!(world.breaker.set(client.breaker.clone()).is_ok());
+
+    let end = dice.millis(2_000, 20_000);
+    let callers: Vec<_> = (0..dice.between(10, 80))
+        .map(|_| {
+            let begin = dice.millis(0, u64::try_from(end.as_millis()).unwrap());
+            tokio::spawn(caller::call(client.clone(), world.clone(), begin))
+        })
+        .collect();
+    let fate = tokio::spawn(fate(client.clone(), world.clone(), Instant::now() + end));
+    let mut asked = 0;
+    for caller in callers {
+        asked += caller.await.unwrap();
+    }
+    fate.await.unwrap();
+    asked += recover(&client, &world).await;
+    at_rest(&client, &world, &metrics, asked);
+    let state = world.state();
+    Outcome {
+        digest: state.digest(),
+        seen: state.seen.clone(),
+    }
+}
+
+/// Changes Vehicle's mood, erases numbers and lets the clock jump until the end.
+async fn fate(client: VehicleClient, world: World, end: Instant) {
+    let dice = world.dice.clone();
+    while Instant::now() < end {
+        let mode = dice.mode();
+        world.state().mode = mode;
+        sleep(dice.millis(10, 2_000)).await;
+        if dice.percent(20) {
+            let number = dice.numbers().swap_remove(0);
+            client.erase(&number);
+            let mut state = world.state();
+            state.erased.insert(number, Instant::now());
+            state.saw("erased");
+        }
+        if dice.percent(3) {
+            let from = Instant::now();
+            let leap = dice.millis(100, 7_200_000);
+            world.state().jump = Some((from, from + leap));
+            world.state().saw("jump");
+            advance(leap).await;
+        }
+    }
+}
+
+/// However bad it was: once Vehicle is well again, so are the answers. How many were asked for.
+async fn recover(client: &VehicleClient, world: &World) -> u64 {
+    world.state().mode = Mode::Healthy;
+    let options = world.options.clone();
+    let longest_open = options.breaker.max_open_for.mul_f64(1.1);
+    sleep(longest_open.max(Duration::from_mins(1))).await;
+    let (probes, mut asked) = (options.breaker.probes_to_close, 0);
+    for strategy in [Strategy::Single, Strategy::Batch] {
+        for probe in 0..=probes {
+            let number = format!("{}{probe}", strategy.label()).parse().unwrap();
+            let context = CallContext {
+                deadline: Instant::now() + Duration::from_secs(1),
+                request_id: "recovery".into(),
+                traceparent: "".into(),
+            };
+            let answers = client
+                .look_up(std::slice::from_ref(&number), strategy, &context)
+                .await;
+            asked += 1;
+            // A healthy answer may still be over what a seed calls slow, and opens it again.
+            if options.breaker.slow_after > Duration::from_millis(25) {
+                let Lookup::Found { source, .. } = &answers[&number] else {
+                    panic!("stuck: {:?}", answers[&number]);
+                };
+                assert_eq!(*source, strategy.source());
+            }
+        }
+    }
+    if options.breaker.slow_after > Duration::from_millis(25) {
+        assert_eq!(world.look_at_breaker(), Phase::Closed, "stuck");
+    }
+    asked
+}
+
+/// Nothing is left over when nobody asks any more, and every lookup was counted once.
+fn at_rest(client: &VehicleClient, world: &World, metrics: &Metrics, asked: u64) {
+    let options = &world.options;
+    assert!(world.idle(), "calls without a caller");
+    let all = (
+        options.max_degree_of_parallelism_single,
+        options.max_degree_of_parallelism_batch,
+    );
+    assert_eq!(client.bulkheads.free(), all, "permits were lost");
+    assert!(client.dispatch.is_idle(), "flights without passengers");
+    let text = metrics.render().unwrap();
+    let count = |name, labels: &[_]| metric(&text, name, labels);
+    for level in ["vehicle_client_in_flight", "vehicle_client_queue_length"] {
+        assert_eq!(count(level, &[]), 0, "{level}");
+    }
+    let total = count("vehicle_client_lookups_asked_total", &[]);
+    assert_eq!(total, i64::try_from(asked).unwrap());
+    let results: i64 = ["answered", "shed", "failed", "cancelled"]
+        .iter()
+        .map(|result| count("vehicle_client_lookups_total", &[("result", result)]))
+        .sum();
+    assert_eq!(total, results);
+}
