@@ -10,6 +10,7 @@ mod capture;
 mod causes;
 mod documentation;
 mod enrichment;
+mod explanation;
 mod metrics;
 mod operations;
 mod privacy;
