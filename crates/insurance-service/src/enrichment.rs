@@ -16,8 +16,8 @@ use vehicle_client::{CallContext, Failure, Lookup, Strategy, VehicleClient};
 
 use crate::{settings::FeatureToggles, store::Policy};
 
-/// When nobody says how long it takes, a shed call is worth another try after this.
-const OVERLOADED_RETRY_AFTER_SECONDS: u64 = 1;
+/// When nobody says how long it takes, a passing trouble is worth another try after this.
+const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// Adds to car policies what Vehicle knows of their cars.
 #[derive(Clone)]
@@ -241,7 +241,11 @@ fn without_vehicle(status: EnrichmentStatus, source: Option<Source>) -> Enrichme
 fn retry_after_seconds(failure: &Failure) -> Option<u64> {
     match failure.retry_after {
         Some(after) => Some(after.as_secs() + u64::from(after.subsec_nanos() > 0)),
-        None => (failure.cause == Cause::Overloaded).then_some(OVERLOADED_RETRY_AFTER_SECONDS),
+        // A wrong key or a broken contract does not pass by itself.
+        None => match failure.cause {
+            Cause::Unauthorized | Cause::ContractViolation => None,
+            _ => Some(RETRY_AFTER_SECONDS),
+        },
     }
 }
 

@@ -35,8 +35,8 @@ use crate::{
 const NUMBER: &str = "personalIdentityNumber";
 const ALTERNATE: HeaderValue =
     HeaderValue::from_static("</api/v1/insurances/lookup>; rel=\"alternate\"");
-/// `Retry-After` of a strict refusal when Vehicle says nothing about it.
-const STRICT_RETRY_AFTER_SECONDS: u64 = 1;
+/// `Retry-After` of a strict refusal for a trouble that does not pass by itself.
+const LASTING_RETRY_AFTER_SECONDS: u64 = 30;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -223,6 +223,6 @@ fn refuse_incomplete(profile: &InsuranceProfile) -> Result<(), Error> {
         .filter_map(|insurance| insurance.enrichment.retry_after_seconds)
         .max();
     Err(Error::Incomplete {
-        retry_after_seconds: longest.unwrap_or(STRICT_RETRY_AFTER_SECONDS).max(1),
+        retry_after_seconds: longest.unwrap_or(LASTING_RETRY_AFTER_SECONDS).max(1),
     })
 }

@@ -49,15 +49,15 @@ async fn assert_told(
 
 #[tokio::test]
 async fn each_status_has_its_cause() {
-    for (statuses, cause) in [
-        (&[302, 400, 409, 413][..], "contract_violation"),
-        (&[401, 403], "unauthorized"),
-        (&[408], "timeout"),
-        (&[429], "rate_limited"),
-        (&[500, 501, 502, 503, 504], "server_error"),
+    for (statuses, cause, after) in [
+        (&[302, 400, 409, 413][..], "contract_violation", None),
+        (&[401, 403], "unauthorized", None),
+        (&[408], "timeout", Some(1)),
+        (&[429], "rate_limited", Some(1)),
+        (&[500, 501, 502, 503, 504], "server_error", Some(1)),
     ] {
         let replies = statuses.iter().map(|status| Reply::status(*status));
-        assert_told(replies, &[], cause, None).await;
+        assert_told(replies, &[], cause, after).await;
     }
 }
 
@@ -89,19 +89,19 @@ async fn an_answer_that_breaks_the_contract_is_a_violation() {
 #[tokio::test]
 async fn an_answer_that_does_not_come_in_time_is_a_timeout() {
     let dribble = Reply::Dribble(Duration::from_millis(40), " ".repeat(1000));
-    assert_told([Reply::Hang, dribble], &HURRY, "timeout", None).await;
+    assert_told([Reply::Hang, dribble], &HURRY, "timeout", Some(1)).await;
 }
 
 #[tokio::test]
 async fn a_connection_that_breaks_is_told() {
-    assert_told([Reply::Close], &[], "connection", None).await;
+    assert_told([Reply::Close], &[], "connection", Some(1)).await;
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", unused.local_addr().unwrap());
     drop(unused);
     let settings = [("VEHICLE_CLIENT__BASE_URL", url.as_str())];
     let service = Service::with(FakeVehicle::healthy().await, &settings).await;
     let answer = service.look_up(PERSON).await;
-    assert_eq!(enrichments(&answer)[0], unavailable("connection", None));
+    assert_eq!(enrichments(&answer)[0], unavailable("connection", Some(1)));
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn the_deadline_of_all_lookups_ends_them_and_keeps_what_is_there() {
     let answer = service
         .with_cars("197001019999", &["SLOW22", "HANGS1", "ABC123"])
         .await;
-    let timeout = unavailable("timeout", None);
+    let timeout = unavailable("timeout", Some(1));
     let expected = [timeout.clone(), timeout, enriched("live")];
     assert_eq!(enrichments(&answer), expected);
     assert_eq!(answer.json()["enrichment"], "partial");

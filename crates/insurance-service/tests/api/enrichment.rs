@@ -72,7 +72,7 @@ async fn a_profile_is_partial_or_none_by_how_many_cars_are_unavailable() {
         .with_cars(PERSON, &["ABC123", "BAD500", "ZZZ999"])
         .await;
     assert_eq!(answer.json()["enrichment"], "partial");
-    let bad = unavailable("server_error", None);
+    let bad = unavailable("server_error", Some(1));
     assert_eq!(enrichments(&answer)[1], bad);
     assert_eq!(answer.json()["insurances"][1]["vehicle"], json!(null));
     let answer = service.with_cars("197001018888", &["BAD500"]).await;

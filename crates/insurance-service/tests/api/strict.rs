@@ -26,6 +26,7 @@ async fn a_whole_profile_is_answered_and_says_that_it_was_held_to_the_preference
 async fn a_profile_that_is_not_whole_is_refused_with_a_time_to_come_back() {
     for (reply, seconds) in [
         (Reply::status(500), "1"),
+        (Reply::status(401), "30"),
         (Reply::with_header(503, "retry-after", "55"), "55"),
         (Reply::with_header(503, "retry-after", "0"), "1"),
     ] {

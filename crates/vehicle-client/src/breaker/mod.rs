@@ -75,8 +75,10 @@ impl Step for Breaker {
     async fn pass(self, call: Call, inner: impl Inner) -> Result<Answer, Failure> {
         let (leave, transition) = self.machine().ask(Instant::now(), self.chance.draw());
         self.tell(transition);
-        call.trail
-            .note(format_args!("breaker {}", self.phase().label()));
+        if call.trail.is_wanted() {
+            let phase = self.phase().label();
+            call.trail.note(format_args!("breaker {phase}"));
+        }
         let permit = leave.map_err(|refused| {
             Failure::lasting(Cause::BreakerOpen).with_retry_after(refused.retry_after)
         })?;
