@@ -83,11 +83,7 @@ fn build(process: &Process<InsuranceSettings>) -> Result<(Assembled, Database), 
         .readiness()
         .with_check("database", move || {
             let database = checked.clone();
-            async move {
-                SCHEMA
-                    .check(&database, store::newest_migration(database.pool()))
-                    .await
-            }
+            async move { SCHEMA.check(&database, store::newest_migration).await }
         })
         // Only information: Vehicle's troubles are told with each answer and never stop us.
         .with_check("vehicle_guard", move || {

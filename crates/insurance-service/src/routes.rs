@@ -173,7 +173,7 @@ async fn answer(
 ) -> Result<Response, Error> {
     let database = &service.database;
     let policies = database
-        .bounded(store::find_of_person(database.pool(), &person))
+        .bounded(async |connection| store::find_of_person(connection, &person).await)
         .await?;
     if policies.is_empty() {
         return Err(Error::NotFound);

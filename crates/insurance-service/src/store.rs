@@ -2,7 +2,7 @@
 
 use contracts::{Money, PersonalIdentityNumber, Product, RegistrationNumber};
 use rust_decimal::Decimal;
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 
 /// A policy as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,9 +41,9 @@ pub(crate) async fn find_of_person(
     rows.into_iter().map(Policy::try_from).collect()
 }
 
-pub(crate) async fn newest_migration(executor: impl PgExecutor<'_>) -> sqlx::Result<Option<i64>> {
+pub(crate) async fn newest_migration(connection: &mut PgConnection) -> sqlx::Result<Option<i64>> {
     sqlx::query_scalar!("select max(version) from insurance._sqlx_migrations where success")
-        .fetch_one(executor)
+        .fetch_one(connection)
         .await
 }
 

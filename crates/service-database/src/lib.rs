@@ -2,6 +2,7 @@
 //! mean that asking again makes sense.
 
 mod error;
+mod lease;
 mod migration;
 mod pool;
 mod roles;

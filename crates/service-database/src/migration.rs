@@ -1,4 +1,4 @@
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use service_defaults::{health::Check, process::chain};
 use sqlx::{Connection, PgConnection, migrate::Migrator};
@@ -66,7 +66,7 @@ impl Schema {
     pub async fn check(
         &self,
         database: &Database,
-        applied: impl Future<Output = sqlx::Result<Option<i64>>>,
+        applied: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<Option<i64>>,
     ) -> Check {
         match database.bounded(applied).await {
             Ok(version) if version.unwrap_or(0) >= self.newest() => Check::pass("database"),

@@ -1,13 +1,15 @@
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use opentelemetry::{KeyValue, metrics::Meter};
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::{PgConnection, PgPool, postgres::PgPoolOptions};
 use tokio::time::timeout;
 
-use crate::{DatabaseSettings, Error};
+use crate::{
+    DatabaseSettings, Error,
+    lease::{HangUp, Lease},
+};
 
-/// Time on top of `acquire_timeout` and `statement_timeout` after which a server that does not
-/// even cancel is given up.
+/// Time on top of `statement_timeout` after which a server that does not even cancel is given up.
 const SERVER_GRACE: Duration = Duration::from_millis(250);
 
 /// The database of a running service. Clones share one pool.
@@ -15,6 +17,7 @@ const SERVER_GRACE: Duration = Duration::from_millis(250);
 pub struct Database {
     pool: PgPool,
     limit: Duration,
+    hang_up: Option<HangUp>,
 }
 
 impl Database {
@@ -30,35 +33,49 @@ impl Database {
             .connect_lazy_with(settings.service_options()?);
         Ok(Self {
             pool,
-            limit: settings.acquire_timeout + settings.statement_timeout + SERVER_GRACE,
+            limit: settings.statement_timeout + SERVER_GRACE,
+            hang_up: HangUp::new(
+                settings.client_connection_check_interval,
+                settings.max_connections,
+            ),
         })
     }
 
     /// Connects once, ahead of the first request, which has only `acquire_timeout` for it. A
     /// database that is away is told by the readiness.
     pub async fn warm_up(&self) {
-        if let Err(error) = self.bounded(self.pool.acquire()).await {
+        if let Err(error) = self.bounded(async |_| Ok(())).await {
             tracing::warn!(%error, "no database connection yet");
         }
     }
 
-    /// What queries run on.
+    /// The connections. What waits for an answer of the server goes through [`Self::bounded`].
     pub fn pool(&self) -> &PgPool {
         &self.pool
     }
 
-    /// Waits for a query, but not for a server that neither answers nor cancels.
+    /// Runs a query on a connection of the pool and waits for it, but not for a server that
+    /// neither answers nor cancels. Dropped meanwhile, it makes the server end the statement.
     pub async fn bounded<T>(
         &self,
-        query: impl Future<Output = sqlx::Result<T>>,
+        query: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
     ) -> Result<T, Error> {
-        match timeout(self.limit, query).await {
+        let lease = Lease::take(&self.pool, self.hang_up.clone()).await;
+        let mut lease = lease.map_err(|error| self.no_connection(error))?;
+        if let Ok(result) = timeout(self.limit, query(lease.connection())).await {
+            lease.give_back();
+            result.map_err(Error::from)
+        } else {
+            lease.close();
+            Err(Error::TimedOut)
+        }
+    }
+
+    fn no_connection(&self, error: sqlx::Error) -> Error {
+        match error {
             // The pool had room for one more connection, but the server gave none.
-            Ok(Err(error @ sqlx::Error::PoolTimedOut)) if self.has_room() => {
-                Err(Error::Unavailable(error))
-            }
-            Ok(result) => result.map_err(Error::from),
-            Err(_) => Err(Error::TimedOut),
+            sqlx::Error::PoolTimedOut if self.has_room() => Error::Unavailable(error),
+            _ => error.into(),
         }
     }
 

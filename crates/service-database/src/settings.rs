@@ -26,6 +26,10 @@ pub struct DatabaseSettings {
     /// Longest run of one statement.
     #[serde(with = "duration")]
     pub statement_timeout: Duration,
+    /// How often the server looks whether the caller of a running statement is still there; 0 =
+    /// never.
+    #[serde(with = "duration")]
+    pub client_connection_check_interval: Duration,
     /// How long `migrate` waits for the server.
     #[serde(with = "duration")]
     pub wait_for_server: Duration,
@@ -65,15 +69,28 @@ impl DatabaseSettings {
             statement,
             millis(10)..=millis(60_000),
         );
+        let check = self.client_connection_check_interval;
+        if !check.is_zero() {
+            violations.duration(
+                "database.client_connection_check_interval",
+                check,
+                millis(10)..=millis(10_000),
+            );
+        }
         let bounds = Duration::ZERO..=Duration::from_mins(10);
         violations.duration("database.wait_for_server", self.wait_for_server, bounds);
     }
 
     /// How the running service connects.
     pub(crate) fn service_options(&self) -> sqlx::Result<PgConnectOptions> {
-        let timeout = self.statement_timeout.as_millis().to_string();
         let options = self.options(&self.user, &self.password)?;
-        Ok(options.options([("statement_timeout", timeout.as_str())]))
+        let options = options.options([milliseconds("statement_timeout", self.statement_timeout)]);
+        let check = self.client_connection_check_interval;
+        if check.is_zero() {
+            // Not even named: a server without the setting would refuse the connection.
+            return Ok(options);
+        }
+        Ok(options.options([milliseconds("client_connection_check_interval", check)]))
     }
 
     /// How `migrate` and `seed` connect.
@@ -91,4 +108,9 @@ impl DatabaseSettings {
         }
         Ok(options)
     }
+}
+
+/// A setting of a PostgreSQL session, which counts in milliseconds.
+fn milliseconds(name: &'static str, time: Duration) -> (&'static str, String) {
+    (name, time.as_millis().to_string())
 }

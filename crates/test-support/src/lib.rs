@@ -12,12 +12,14 @@ mod database;
 mod fake_vehicle;
 mod metrics;
 mod remote;
+mod table_lock;
 
 pub use client::{Answer, Api};
 pub use database::TestDatabase;
 pub use fake_vehicle::{FakeVehicle, Gate, Reply, Request};
 pub use metrics::metric;
 pub use remote::Remote;
+pub use table_lock::TableLock;
 
 /// The API key that every service under test takes; its id is `test`.
 pub const API_KEY: &str = "test-key-0123456789";

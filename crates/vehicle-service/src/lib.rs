@@ -81,11 +81,7 @@ fn build(process: &Process<VehicleSettings>) -> Result<(Assembled, Database), Ru
     let checked = database.clone();
     let readiness = process.readiness().with_check("database", move || {
         let database = checked.clone();
-        async move {
-            SCHEMA
-                .check(&database, store::newest_migration(database.pool()))
-                .await
-        }
+        async move { SCHEMA.check(&database, store::newest_migration).await }
     });
     let api = routes::api(database.clone(), settings.service.vehicles.clone());
     Ok((process.assemble(api, &readiness), database))

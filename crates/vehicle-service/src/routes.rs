@@ -70,7 +70,7 @@ async fn get_vehicle(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let row = database
-        .bounded(store::find(database.pool(), &number))
+        .bounded(async |connection| store::find(connection, &number).await)
         .await?
         .ok_or(Error::NotFound)?;
     let tag = entity_tag(row.version);
@@ -120,7 +120,7 @@ async fn find_vehicles(
         Vec::new()
     } else {
         database
-            .bounded(store::find_all(database.pool(), &batch.numbers))
+            .bounded(async |connection| store::find_all(connection, &batch.numbers).await)
             .await?
     };
     Ok(Json(batch.answer(found)))

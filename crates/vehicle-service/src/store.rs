@@ -1,7 +1,7 @@
 //! The `vehicle` schema in SQL.
 
 use contracts::{RegistrationNumber, Vehicle};
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 
 /// A row of `vehicle.vehicles`.
 pub(crate) struct StoredVehicle {
@@ -71,8 +71,8 @@ pub(crate) async fn find_all(
     .await
 }
 
-pub(crate) async fn newest_migration(executor: impl PgExecutor<'_>) -> sqlx::Result<Option<i64>> {
+pub(crate) async fn newest_migration(connection: &mut PgConnection) -> sqlx::Result<Option<i64>> {
     sqlx::query_scalar!("select max(version) from vehicle._sqlx_migrations where success")
-        .fetch_one(executor)
+        .fetch_one(connection)
         .await
 }

@@ -10,46 +10,29 @@ use tokio::{
     sync::Notify,
 };
 
-use crate::support::{nowhere, refusal, settings};
-
-async fn database(changes: serde_json::Value) -> (TestDatabase, Database) {
-    let place = TestDatabase::new("vehicle", vehicle_service::SCHEMA).await;
-    let settings = settings("vehicle", &place.url(), &changes);
-    (place, Database::new(&settings).unwrap())
-}
+use crate::support::{database, nowhere, refusal, run, session, settings};
 
 async fn sleep(database: &Database) -> Result<(), Error> {
-    let query = sqlx::query("select pg_sleep(60)").execute(database.pool());
-    database.bounded(async { query.await.map(drop) }).await
+    run(database, "select pg_sleep(60)").await
 }
 
 #[tokio::test]
 async fn a_statement_over_its_time_timed_out() {
     let changes = json!({"statement_timeout": "10ms", "max_connections": 1});
-    let (_place, database) = database(changes).await;
-    let session = session(&database).await;
+    let (_place, database) = database(&changes).await;
+    let before = session(&database).await;
     let error = sleep(&database).await.unwrap_err();
     assert!(matches!(error, Error::TimedOut), "{error:?}");
-    assert_eq!(self::session(&database).await, session);
-}
-
-/// Which of the server's sessions the pool uses.
-async fn session(database: &Database) -> i32 {
-    sqlx::query_scalar("select pg_backend_pid()")
-        .fetch_one(database.pool())
-        .await
-        .unwrap()
+    assert_eq!(session(&database).await, before);
 }
 
 #[tokio::test]
 async fn a_pool_without_a_free_connection_is_busy() {
     let changes = json!({"max_connections": 1, "acquire_timeout": "50ms"});
-    let (_place, database) = database(changes).await;
+    let (_place, database) = database(&changes).await;
     // The first connection may take longer than the rest of this test allows.
     let held = until_connected(&database).await;
-    let error = database
-        .bounded(async { database.pool().acquire().await.map(drop) })
-        .await;
+    let error = run(&database, "select 1").await;
     assert!(matches!(error, Err(Error::Busy)), "{error:?}");
     drop(held);
 }
@@ -64,7 +47,7 @@ async fn until_connected(database: &Database) -> sqlx::pool::PoolConnection<sqlx
 
 #[tokio::test]
 async fn a_server_that_stops_a_session_is_unavailable() {
-    let (place, database) = database(json!({"max_connections": 1})).await;
+    let (place, database) = database(&json!({"max_connections": 1})).await;
     let end = async {
         let mut other = place.connect().await;
         while ended_sessions(&mut other).await == 0 {
@@ -146,34 +129,32 @@ async fn a_server_that_falls_silent_is_given_up() {
 
 #[tokio::test]
 async fn a_statement_that_is_wrong_is_a_fault_of_ours() {
-    let (_place, database) = database(json!({})).await;
+    let (_place, database) = database(&json!({})).await;
     for sql in [
         "select nothing",
         "select 1/0",
         "delete from vehicle.vehicles",
     ] {
-        let query = sqlx::query(sql).execute(database.pool());
-        let error = database.bounded(async { query.await.map(drop) }).await;
+        let error = run(&database, sql).await;
         assert!(matches!(error, Err(Error::Failed(_))), "{sql}: {error:?}");
     }
 }
 
 #[tokio::test]
 async fn a_role_that_is_refused_is_a_fault_of_ours() {
-    let (_place, database) = database(json!({"password": "wrong"})).await;
+    let (_place, database) = database(&json!({"password": "wrong"})).await;
     let error = sleep(&database).await.unwrap_err();
     assert!(matches!(error, Error::Failed(_)), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_statement_that_waits_for_a_lock_times_out_too() {
-    let (place, database) = database(json!({"statement_timeout": "10ms"})).await;
+    let (place, database) = database(&json!({"statement_timeout": "10ms"})).await;
     let mut lock = place.connect().await;
     assert_eq!(
         refusal(&mut lock, "begin; lock table vehicle.vehicles").await,
         None
     );
-    let query = sqlx::query("select * from vehicle.vehicles").execute(database.pool());
-    let error = database.bounded(async { query.await.map(drop) }).await;
+    let error = run(&database, "select * from vehicle.vehicles").await;
     assert!(matches!(error, Err(Error::TimedOut)), "{error:?}");
 }

@@ -5,6 +5,7 @@
     reason = "in a test a panic is the failure that is wanted"
 )]
 
+mod abandoned;
 mod constraints;
 mod errors;
 mod migrate;

@@ -28,6 +28,11 @@ fn a_value_that_cannot_be_used_is_named_with_its_bound() {
             "database.statement_timeout: 2m is outside 10ms..=1m",
         ),
         (
+            json!({"client_connection_check_interval": "1ms"}),
+            "database.client_connection_check_interval: 1ms is outside 10ms..=10s",
+        ),
+        (json!({"client_connection_check_interval": "0s"}), ""),
+        (
             json!({"wait_for_server": "1h"}),
             "database.wait_for_server: 1h is outside 0s..=10m",
         ),

@@ -1,7 +1,7 @@
 use std::str::FromStr;
 
 use serde_json::{Value, json};
-use service_database::DatabaseSettings;
+use service_database::{Database, DatabaseSettings, Error};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgConnectOptions};
 use test_support::TestDatabase;
 use tokio::net::TcpSocket;
@@ -20,12 +20,36 @@ pub(crate) fn settings(service: &str, url: &str, changes: &Value) -> DatabaseSet
         "max_connections": 2,
         "acquire_timeout": "10s",
         "statement_timeout": "10s",
+        "client_connection_check_interval": "100ms",
         "wait_for_server": "60s",
     });
     for (name, value) in changes.as_object().unwrap() {
         settings[name] = value.clone();
     }
     serde_json::from_value(settings).unwrap()
+}
+
+/// The database of a running Vehicle service, with what a test changes in its settings.
+pub(crate) async fn database(changes: &Value) -> (TestDatabase, Database) {
+    let place = TestDatabase::new("vehicle", vehicle_service::SCHEMA).await;
+    let settings = settings("vehicle", &place.url(), changes);
+    (place, Database::new(&settings).unwrap())
+}
+
+/// Runs SQL as the service does.
+pub(crate) async fn run(database: &Database, sql: &'static str) -> Result<(), Error> {
+    let query =
+        async |connection: &mut PgConnection| sqlx::query(sql).execute(connection).await.map(drop);
+    database.bounded(query).await
+}
+
+/// Which of the server's sessions the service uses.
+pub(crate) async fn session(database: &Database) -> i32 {
+    let query = async |connection: &mut PgConnection| {
+        let sql = "select pg_backend_pid()";
+        sqlx::query_scalar(sql).fetch_one(connection).await
+    };
+    database.bounded(query).await.unwrap()
 }
 
 /// A connection of one of the roles.

@@ -1,39 +1,18 @@
 use http::{Method, StatusCode};
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection};
 use test_support::Answer;
 
 use crate::service::{Service, get_open, keyed, nowhere, send};
 
 const PATH: &str = "/api/v1/vehicles/ABC123";
-
-/// Locks the table, so that every query of the service waits until this is dropped.
-async fn lock(service: &Service) -> PgConnection {
-    let mut connection = service.database.connect().await;
-    run(&mut connection, "begin; lock table vehicle.vehicles").await;
-    connection
-}
+const TABLE: &str = "vehicle.vehicles";
 
 async fn run(connection: &mut PgConnection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
         .execute(connection)
         .await
         .unwrap();
-}
-
-/// Waits until a query of the service waits for the lock.
-async fn until_a_query_waits(service: &Service) {
-    let mut connection = service.database.connect().await;
-    let waiting = "select count(*) from pg_locks where not granted
-                   and relation = 'vehicle.vehicles'::regclass";
-    while sqlx::query_scalar::<_, i64>(waiting)
-        .fetch_one(&mut connection)
-        .await
-        .unwrap()
-        == 0
-    {
-        tokio::task::yield_now().await;
-    }
 }
 
 fn assert_unavailable(answer: &Answer, code: &str) {
@@ -52,12 +31,11 @@ fn assert_unavailable(answer: &Answer, code: &str) {
 #[tokio::test]
 async fn a_statement_over_its_time_is_cancelled() {
     let service = Service::with(&[("DATABASE__STATEMENT_TIMEOUT", "10ms")]).await;
-    let lock = lock(&service).await;
+    let _lock = service.database.lock(TABLE).await;
     assert_unavailable(&service.api.get(PATH).await, "database_timeout");
     let batch = json!({"registrationNumbers": ["ABC123"]});
     let answer = service.api.post("/api/v1/vehicles/batch", &batch).await;
     assert_unavailable(&answer, "database_timeout");
-    lock.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -68,11 +46,11 @@ async fn a_request_without_a_free_connection_is_refused() {
     ])
     .await;
     assert_eq!(service.api.get(PATH).await.status, StatusCode::OK);
-    let mut lock = lock(&service).await;
+    let mut lock = service.database.lock(TABLE).await;
     let refused_while_one_waits = async {
-        until_a_query_waits(&service).await;
+        lock.queued(1).await;
         assert_unavailable(&service.api.get(PATH).await, "database_busy");
-        run(&mut lock, "rollback").await;
+        lock.release().await;
     };
     let (first, ()) = tokio::join!(service.api.get(PATH), refused_while_one_waits);
     assert_eq!(first.status, StatusCode::OK);
@@ -81,15 +59,15 @@ async fn a_request_without_a_free_connection_is_refused() {
 #[tokio::test]
 async fn one_request_more_than_allowed_is_refused_at_once() {
     let service = Service::with(&[("LIMITS__MAX_REQUESTS_IN_PROGRESS", "1")]).await;
-    let mut lock = lock(&service).await;
+    let mut lock = service.database.lock(TABLE).await;
     let refused_while_one_waits = async {
-        until_a_query_waits(&service).await;
+        lock.queued(1).await;
         assert_unavailable(&service.api.get(PATH).await, "overloaded");
         // The platform still sees how the service is.
         for path in ["/healthz", "/metrics"] {
             assert_eq!(get_open(&service.api.0, path).await.status, StatusCode::OK);
         }
-        run(&mut lock, "rollback").await;
+        lock.release().await;
     };
     let (first, ()) = tokio::join!(service.api.get(PATH), refused_while_one_waits);
     assert_eq!(first.status, StatusCode::OK);
@@ -103,11 +81,10 @@ async fn a_request_over_its_deadline_is_ended_and_frees_its_place() {
         ("LIMITS__MAX_REQUESTS_IN_PROGRESS", "1"),
     ])
     .await;
-    let lock = lock(&service).await;
+    let _lock = service.database.lock(TABLE).await;
     for _ in 0..2 {
         assert_unavailable(&service.api.get(PATH).await, "deadline_exceeded");
     }
-    lock.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -1,0 +1,102 @@
+//! A query that nobody waits for any more: the server stops working on it, and nobody else notices.
+
+use futures_util::{FutureExt, future::BoxFuture};
+use serde_json::json;
+use service_database::{Database, Error};
+use test_support::TableLock;
+
+use crate::support::{database, run, session};
+
+const TABLE: &str = "vehicle.vehicles";
+const ROLE: &str = "vehicle_service";
+
+/// Begins a query that waits for the lock, as the only one or as one more.
+async fn wait<'a>(
+    lock: &mut TableLock,
+    database: &'a Database,
+    queued: i64,
+) -> BoxFuture<'a, Result<(), Error>> {
+    let mut query = run(database, "select from vehicle.vehicles").boxed();
+    tokio::select! {
+        biased;
+        () = lock.queued(queued) => {}
+        result = &mut query => panic!("{result:?}"),
+    }
+    query
+}
+
+#[tokio::test]
+async fn the_server_ends_the_statement_and_the_pool_has_a_place_again() {
+    let changes = json!({"max_connections": 1, "statement_timeout": "60s"});
+    let (place, database) = database(&changes).await;
+    let mut lock = place.lock(TABLE).await;
+    drop(wait(&mut lock, &database, 1).await);
+    lock.queued(0).await;
+    lock.sessions(ROLE, 0).await;
+    run(&database, "select 1").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_query_that_is_done_keeps_its_connection() {
+    let (_place, database) = database(&json!({"max_connections": 1})).await;
+    let before = session(&database).await;
+    for _ in 0..20 {
+        assert_eq!(session(&database).await, before);
+    }
+}
+
+#[tokio::test]
+async fn whoever_only_waited_for_a_connection_costs_none() {
+    let (place, database) = database(&json!({"max_connections": 1})).await;
+    let before = session(&database).await;
+    let mut lock = place.lock(TABLE).await;
+    let holding = wait(&mut lock, &database, 1).await;
+    // Asked once, it waits for the connection; then it is dropped.
+    assert!(run(&database, "select 1").now_or_never().is_none());
+    lock.release().await;
+    holding.await.unwrap();
+    assert_eq!(session(&database).await, before);
+}
+
+#[tokio::test]
+async fn the_queries_of_others_run_on() {
+    let changes = json!({"max_connections": 2, "statement_timeout": "60s"});
+    let (place, database) = database(&changes).await;
+    let mut lock = place.lock(TABLE).await;
+    let kept = wait(&mut lock, &database, 1).await;
+    let dropped = wait(&mut lock, &database, 2).await;
+    drop(dropped);
+    lock.sessions(ROLE, 1).await;
+    lock.release().await;
+    kept.await.unwrap();
+    run(&database, "select 1").await.unwrap();
+}
+
+#[tokio::test]
+async fn callers_in_a_hurry_do_not_heap_sessions_up() {
+    // The server looks too late for this test.
+    let (place, database) = database(&json!({
+        "max_connections": 1, "acquire_timeout": "2s", "client_connection_check_interval": "10s",
+    }))
+    .await;
+    let mut lock = place.lock(TABLE).await;
+    for waiting in [1, 2] {
+        drop(wait(&mut lock, &database, waiting).await);
+    }
+    let refused = run(&database, "select 1").await;
+    assert!(matches!(refused, Err(Error::Busy)), "{refused:?}");
+    lock.sessions(ROLE, 2).await;
+    lock.release().await;
+    run(&database, "select 1").await.unwrap();
+}
+
+#[tokio::test]
+async fn where_the_server_never_looks_the_connection_stays() {
+    let changes = json!({"max_connections": 1, "client_connection_check_interval": "0s"});
+    let (place, database) = database(&changes).await;
+    let before = session(&database).await;
+    let mut lock = place.lock(TABLE).await;
+    drop(wait(&mut lock, &database, 1).await);
+    lock.release().await;
+    assert_eq!(session(&database).await, before);
+}
