@@ -6,10 +6,6 @@ use tokio::time::timeout;
 
 use crate::{DatabaseSettings, Error};
 
-/// Time on top of `acquire_timeout` and `statement_timeout` after which a server that does not
-/// even cancel is given up.
-const SERVER_GRACE: Duration = Duration::from_millis(250);
-
 /// The database of a running service. Clones share one pool.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -30,7 +26,7 @@ impl Database {
             .connect_lazy_with(settings.service_options()?);
         Ok(Self {
             pool,
-            limit: settings.acquire_timeout + settings.statement_timeout + SERVER_GRACE,
+            limit: settings.longest_query(),
         })
     }
 

@@ -71,6 +71,7 @@ impl Serving {
             .env("VEHICLE__SERVER__PORT", "0")
             .env("VEHICLE__DATABASE__ACQUIRE_TIMEOUT", "10s")
             .env("VEHICLE__DATABASE__STATEMENT_TIMEOUT", "10s")
+            .env("VEHICLE__SERVER__REQUEST_DEADLINE", "30s")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
