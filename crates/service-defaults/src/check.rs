@@ -19,7 +19,7 @@ pub enum Output {
 }
 
 /// What there is to say about good settings.
-pub(crate) fn good(service: &str, figures: &[Figure], output: Output) -> String {
+pub fn good(service: &str, figures: &[Figure], output: Output) -> String {
     match output {
         Output::Text => format!(
             "{service}: the settings are good; at worst they allow\n\n{}",

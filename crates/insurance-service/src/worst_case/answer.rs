@@ -50,8 +50,7 @@ fn longest_lookup(settings: &InsuranceSettings) -> Figure {
         .saturating_add(client.gather_for);
     let because = format_args!(
         "gather_for {} + {attempts} x (queue_wait {} + attempt_timeout {}) + pauses {} of \
-         vehicle_client, at most enrichment.deadline {}, up to which Vehicle's Retry-After may \
-         stretch it",
+         vehicle_client, or enrichment.deadline {} if that is less or Vehicle names a Retry-After",
         Shown(client.gather_for),
         Shown(client.queue_wait),
         Shown(client.attempt_timeout),

@@ -119,8 +119,8 @@ fn retry_amplification(client: &VehicleClientSettings) -> Figure {
     let (call, second) = (budget.retries_per_good_call, budget.retries_per_second);
     let earned = call + second / CALLS_PER_SECOND;
     let because = format_args!(
-        "1 + vehicle_client.retry_budget.retries_per_good_call {call} + retries_per_second {second} \
-         / {CALLS_PER_SECOND} calls a second (less at a higher rate), at most calls_per_lookup"
+        "1 + retry_budget.retries_per_good_call {call} + retries_per_second {second} / \
+         {CALLS_PER_SECOND} calls a second or more, in the long run; at most calls_per_lookup"
     );
     let ratio = 1.0 + earned.min(f64::from(client.max_retries));
     Figure::ratio("retry_amplification", ratio, because)

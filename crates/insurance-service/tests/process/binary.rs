@@ -91,8 +91,13 @@ impl Binary {
 
     /// Runs a command to its end.
     pub(crate) async fn run(&self, command: &str) -> Output {
+        self.run_with(&[command]).await
+    }
+
+    /// Runs a command with its options to its end.
+    pub(crate) async fn run_with(&self, command: &[&str]) -> Output {
         let mut run = self.command();
-        run.arg(command);
+        run.args(command);
         spawn_blocking(move || run.output().unwrap()).await.unwrap()
     }
 

@@ -13,3 +13,4 @@ mod log;
 mod reload;
 mod stop;
 mod trace;
+mod worst_case;

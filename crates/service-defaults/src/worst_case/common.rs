@@ -15,7 +15,10 @@ impl CommonSettings {
 
     fn longest_request(&self) -> Figure {
         let deadline = self.server.request_deadline;
-        let because = format_args!("server.request_deadline {}", Shown(deadline));
+        let because = format_args!(
+            "server.request_deadline {}, from its head to its answer",
+            Shown(deadline)
+        );
         Figure::duration("longest_request", deadline, because)
     }
 

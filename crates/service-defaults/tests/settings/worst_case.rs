@@ -24,7 +24,7 @@ fn each_figure_is_the_sum_that_it_names() {
             config,
             "longest_request",
             Quantity::Duration(Duration::from_secs(7)),
-            "server.request_deadline 7s",
+            "server.request_deadline 7s, from its head to its answer",
         ),
         (
             config,
