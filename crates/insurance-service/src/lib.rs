@@ -1,12 +1,14 @@
 //! The Insurance service: answers for a person's policies and enriches car policies by calling
 //! Vehicle, which it never floods and about which it never lies.
 
+mod contradiction;
 mod enrichment;
 mod error;
 mod prefer;
 mod routes;
 mod settings;
 mod store;
+mod worst_case;
 
 use std::process::ExitCode;
 
@@ -51,7 +53,7 @@ pub async fn run(arguments: CommandLine) -> ExitCode {
             Command::Serve => serve(&process, None).await?,
             Command::Migrate => SCHEMA.migrate(database).await?,
             Command::Seed => SCHEMA.seed(database).await?,
-            Command::Check => {}
+            Command::Check { .. } => {}
         }
         Ok::<(), RunError>(())
     };

@@ -9,9 +9,6 @@ use crate::{
     lease::{HangUp, Lease},
 };
 
-/// Time on top of `statement_timeout` after which a server that does not even cancel is given up.
-const SERVER_GRACE: Duration = Duration::from_millis(250);
-
 /// The database of a running service. Clones share one pool.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -33,7 +30,7 @@ impl Database {
             .connect_lazy_with(settings.service_options()?);
         Ok(Self {
             pool,
-            limit: settings.statement_timeout + SERVER_GRACE,
+            limit: settings.longest_statement(),
             hang_up: HangUp::new(
                 settings.client_connection_check_interval,
                 settings.max_connections,

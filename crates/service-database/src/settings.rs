@@ -1,8 +1,14 @@
 use std::{str::FromStr, time::Duration};
 
 use serde::Deserialize;
-use service_defaults::settings::{Secret, Violations, duration};
+use service_defaults::{
+    settings::{Secret, Violations, duration},
+    worst_case::{Figure, Shown},
+};
 use sqlx::postgres::PgConnectOptions;
+
+/// Time on top of `statement_timeout` after which a server that does not even cancel is given up.
+const SERVER_GRACE: Duration = Duration::from_millis(250);
 
 /// The section `[database]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -79,6 +85,58 @@ impl DatabaseSettings {
         }
         let bounds = Duration::ZERO..=Duration::from_mins(10);
         violations.duration("database.wait_for_server", self.wait_for_server, bounds);
+    }
+
+    /// Longest time that a request waits for one query.
+    pub fn longest_query(&self) -> Duration {
+        self.acquire_timeout
+            .saturating_add(self.longest_statement())
+    }
+
+    /// Longest time that a request waits for a statement, once it has a connection.
+    pub(crate) fn longest_statement(&self) -> Duration {
+        self.statement_timeout.saturating_add(SERVER_GRACE)
+    }
+
+    /// How `longest_query` comes about.
+    pub fn longest_query_because(&self) -> String {
+        format!(
+            "database.acquire_timeout {} + database.statement_timeout {} + {} of grace",
+            Shown(self.acquire_timeout),
+            Shown(self.statement_timeout),
+            Shown(SERVER_GRACE)
+        )
+    }
+
+    /// Reports a query that may outlast the request that it is for.
+    pub fn check_within(&self, request_deadline: Duration, violations: &mut Violations) {
+        let longest = self.longest_query();
+        if longest > request_deadline {
+            let rule = format_args!(
+                "{} = {}, over server.request_deadline = {}",
+                self.longest_query_because(),
+                Shown(longest),
+                Shown(request_deadline)
+            );
+            violations.report("database.statement_timeout", rule);
+        }
+    }
+
+    /// What the settings allow at worst.
+    pub fn worst_case(&self) -> [Figure; 2] {
+        let most = self.max_connections;
+        [
+            Figure::count(
+                "most_database_connections",
+                most.into(),
+                format_args!("database.max_connections {most}"),
+            ),
+            Figure::duration(
+                "longest_query",
+                self.longest_query(),
+                self.longest_query_because(),
+            ),
+        ]
     }
 
     /// How the running service connects.

@@ -5,6 +5,7 @@
 //! request passes, in their order.
 
 pub mod api_keys;
+pub mod check;
 pub mod edge;
 pub mod extract;
 pub mod health;
@@ -19,3 +20,4 @@ pub mod request_context;
 pub mod server;
 pub mod settings;
 pub mod telemetry;
+pub mod worst_case;

@@ -8,6 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     api_keys::KeyRing,
+    check::{self, Output},
     edge::{self, Assembled, Edge},
     health::{Check, Readiness},
     lifecycle::Shutdown,
@@ -15,6 +16,7 @@ use crate::{
     server::{self, ServerError},
     settings::{Arguments, Checked, Live, Settings, SettingsError, Sources, watch},
     telemetry::{Telemetry, TelemetryError},
+    worst_case::{self, Gauges},
 };
 
 /// Exit code for settings that cannot be used (`EX_CONFIG` of sysexits.h).
@@ -42,8 +44,12 @@ pub enum Command {
     Migrate,
     /// Insert the sample data where it is missing
     Seed,
-    /// Check the settings and say what is wrong with them
-    Check,
+    /// Check the settings and say what is wrong with them, or what they allow at worst
+    Check {
+        /// For whom to write
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
 }
 
 /// A service's settings and everything that it shares with the others at its edge.
@@ -82,6 +88,7 @@ impl<S: Checked> Process<S> {
         let settings = sources.load::<S>()?;
         let keys = KeyRing::new(&settings.common.api_keys);
         let metrics = Metrics::new(service)?;
+        Gauges::new(metrics.meter()).record(&settings.worst_case());
         let (settings, shutdown) = (Live::new(settings), Shutdown::default());
         Ok(Self {
             service,
@@ -147,13 +154,16 @@ impl<S: Checked> Process<S> {
 
     /// Follows the settings files until the process ends.
     pub fn follow_settings(&self) -> impl Future<Output = ()> + Send + use<S> {
-        let keys = self.keys.clone();
+        let (keys, gauges) = (self.keys.clone(), Gauges::new(self.meter()));
         watch(
             self.sources.clone(),
             self.settings.clone(),
             self.meter().clone(),
             move |settings| {
                 keys.replace(&settings.common.api_keys);
+                let figures = settings.worst_case();
+                gauges.record(&figures);
+                worst_case::log(&figures);
             },
         )
     }
@@ -179,6 +189,7 @@ impl<S: Checked> Process<S> {
                 Some((settings.bind_port("management.port", port).await?, router))
             }
         };
+        worst_case::log(&self.settings().worst_case());
         tracing::info!(service = self.service, %address, "listening");
         let serve =
             |listener, router| server::serve(listener, router, settings, self.shutdown.clone());
@@ -209,14 +220,21 @@ where
 {
     let process = match Process::<S>::new(service, sources) {
         Ok(process) => process,
+        Err(ProcessError::Settings(error))
+            if command
+                == (Command::Check {
+                    output: Output::Json,
+                }) =>
+        {
+            say(&mut std::io::stdout(), &check::bad(service, &error));
+            return ExitCode::from(EXIT_SETTINGS);
+        }
         Err(error) => return refuse(service, &error),
     };
     let settings = process.settings();
-    if command == Command::Check {
-        say(
-            &mut std::io::stdout(),
-            format_args!("{service}: the settings are good"),
-        );
+    if let Command::Check { output } = command {
+        let said = check::good(service, &settings.worst_case(), output);
+        say(&mut std::io::stdout(), &said);
         return ExitCode::SUCCESS;
     }
     let (log, traces) = (&settings.common.log, &settings.common.telemetry);
@@ -240,15 +258,15 @@ where
 fn refuse(service: &str, error: &dyn std::error::Error) -> ExitCode {
     say(
         &mut std::io::stderr(),
-        format_args!("{service}: cannot start\n{}", chain(error)),
+        &format!("{service}: cannot start\n{}\n", chain(error)),
     );
     ExitCode::from(EXIT_SETTINGS)
 }
 
 /// Before telemetry is there, and for `check`, words go to the terminal directly.
-fn say(to: &mut impl Write, words: std::fmt::Arguments<'_>) {
+fn say(to: &mut impl Write, words: &str) {
     // With nobody listening there is nobody to tell.
-    let _ = writeln!(to, "{words}");
+    let _ = to.write_all(words.as_bytes());
 }
 
 /// An error and what caused it, outermost first.

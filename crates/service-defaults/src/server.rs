@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// Room for the largest head that `[limits]` can allow, so that our own limits answer first.
-const HEAD_BUFFER_BYTES: usize = 128 * 1024;
+pub(crate) const HEAD_BUFFER_BYTES: usize = 128 * 1024;
 const MAX_HEADERS: usize = 256;
 /// Pause after a failed accept (descriptors used up), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -7,6 +7,12 @@
 
 use std::fmt::Write;
 
+use insurance_service::InsuranceSettings;
+use service_defaults::{
+    check::{self, Output},
+    settings::{Arguments, Settings},
+};
+
 const README: &str = include_str!("../../../README.md");
 const MANUALS: [(&str, &[&str]); 3] = [
     (
@@ -35,14 +41,37 @@ fn the_first_command_runs_and_the_second_tests() {
 
 #[test]
 fn the_settings_table_is_that_of_the_manuals() {
+    assert_told("settings", &table());
+}
+
+#[test]
+fn the_worst_case_is_what_check_prints_for_the_defaults() {
+    let keys = ["API_KEYS__LOCAL__KEY", "VEHICLE_CLIENT__API_KEY"];
+    let variables = keys.map(|name| (format!("INSURANCE__{name}"), "local-key-0123456789"));
+    let settings: Settings<InsuranceSettings> = insurance_service::sources(Arguments::default())
+        .with_environment(variables)
+        .load()
+        .unwrap();
+    let page = check::good(
+        insurance_service::NAME,
+        &settings.worst_case(),
+        Output::Text,
+    );
+    let command = "$ insurance-service check";
+    assert_told(
+        "worst case",
+        &format!("\n```console\n{command}\n{page}```\n\n"),
+    );
+}
+
+fn assert_told(marks: &str, expected: &str) {
     let told = README
-        .split("<!-- settings -->\n")
+        .split(&format!("<!-- {marks} -->\n"))
         .nth(1)
-        .and_then(|rest| rest.split("<!-- /settings -->").next());
-    let expected = table();
+        .and_then(|rest| rest.split(&format!("<!-- /{marks} -->")).next());
     assert!(
-        told == Some(expected.as_str()),
-        "paste this between the settings marks of README.md:\n{expected}"
+        told == Some(expected),
+        "paste this between the {marks} marks of README.md:\n{expected}"
     );
 }
 

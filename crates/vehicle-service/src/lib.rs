@@ -51,7 +51,7 @@ pub async fn run(arguments: CommandLine) -> ExitCode {
                 Command::Serve => serve(&process, None).await?,
                 Command::Migrate => SCHEMA.migrate(database).await?,
                 Command::Seed => SCHEMA.seed(database).await?,
-                Command::Check => {}
+                Command::Check { .. } => {}
             }
             Ok::<(), RunError>(())
         },

@@ -2,7 +2,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use service_database::DatabaseSettings;
-use service_defaults::settings::{Checked, CommonSettings, Violations, duration};
+use service_defaults::{
+    settings::{Checked, CommonSettings, Violations, duration},
+    worst_case::Figure,
+};
 
 /// What the Vehicle service has beside the common settings.
 #[derive(Clone, Debug, Deserialize)]
@@ -24,13 +27,19 @@ pub struct VehiclesSettings {
 }
 
 impl Checked for VehicleSettings {
-    fn check(&self, _: &CommonSettings, violations: &mut Violations) {
+    fn check(&self, common: &CommonSettings, violations: &mut Violations) {
         self.database.check(violations);
+        let deadline = common.server.request_deadline;
+        self.database.check_within(deadline, violations);
         let day = Duration::from_hours(24);
         violations.duration(
             "vehicles.max_age",
             self.vehicles.max_age,
             Duration::ZERO..=day,
         );
+    }
+
+    fn worst_case(&self, _: &CommonSettings) -> Vec<Figure> {
+        self.database.worst_case().into()
     }
 }

@@ -117,6 +117,7 @@ async fn the_deadline_of_all_lookups_ends_them_and_keeps_what_is_there() {
         ("ENRICHMENT__DEADLINE", "1s"),
         ("VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_SINGLE", "1"),
         ("VEHICLE_CLIENT__MAX_RETRIES", "0"),
+        ("VEHICLE_CLIENT__QUEUE_WAIT", "100ms"),
         ("VEHICLE_CLIENT__CONNECT_TIMEOUT", "900ms"),
         ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "900ms"),
     ];

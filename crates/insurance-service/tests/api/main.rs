@@ -8,6 +8,7 @@
 
 mod capture;
 mod causes;
+mod contradictions;
 mod documentation;
 mod enrichment;
 mod explanation;

@@ -14,6 +14,7 @@ async fn serve_vehicle() -> String {
     let patience = [
         ("VEHICLE__DATABASE__ACQUIRE_TIMEOUT", "10s"),
         ("VEHICLE__DATABASE__STATEMENT_TIMEOUT", "30s"),
+        ("VEHICLE__SERVER__REQUEST_DEADLINE", "60s"),
     ];
     let patience = patience.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let variables = database.variables().into_iter().chain(patience);

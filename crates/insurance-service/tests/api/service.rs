@@ -19,7 +19,7 @@ pub(crate) const LOOKUP: &str = "/api/v1/insurances/lookup";
 const PATIENT: [(&str, &str); 11] = [
     ("DATABASE__ACQUIRE_TIMEOUT", "9s"),
     ("DATABASE__STATEMENT_TIMEOUT", "30s"),
-    ("SERVER__REQUEST_DEADLINE", "60s"),
+    ("SERVER__REQUEST_DEADLINE", "90s"),
     ("ENRICHMENT__DEADLINE", "50s"),
     ("VEHICLE_CLIENT__QUEUE_WAIT", "10s"),
     ("VEHICLE_CLIENT__CONNECT_TIMEOUT", "10s"),

@@ -47,10 +47,11 @@ impl Binary {
             ("VEHICLE_CLIENT__API_KEY", API_KEY),
             ("DATABASE__ACQUIRE_TIMEOUT", "9s"),
             ("DATABASE__STATEMENT_TIMEOUT", "9s"),
+            ("SERVER__REQUEST_DEADLINE", "30s"),
             ("ENRICHMENT__DEADLINE", "9s"),
             ("VEHICLE_CLIENT__CONNECT_TIMEOUT", "4s"),
             ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "4s"),
-            ("VEHICLE_CLIENT__QUEUE_WAIT", "9s"),
+            ("VEHICLE_CLIENT__QUEUE_WAIT", "5s"),
             ("VEHICLE_CLIENT__CACHE__ENABLED", "false"),
             ("VEHICLE_CLIENT__RETRY_BUDGET__RETRIES_PER_SECOND", "1000"),
         ] {
@@ -90,8 +91,13 @@ impl Binary {
 
     /// Runs a command to its end.
     pub(crate) async fn run(&self, command: &str) -> Output {
+        self.run_with(&[command]).await
+    }
+
+    /// Runs a command with its options to its end.
+    pub(crate) async fn run_with(&self, command: &[&str]) -> Output {
         let mut run = self.command();
-        run.arg(command);
+        run.args(command);
         spawn_blocking(move || run.output().unwrap()).await.unwrap()
     }
 

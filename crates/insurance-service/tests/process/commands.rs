@@ -6,16 +6,6 @@ use crate::binary::Binary;
 const PERSON: &str = "/api/v1/insurances/199001011234";
 
 #[tokio::test]
-async fn check_says_that_good_settings_are_good() {
-    let vehicle = FakeVehicle::healthy().await;
-    let database = TestDatabase::empty(NAME).await;
-    let output = Binary::new(&database, &vehicle).run("check").await;
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    assert!(said.contains("the settings are good"), "{said}");
-}
-
-#[tokio::test]
 async fn check_and_serve_refuse_bad_settings_with_78_and_their_names() {
     let vehicle = FakeVehicle::healthy().await;
     let database = TestDatabase::empty(NAME).await;

@@ -14,3 +14,4 @@ mod overload;
 mod reload;
 mod stop;
 mod trace;
+mod worst_case;

@@ -1,8 +1,6 @@
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 
-use super::Violations;
+use super::{Checked, SettingsError, Violations, sections::Sections};
 use crate::{
     api_keys::{self, ApiKeySettings},
     edge::{CorsSettings, ManagementSettings, SwaggerSettings},
@@ -10,6 +8,7 @@ use crate::{
     rate_limit::RateLimitSettings,
     server::ServerSettings,
     telemetry::{LogSettings, TelemetrySettings},
+    worst_case::Figure,
 };
 
 /// The part of the manual that all services share.
@@ -40,8 +39,36 @@ pub struct Settings<S> {
     pub service: S,
     /// The files that they come from.
     pub(super) fingerprint: u64,
-    /// A digest of each section that is read at the start only.
-    pub(super) at_start: BTreeMap<String, u64>,
+    /// What they were read from.
+    pub(super) sections: Sections,
+}
+
+impl<S: Checked> Settings<S> {
+    /// What they allow at worst: the edge first, then what the service does behind it.
+    pub fn worst_case(&self) -> Vec<Figure> {
+        let mut figures = self.common.worst_case();
+        figures.extend(self.service.worst_case(&self.common));
+        figures
+    }
+
+    /// As far as they take effect in a process that was started with these sections, and the
+    /// sections that do not.
+    pub(super) fn in_force(self, started: &Sections) -> Result<(Self, Vec<String>), SettingsError> {
+        let waiting = self.sections.awaiting_restart::<S>(started);
+        if waiting.is_empty() {
+            return Ok((self, waiting));
+        }
+        let sections = self.sections.over::<S>(started);
+        let (common, service) = sections.read()?;
+        let fingerprint = self.fingerprint;
+        let settings = Self {
+            common,
+            service,
+            fingerprint,
+            sections,
+        };
+        Ok((settings, waiting))
+    }
 }
 
 /// The settings that every service has.
@@ -72,6 +99,17 @@ impl CommonSettings {
     pub(super) fn check(&self, violations: &mut Violations) {
         self.server.check(violations);
         self.limits.check(violations);
+        let (requests, connections) = (
+            self.limits.max_requests_in_progress,
+            self.server.max_connections,
+        );
+        if requests > connections {
+            let rule = format_args!(
+                "{requests} is never reached: a connection has one request in progress, and \
+                 server.max_connections = {connections}"
+            );
+            violations.report("limits.max_requests_in_progress", rule);
+        }
         self.rate_limit.check(violations);
         api_keys::check(&self.api_keys, violations);
         self.management.check(&self.server, violations);

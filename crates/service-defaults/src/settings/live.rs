@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use opentelemetry::{
@@ -7,18 +7,19 @@ use opentelemetry::{
 };
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Checked, Settings, SettingsError, Sources};
+use super::{Checked, Settings, SettingsError, Sources, sections::Sections};
 
 /// Two equal looks in a row settle a change, so that a file is not read half-written; together
 /// they stay under the promised 2 s.
 const POLL: Duration = Duration::from_millis(500);
 
-/// The settings as they are now. Cheap to clone; all clones see a reload.
+/// The settings that are in force now: those of the start, and the newest of the sections that take
+/// effect while the service runs. Cheap to clone; all clones see a reload.
 pub struct Live<S> {
     settings: Arc<ArcSwap<Settings<S>>>,
     last_error: Arc<ArcSwap<Option<String>>>,
-    /// Digests of the sections that were read at the start.
-    started: Arc<BTreeMap<String, u64>>,
+    started: Arc<Sections>,
+    awaiting_restart: Arc<ArcSwap<Vec<String>>>,
 }
 
 impl<S> Clone for Live<S> {
@@ -27,6 +28,7 @@ impl<S> Clone for Live<S> {
             settings: self.settings.clone(),
             last_error: self.last_error.clone(),
             started: self.started.clone(),
+            awaiting_restart: self.awaiting_restart.clone(),
         }
     }
 }
@@ -35,7 +37,8 @@ impl<S> Live<S> {
     /// Starts from these settings.
     pub fn new(settings: Settings<S>) -> Self {
         Self {
-            started: Arc::new(settings.at_start.clone()),
+            started: Arc::new(settings.sections.clone()),
+            awaiting_restart: Arc::default(),
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             last_error: Arc::new(ArcSwap::from_pointee(None)),
         }
@@ -50,17 +53,10 @@ impl<S> Live<S> {
     pub fn last_error(&self) -> Option<String> {
         (**self.last_error.load()).clone()
     }
-}
 
-impl<S> Live<S> {
     /// The sections whose newest contents wait for a restart.
     pub fn awaiting_restart(&self) -> Vec<String> {
-        let newest = &self.settings.load().at_start;
-        newest
-            .iter()
-            .filter(|(section, digest)| self.started.get(*section) != Some(*digest))
-            .map(|(section, _)| section.clone())
-            .collect()
+        (**self.awaiting_restart.load()).clone()
     }
 }
 
@@ -90,14 +86,15 @@ pub async fn watch<S: Checked>(
             continue;
         }
         applied = now;
-        let result = sources.load::<S>();
+        let newest = sources.load::<S>();
+        let result = newest.and_then(|newest| newest.in_force(&live.started));
         instruments.record(&result);
         match result {
-            Ok(settings) => {
+            Ok((settings, waiting)) => {
                 apply(&settings);
                 live.settings.store(Arc::new(settings));
                 live.last_error.store(Arc::new(None));
-                let waiting = live.awaiting_restart();
+                live.awaiting_restart.store(Arc::new(waiting.clone()));
                 if waiting.is_empty() {
                     tracing::info!("settings reloaded");
                 } else {

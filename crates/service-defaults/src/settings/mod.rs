@@ -5,6 +5,7 @@
 mod common;
 mod live;
 mod secret;
+mod sections;
 mod source;
 mod violation;
 
@@ -12,7 +13,7 @@ pub use common::{CommonSettings, Settings};
 pub use live::{Live, watch};
 pub use secret::Secret;
 pub use source::{Arguments, Sources};
-pub use violation::{Checked, SettingsError, Violations};
+pub use violation::{Checked, SettingsError, Violation, Violations};
 
 /// Reads and writes a [`std::time::Duration`] with its unit (`250ms`, `5s`); for `#[serde(with)]`.
 pub mod duration {

@@ -1,14 +1,16 @@
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
 };
 
-use config::{Config, ConfigError, Environment, File, FileFormat, Map, Value, ValueKind};
-use serde::de::DeserializeOwned;
+use config::{Config, ConfigError, Environment, File, FileFormat};
 
-use super::{Checked, CommonSettings, Settings, SettingsError, Violations, common};
+use super::{
+    Checked, Settings, SettingsError, Violations, common,
+    sections::{Sections, without_quoted_value},
+};
 
 /// The options of a service's command line that say where settings come from.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -96,18 +98,8 @@ impl Sources {
             .separator("__")
             .source(Some(self.environment.clone()));
         let layered = layers.add_source(variables).build()?;
-        let sections = layered.cache.into_table()?;
-        let at_start = sections
-            .iter()
-            .filter(|(name, _)| !common::LIVE.contains(&name.as_str()))
-            .filter(|(name, _)| !S::LIVE.contains(&name.as_str()))
-            .map(|(name, section)| (name.clone(), digest(section)))
-            .collect();
-        let (common, service) = sections
-            .into_iter()
-            .partition(|(section, _)| common::SECTIONS.contains(&section.as_str()));
-        let common: CommonSettings = read(common)?;
-        let service: S = read(service)?;
+        let sections = Sections::from(layered.cache.into_table()?);
+        let (common, service) = sections.read::<S>()?;
         let mut violations = Violations::default();
         common.check(&mut violations);
         service.check(&common, &mut violations);
@@ -116,7 +108,7 @@ impl Sources {
             common,
             service,
             fingerprint,
-            at_start,
+            sections,
         })
     }
 
@@ -137,39 +129,6 @@ impl Sources {
     pub(super) fn has_files(&self) -> bool {
         self.arguments.config.is_some() || self.arguments.secrets.is_some()
     }
-}
-
-/// The same for the same values, whatever the order of a table's keys and wherever they are from.
-fn digest(value: &Value) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    match &value.kind {
-        ValueKind::Table(table) => {
-            let sorted: BTreeMap<_, _> = table
-                .iter()
-                .map(|(key, inner)| (key, digest(inner)))
-                .collect();
-            sorted.hash(&mut hasher);
-        }
-        ValueKind::Array(values) => {
-            values
-                .iter()
-                .map(digest)
-                .collect::<Vec<_>>()
-                .hash(&mut hasher);
-        }
-        scalar => scalar.to_string().hash(&mut hasher),
-    }
-    hasher.finish()
-}
-
-fn read<T: DeserializeOwned>(sections: Map<String, Value>) -> Result<T, SettingsError> {
-    serde_path_to_error::deserialize(Value::new(None, ValueKind::Table(sections))).map_err(
-        |error| {
-            let setting = error.path().to_string();
-            let reason = without_quoted_value(error.into_inner().to_string());
-            SettingsError::Value { setting, reason }
-        },
-    )
 }
 
 fn parse(path: &Path, format: FileFormat) -> Result<Config, SettingsError> {
@@ -199,16 +158,6 @@ fn without_source_lines(error: &str) -> String {
         .filter(|line| !line.contains('|'))
         .collect::<Vec<_>>()
         .join(" ")
-}
-
-/// A value where a table belongs is quoted by the error, and a key that was written to
-/// `api_keys.<id>` itself is a secret.
-fn without_quoted_value(error: String) -> String {
-    if error.contains("expected a map") || error.contains("expected struct") {
-        "is a value, not a table of settings".to_owned()
-    } else {
-        error
-    }
 }
 
 impl From<ConfigError> for SettingsError {

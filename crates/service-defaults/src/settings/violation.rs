@@ -3,6 +3,7 @@ use std::{fmt, ops::RangeInclusive, time::Duration};
 use serde::de::DeserializeOwned;
 
 use super::{CommonSettings, Secret};
+use crate::worst_case::Figure;
 
 /// The settings that one service has beside the common ones.
 pub trait Checked: DeserializeOwned + Send + Sync + 'static {
@@ -12,16 +13,33 @@ pub trait Checked: DeserializeOwned + Send + Sync + 'static {
     /// Reports every value that is out of bounds or contradicts another, here or in the common
     /// settings.
     fn check(&self, common: &CommonSettings, violations: &mut Violations);
+
+    /// What the service's settings allow at worst, beside what the edge does
+    /// ([`CommonSettings::worst_case`]).
+    fn worst_case(&self, common: &CommonSettings) -> Vec<Figure> {
+        let _ = common;
+        Vec::new()
+    }
+}
+
+/// One thing that is wrong with a set of settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Path of the setting, or of the file.
+    pub setting: String,
+    /// The figure and the bound that it breaks, in words.
+    pub rule: String,
 }
 
 /// Everything that is wrong with a set of settings.
 #[derive(Debug, Default)]
-pub struct Violations(Vec<String>);
+pub struct Violations(Vec<Violation>);
 
 impl Violations {
     /// Reports a broken rule of a setting, in words.
     pub fn report(&mut self, setting: &str, rule: impl fmt::Display) {
-        self.0.push(format!("{setting}: {rule}"));
+        let (setting, rule) = (setting.to_owned(), rule.to_string());
+        self.0.push(Violation { setting, rule });
     }
 
     /// Holds a number to its bounds.
@@ -89,6 +107,33 @@ pub enum SettingsError {
         reason: String,
     },
     /// Values out of bounds or contradicting each other.
-    #[error("{}", .0.join("\n"))]
-    Violations(Vec<String>),
+    #[error("{}", lines(.0))]
+    Violations(Vec<Violation>),
+}
+
+impl SettingsError {
+    /// Each thing that is wrong by itself.
+    pub fn violations(&self) -> Vec<Violation> {
+        let one = |setting: &str, rule: &str| {
+            let (setting, rule) = (setting.to_owned(), rule.to_owned());
+            vec![Violation { setting, rule }]
+        };
+        match self {
+            Self::File { path, reason } => one(path, reason),
+            Self::Syntax(reason) => one("", reason),
+            Self::Value { setting, reason } => one(setting, reason),
+            Self::Violations(violations) => violations.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.setting, self.rule)
+    }
+}
+
+fn lines(violations: &[Violation]) -> String {
+    let lines: Vec<_> = violations.iter().map(Violation::to_string).collect();
+    lines.join("\n")
 }

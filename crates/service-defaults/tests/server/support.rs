@@ -31,6 +31,10 @@ pub(crate) fn process(settings: &[(&str, &str)]) -> Process<Nothing> {
     let mut environment = vec![("SAMPLE__API_KEYS__TEST__KEY".to_owned(), KEY.to_owned())];
     for (name, value) in settings {
         environment.push((format!("SAMPLE__SERVER__{name}"), (*value).to_owned()));
+        if *name == "MAX_CONNECTIONS" {
+            let requests = "SAMPLE__LIMITS__MAX_REQUESTS_IN_PROGRESS".to_owned();
+            environment.push((requests, (*value).to_owned()));
+        }
     }
     let sources = Sources::new("sample", &[], Arguments::default()).with_environment(environment);
     Process::new("sample", sources).unwrap()

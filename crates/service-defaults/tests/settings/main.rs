@@ -11,3 +11,4 @@ mod precedence;
 mod reload;
 mod secrets;
 mod support;
+mod worst_case;

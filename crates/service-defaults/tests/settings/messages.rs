@@ -34,6 +34,14 @@ fn a_value_that_cannot_be_used_is_named_with_its_setting_and_its_bound() {
             &["server.max_connections", "0 is outside 1..=100000"],
         ),
         (
+            "[server]\nmax_connections = 1023",
+            &[
+                "limits.max_requests_in_progress",
+                "1024",
+                "server.max_connections = 1023",
+            ],
+        ),
+        (
             "[limits]\nmax_headers = 7",
             &["limits.max_headers", "7 is outside 8..=200"],
         ),
@@ -125,7 +133,8 @@ fn an_origin_that_no_browser_would_send_is_refused() {
 
 #[test]
 fn everything_that_is_wrong_is_said_at_once() {
-    let config = "[server]\nmax_connections = 0\n[rate_limit]\nburst = 0\n[sample]\npause = \"2m\"";
+    let config =
+        "[server]\nsend_timeout = \"0s\"\n[rate_limit]\nburst = 0\n[sample]\npause = \"2m\"";
     let message = Place::new().without_key().with_config(config).refused();
     let settings: Vec<_> = message
         .lines()
@@ -134,7 +143,7 @@ fn everything_that_is_wrong_is_said_at_once() {
     assert_eq!(
         settings,
         [
-            "server.max_connections",
+            "server.send_timeout",
             "rate_limit.burst",
             "api_keys",
             "sample.pause"

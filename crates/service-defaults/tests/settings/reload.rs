@@ -231,3 +231,31 @@ async fn a_broken_file_revokes_no_key() {
         assert_eq!(service.status("/own", OLD).await, StatusCode::OK, "{text}");
     }
 }
+
+/// What `/metrics` says that the longest pause and the longest request are, in seconds.
+async fn worst_case(service: &Service) -> [String; 2] {
+    let metrics = service.metrics().await;
+    ["longest_pause", "longest_request"].map(|figure| {
+        let name = format!("settings_worst_case_duration_seconds{{figure=\"{figure}\"}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        line.unwrap_or_else(|| panic!("{metrics}")).to_owned()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_worst_case_on_show_is_that_of_the_settings_in_force() {
+    let config = |pause: &str, deadline: &str| {
+        format!("[sample]\npause = \"{pause}\"\n[server]\nrequest_deadline = \"{deadline}\"\n")
+    };
+    let place = Place::new().with_config(&config("1s", "10s"));
+    let service = Service::follow(&place);
+    assert_eq!(worst_case(&service).await, ["1", "10"]);
+    // The one is live, the other waits for a restart, and neither is taken from a refused file.
+    for (pause, deadline, shown) in [("2s", "10s", "2"), ("3s", "9s", "3"), ("2m", "9s", "3")] {
+        place.write("config.toml", &config(pause, deadline));
+        service.settle().await;
+        assert_eq!(worst_case(&service).await, [shown, "10"]);
+        let in_force = service.process.settings();
+        assert_eq!(in_force.common.server.request_deadline.as_secs(), 10);
+    }
+}

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use service_defaults::settings::{
     Arguments, Checked, CommonSettings, Settings, SettingsError, Sources, Violations, duration,
 };
+use service_defaults::worst_case::Figure;
 use tempfile::TempDir;
 
 pub(crate) const KEY: &str = "sample-key-0123456789";
@@ -33,6 +34,11 @@ impl Checked for Sample {
     fn check(&self, _: &CommonSettings, violations: &mut Violations) {
         let bounds = Duration::ZERO..=Duration::from_mins(1);
         violations.duration("sample.pause", self.sample.pause, bounds);
+    }
+
+    fn worst_case(&self, _: &CommonSettings) -> Vec<Figure> {
+        let pause = self.sample.pause;
+        vec![Figure::duration("longest_pause", pause, "sample.pause")]
     }
 }
 

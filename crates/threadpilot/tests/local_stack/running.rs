@@ -24,12 +24,13 @@ pub(crate) fn data_dir() -> TempDir {
 
 /// Time enough for a machine that is busy with other tests, and answers that say which way they
 /// came.
-const PATIENT: [(&str, &str); 10] = [
+const PATIENT: [(&str, &str); 11] = [
     ("VEHICLE__DATABASE__ACQUIRE_TIMEOUT", "9s"),
     ("VEHICLE__DATABASE__STATEMENT_TIMEOUT", "30s"),
+    ("VEHICLE__SERVER__REQUEST_DEADLINE", "60s"),
     ("INSURANCE__DATABASE__ACQUIRE_TIMEOUT", "9s"),
     ("INSURANCE__DATABASE__STATEMENT_TIMEOUT", "30s"),
-    ("INSURANCE__SERVER__REQUEST_DEADLINE", "60s"),
+    ("INSURANCE__SERVER__REQUEST_DEADLINE", "90s"),
     ("INSURANCE__ENRICHMENT__DEADLINE", "50s"),
     ("INSURANCE__VEHICLE_CLIENT__QUEUE_WAIT", "10s"),
     ("INSURANCE__VEHICLE_CLIENT__CONNECT_TIMEOUT", "10s"),

@@ -1,3 +1,7 @@
+use std::convert::Infallible;
+
+use axum::body::Body;
+use futures_util::stream;
 use http::{Method, StatusCode};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -77,13 +81,19 @@ async fn one_request_more_than_allowed_is_refused_at_once() {
 #[tokio::test]
 async fn a_request_over_its_deadline_is_ended_and_frees_its_place() {
     let service = Service::with(&[
-        ("SERVER__REQUEST_DEADLINE", "50ms"),
+        ("DATABASE__ACQUIRE_TIMEOUT", "10ms"),
+        ("DATABASE__STATEMENT_TIMEOUT", "10ms"),
+        ("SERVER__REQUEST_DEADLINE", "270ms"),
         ("LIMITS__MAX_REQUESTS_IN_PROGRESS", "1"),
     ])
     .await;
-    let _lock = service.database.lock(TABLE).await;
     for _ in 0..2 {
-        assert_unavailable(&service.api.get(PATH).await, "deadline_exceeded");
+        let endless = stream::pending::<Result<Vec<u8>, Infallible>>();
+        let request = keyed(Method::POST, "/api/v1/vehicles/batch")
+            .header("content-type", "application/json")
+            .body(Body::from_stream(endless))
+            .unwrap();
+        assert_unavailable(&service.api.send(request).await, "deadline_exceeded");
     }
 }
 

@@ -31,6 +31,7 @@ impl Service {
         // A machine that is busy with builds must not turn a request into a 503.
         environment.push(("VEHICLE__DATABASE__ACQUIRE_TIMEOUT".into(), "10s".into()));
         environment.push(("VEHICLE__DATABASE__STATEMENT_TIMEOUT".into(), "10s".into()));
+        environment.push(("VEHICLE__SERVER__REQUEST_DEADLINE".into(), "30s".into()));
         environment.extend(
             variables
                 .iter()

@@ -69,6 +69,7 @@ impl Serving {
             ("SERVER__PORT", "0"),
             ("DATABASE__ACQUIRE_TIMEOUT", "10s"),
             ("DATABASE__STATEMENT_TIMEOUT", "10s"),
+            ("SERVER__REQUEST_DEADLINE", "30s"),
         ];
         let mut command = command(&["serve"], &[&patient, more].concat());
         let mut child = command

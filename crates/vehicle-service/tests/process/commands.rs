@@ -18,7 +18,39 @@ async fn check_says_that_good_settings_are_good() {
     command.env("OTHER", OsString::from_vec(vec![0xff]));
     let output = within(command.output()).await.unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stdout), "vehicle: the settings are good\n");
+    let said = text(&output.stdout);
+    assert!(
+        said.starts_with("vehicle: the settings are good; at worst they allow\n\nlongest_request "),
+        "{said}"
+    );
+    assert!(!said.contains(KEY.1), "{said}");
+}
+
+#[tokio::test]
+async fn check_speaks_json_to_programs() {
+    let check = async |variable, code| {
+        let arguments = ["check", "--output", "json"];
+        let output = within(command(&arguments, &[KEY, variable]).output()).await;
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let good = check(("DATABASE__MAX_CONNECTIONS", "7"), 0).await;
+    assert_eq!(good["settings"], "good");
+    let figures = good["worstCase"].as_array().unwrap();
+    let most = figures
+        .iter()
+        .find(|it| it["name"] == "most_database_connections");
+    assert_eq!(most.unwrap()["value"], 7);
+    let bad = check(("DATABASE__STATEMENT_TIMEOUT", "9501ms"), 78).await;
+    assert_eq!(bad["settings"], "bad");
+    let violation = &bad["violations"][0];
+    assert_eq!(violation["setting"], "database.statement_timeout");
+    let rule = violation["rule"].as_str().unwrap();
+    assert!(
+        rule.ends_with("= 10s 1ms, over server.request_deadline = 10s"),
+        "{rule}"
+    );
 }
 
 #[tokio::test]

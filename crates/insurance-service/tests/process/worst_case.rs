@@ -1,0 +1,151 @@
+use std::fs;
+
+use insurance_service::NAME;
+use serde_json::Value;
+use test_support::{API_KEY, FakeVehicle, TestDatabase};
+use tokio::task::spawn_blocking;
+
+use crate::binary::Binary;
+
+async fn binary() -> Binary {
+    Binary::new(
+        &TestDatabase::empty(NAME).await,
+        &FakeVehicle::healthy().await,
+    )
+}
+
+/// What `check` says to a program, with its exit code.
+async fn check(binary: &Binary) -> (Option<i32>, Value) {
+    let output = binary.run_with(&["check", "--output", "json"]).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(!said.contains(API_KEY), "{said}");
+    (output.status.code(), serde_json::from_str(&said).unwrap())
+}
+
+#[tokio::test]
+async fn check_tells_people_what_good_settings_allow() {
+    let output = binary().await.run("check").await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(said.starts_with("insurance: the settings are good; at worst they allow\n\n"));
+    let line = said.lines().find(|line| line.starts_with("longest_answer"));
+    let words: Vec<_> = line.unwrap().split_whitespace().take(4).collect();
+    assert_eq!(
+        words,
+        ["longest_answer", "27s", "250ms", "database.acquire_timeout"]
+    );
+    assert!(!said.contains(API_KEY), "{said}");
+}
+
+#[tokio::test]
+async fn check_tells_programs_what_good_settings_allow() {
+    let (code, said) = check(&binary().await).await;
+    assert_eq!(code, Some(0));
+    assert_eq!(said["settings"], "good");
+    let figures = said["worstCase"].as_array().unwrap();
+    for (name, value, unit) in [
+        ("longest_answer", 27.25, "seconds"),
+        ("longest_enrichment", 9.0, "seconds"),
+        ("most_calls_in_flight", 6.0, "count"),
+        ("calls_per_lookup", 2.0, "count"),
+        ("longest_queue", 2048.0, "count"),
+        ("cache_memory", 0.0, "bytes"),
+        ("retry_amplification", 2.0, "ratio"),
+    ] {
+        let figure = figures
+            .iter()
+            .find(|figure| figure["name"] == name)
+            .unwrap();
+        assert_eq!(figure["value"].as_f64(), Some(value), "{figure}");
+        assert_eq!(figure["unit"], unit);
+        assert_ne!(figure["because"], "");
+    }
+}
+
+#[tokio::test]
+async fn check_tells_programs_each_thing_that_is_wrong() {
+    let binary = binary()
+        .await
+        .with("VEHICLE_CLIENT__MAX_BATCH_SIZE", "501")
+        .with("VEHICLE_CLIENT__CONNECT_TIMEOUT", "5s");
+    let (code, said) = check(&binary).await;
+    assert_eq!(code, Some(78));
+    assert_eq!(said["settings"], "bad");
+    let violations = said["violations"].as_array().unwrap();
+    let told: Vec<_> = violations
+        .iter()
+        .map(|it| [&it["setting"], &it["rule"]])
+        .collect();
+    let expected = [
+        ["vehicle_client.max_batch_size", "501 is outside 1..=500"],
+        [
+            "vehicle_client.connect_timeout",
+            "5s is over vehicle_client.attempt_timeout = 4s",
+        ],
+    ];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn check_tells_programs_of_a_typo_by_its_section() {
+    let binary = binary().await.with("VEHICLE_CLIENT__MAX_RETRY", "1");
+    let (code, said) = check(&binary).await;
+    assert_eq!(code, Some(78));
+    assert!(
+        said["violations"][0]["rule"]
+            .as_str()
+            .unwrap()
+            .contains("max_retry"),
+        "{said}"
+    );
+}
+
+/// The calls that a request makes at most, as `/metrics` has it.
+fn calls_per_request(metrics: &str) -> i64 {
+    let figure = [("figure", "calls_per_request")];
+    test_support::metric(metrics, "settings_worst_case_count", &figure)
+}
+
+#[tokio::test]
+async fn a_running_service_logs_and_shows_it_at_the_start_and_after_a_reload() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("insurance.toml");
+    let write = |batch: bool| {
+        let toggles = format!("[feature_toggles]\nenable_batch_vehicle_call = {batch}\n");
+        fs::write(&file, toggles).unwrap();
+    };
+    write(false);
+    let binary = binary().await;
+    let binary = binary
+        .with_argument("--config")
+        .with_argument(file.to_str().unwrap());
+    let running = binary.serve().await;
+    assert_eq!(
+        calls_per_request(&running.at.get("/metrics").await.text()),
+        16
+    );
+    write(true);
+    let mut running = running;
+    let running = spawn_blocking(move || {
+        running.wait_for("settings reloaded");
+        running
+    })
+    .await
+    .unwrap();
+    assert_eq!(
+        calls_per_request(&running.at.get("/metrics").await.text()),
+        2
+    );
+    let lines = running.stop().await.unwrap().lines;
+    let logged: Vec<_> = lines
+        .iter()
+        .filter(|line| line["message"] == "worst case that the settings allow")
+        .map(|line| line["figures"].as_str().unwrap())
+        .collect();
+    let [start, reload] = logged[..] else {
+        panic!("{logged:?}")
+    };
+    assert!(start.contains("longest_answer=27s 250ms, "), "{start}");
+    assert!(start.contains("calls_per_request=16, "), "{start}");
+    assert!(reload.contains("calls_per_request=2, "), "{reload}");
+}

@@ -1,0 +1,48 @@
+//! What the command `check` says: that the settings are good and what they allow at worst, or what
+//! is wrong with them.
+
+use serde_json::{Value, json};
+
+use crate::{
+    settings::SettingsError,
+    worst_case::{Figure, page},
+};
+
+/// For whom `check` writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// Lines for people
+    #[default]
+    Text,
+    /// One JSON object for programs
+    Json,
+}
+
+/// What there is to say about good settings.
+pub fn good(service: &str, figures: &[Figure], output: Output) -> String {
+    match output {
+        Output::Text => format!(
+            "{service}: the settings are good; at worst they allow\n\n{}",
+            page(figures)
+        ),
+        Output::Json => {
+            let figures: Vec<_> = figures.iter().map(Figure::json).collect();
+            let settings = "good";
+            lines(&json!({ "service": service, "settings": settings, "worstCase": figures }))
+        }
+    }
+}
+
+/// What there is to say to a program about settings that cannot be used.
+pub(crate) fn bad(service: &str, error: &SettingsError) -> String {
+    let violations: Vec<_> = error
+        .violations()
+        .into_iter()
+        .map(|it| json!({ "setting": it.setting, "rule": it.rule }))
+        .collect();
+    lines(&json!({ "service": service, "settings": "bad", "violations": violations }))
+}
+
+fn lines(value: &Value) -> String {
+    format!("{value:#}\n")
+}

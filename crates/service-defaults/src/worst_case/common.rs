@@ -1,0 +1,69 @@
+use super::{Figure, Quantity, Shown};
+use crate::{server::HEAD_BUFFER_BYTES, settings::CommonSettings};
+
+impl CommonSettings {
+    /// What the edge of a service allows at worst.
+    pub fn worst_case(&self) -> Vec<Figure> {
+        vec![
+            self.longest_request(),
+            self.most_requests_in_progress(),
+            self.most_connections(),
+            self.request_memory(),
+            self.stop_time(),
+        ]
+    }
+
+    fn longest_request(&self) -> Figure {
+        let deadline = self.server.request_deadline;
+        let because = format_args!(
+            "server.request_deadline {}, from its head to its answer",
+            Shown(deadline)
+        );
+        Figure::duration("longest_request", deadline, because)
+    }
+
+    fn most_requests_in_progress(&self) -> Figure {
+        let most = self.limits.max_requests_in_progress as u64;
+        let because = format_args!("limits.max_requests_in_progress {most}");
+        Figure::count("most_requests_in_progress", most, because)
+    }
+
+    fn most_connections(&self) -> Figure {
+        let (most, because) = self.connections();
+        Figure::count("most_connections", most, because)
+    }
+
+    /// Each listener has places of its own.
+    fn connections(&self) -> (u64, String) {
+        let each = self.server.max_connections as u64;
+        match self.management.port {
+            0 => (each, format!("server.max_connections {each}")),
+            port => (
+                each.saturating_mul(2),
+                format!("server.max_connections {each} x 2, because of management.port {port}"),
+            ),
+        }
+    }
+
+    /// A head is read into a buffer that is larger than the limits, so that these answer first.
+    fn request_memory(&self) -> Figure {
+        let (connections, _) = self.connections();
+        let (head, body) = (HEAD_BUFFER_BYTES as u64, self.limits.max_body_bytes as u64);
+        let because = format_args!(
+            "most_connections {connections} x ({} for a head + limits.max_body_bytes {body})",
+            Quantity::Bytes(head)
+        );
+        let bytes = connections.saturating_mul(head.saturating_add(body));
+        Figure::bytes("request_memory", bytes, because)
+    }
+
+    fn stop_time(&self) -> Figure {
+        let (drain, shutdown) = (self.server.drain_delay, self.server.shutdown_timeout);
+        let because = format_args!(
+            "server.drain_delay {} + server.shutdown_timeout {}, until the last connection closes",
+            Shown(drain),
+            Shown(shutdown)
+        );
+        Figure::duration("stop_time", drain.saturating_add(shutdown), because)
+    }
+}
