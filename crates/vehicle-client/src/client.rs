@@ -5,18 +5,16 @@ use futures_util::{StreamExt, stream};
 use opentelemetry::metrics::Meter;
 
 use crate::{
-    BuildError, CallContext, Failure, Options, Strategy, breaker::Breaker, bulkhead::Bulkheads,
-    dispatch::Dispatch, guard, instruments::Instruments,
+    BuildError, CallContext, Failure, GuardState, IsolationOrder, Options, Strategy,
+    dispatch::Dispatch, guard, instruments::Instruments, state::Controls,
 };
 
 /// Looks up vehicles. Clones share one guard; a process has one.
 #[derive(Clone)]
 pub struct VehicleClient {
     dispatch: Dispatch,
-    bulkheads: Bulkheads,
-    breaker: Breaker,
+    controls: Controls,
     max_degree_of_parallelism_single: usize,
-    max_degree_of_parallelism_batch: usize,
 }
 
 /// What became of looking up one number.
@@ -44,13 +42,11 @@ impl VehicleClient {
     /// A client with a guard of its own. Connects when it is first needed.
     pub fn new(options: &Options, meter: &Meter) -> Result<Self, BuildError> {
         let instruments = Instruments::new(meter);
-        let (guard, bulkheads, breaker) = guard::build(options, &instruments)?;
+        let (guard, controls) = guard::build(options, &instruments)?;
         Ok(Self {
             dispatch: Dispatch::new(options, guard, instruments),
-            bulkheads,
-            breaker,
+            controls,
             max_degree_of_parallelism_single: options.max_degree_of_parallelism_single,
-            max_degree_of_parallelism_batch: options.max_degree_of_parallelism_batch,
         })
     }
 
@@ -88,18 +84,21 @@ impl VehicleClient {
         self.dispatch.erase(number);
     }
 
-    /// What the guard is doing, in words for people.
-    pub fn state(&self) -> String {
-        let (single, batch) = self.bulkheads.free();
-        let (singles, batches) = (
-            self.max_degree_of_parallelism_single,
-            self.max_degree_of_parallelism_batch,
-        );
-        format!(
-            "breaker {}, {} of {singles} single calls and {} of {batches} batch calls in flight",
-            self.breaker.phase().label(),
-            singles - single,
-            batches - batch
-        )
+    /// Keeps every call from Vehicle for this long, in place of whatever order there is. Answers
+    /// that are kept are still given. Calls in flight end by their attempt timeout.
+    ///
+    /// To be called within a runtime: a task waits for the end and tells it.
+    pub fn isolate(&self, order: IsolationOrder, lasts: Duration) {
+        self.controls.isolation.isolate(order, lasts);
+    }
+
+    /// Lets calls to Vehicle through again, as far as the breaker does.
+    pub fn release(&self) {
+        self.controls.isolation.release();
+    }
+
+    /// What the guard is doing.
+    pub fn guard_state(&self) -> GuardState {
+        self.controls.state(self.dispatch.cache_state())
     }
 }

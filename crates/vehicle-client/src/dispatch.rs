@@ -16,7 +16,7 @@ use tower::ServiceExt;
 use tracing::Instrument;
 
 use crate::{
-    Call, CallContext, Failure, Found, Lookup, Options, Strategy,
+    CacheState, Call, CallContext, Failure, Found, Lookup, Options, Strategy,
     cache::{Cache, Entry, Freshness},
     flight::{Begun, Boarded, Flights, Joined, Landed, Passengers, flight},
     guard::Guard,
@@ -99,6 +99,11 @@ impl Dispatch {
             cache.erase(number);
         }
         self.flights.forget(number);
+    }
+
+    /// How full the cache is, where there is one.
+    pub(crate) fn cache_state(&self) -> Option<CacheState> {
+        self.cache.as_ref().map(Cache::state)
     }
 
     /// Asks Vehicle, or waits with those who asked already.

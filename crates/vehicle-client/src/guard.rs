@@ -5,7 +5,7 @@ use tower::{ServiceBuilder, util::BoxCloneSyncService};
 use crate::{
     Answer, BuildError, Call, Failure, Options, attempt::Attempt, breaker::Breaker,
     bulkhead::Bulkheads, failure_log::FailureLog, gate::RetryAfter, instruments::Instruments,
-    retry::Retry, step::StepLayer, transport::Transport,
+    isolation::Isolation, retry::Retry, state::Controls, step::StepLayer, transport::Transport,
 };
 
 /// The guard of one process. Clones share every permit, so that there is one cap however many
@@ -23,32 +23,39 @@ pub(crate) type Guard = BoxCloneSyncService<Call, Answer, Failure>;
 ///    and is looked at once more when the permit is held.
 ///    *Bulkhead*: the process-wide cap and its queue, bounded in time and length. A permit is
 ///    held for one attempt.
+///    *Isolation*: an operator keeps every call back. Asked when the permit is held, like the
+///    breaker, and above it, so that the breaker learns nothing from calls that never went out.
 /// 7. *Circuit breaker*: asked when the permit is held, so that nothing that was queued goes
 ///    out after it has opened.
 /// 8. *Attempt*: time limit, span and metrics of what really goes out.
 /// 9. Transport and *contract check*: an answer is used only for the numbers asked for.
 ///
-/// The bulkheads and the breaker come back as well, for a look at how they are.
+/// What can be looked at or controlled comes back as well.
 pub(crate) fn build(
     options: &Options,
     instruments: &Instruments,
-) -> Result<(Guard, Bulkheads, Breaker), BuildError> {
+) -> Result<(Guard, Controls), BuildError> {
     let transport = Transport::new(options, instruments.clone())?;
     let failures = FailureLog::default();
-    let bulkheads = Bulkheads::new(options, instruments.clone(), failures.clone());
-    let breaker = Breaker::new(options.breaker, instruments.clone());
-    let gate = RetryAfter::default();
+    let controls = Controls {
+        isolation: Isolation::new(instruments.clone()),
+        breaker: Breaker::new(options.breaker, instruments.clone()),
+        gate: RetryAfter::default(),
+        bulkheads: Bulkheads::new(options, instruments.clone(), failures.clone()),
+        retry: Retry::new(options, instruments.clone()),
+    };
     let stack = ServiceBuilder::new()
-        .layer(StepLayer(Retry::new(options, instruments.clone())))
-        .layer(StepLayer(gate.clone()))
-        .layer(StepLayer(bulkheads.clone()))
-        .layer(StepLayer(gate.check()))
-        .layer(StepLayer(breaker.clone()))
+        .layer(StepLayer(controls.retry.clone()))
+        .layer(StepLayer(controls.gate.clone()))
+        .layer(StepLayer(controls.bulkheads.clone()))
+        .layer(StepLayer(controls.gate.check()))
+        .layer(StepLayer(controls.isolation.clone()))
+        .layer(StepLayer(controls.breaker.clone()))
         .layer(StepLayer(Attempt::new(
             options,
             instruments.clone(),
             failures,
         )))
         .service(transport);
-    Ok((BoxCloneSyncService::new(stack), bulkheads, breaker))
+    Ok((BoxCloneSyncService::new(stack), controls))
 }
