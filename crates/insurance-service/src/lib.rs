@@ -3,17 +3,18 @@
 
 mod enrichment;
 mod error;
+mod guard_state;
+mod operations;
 mod prefer;
 mod routes;
 mod settings;
 mod store;
 
-use std::process::ExitCode;
+use std::{future::ready, process::ExitCode};
 
 use service_database::{Database, MigrateError, Schema};
 use service_defaults::{
     edge::Assembled,
-    health::{Check, CheckStatus},
     process::{self, Command, CommandLine, Process, ProcessError},
     settings::{Arguments, Sources},
 };
@@ -89,16 +90,8 @@ fn build(process: &Process<InsuranceSettings>) -> Result<(Assembled, Database), 
                     .await
             }
         })
-        // Only information: Vehicle's troubles are told with each answer and never stop us.
         .with_check("vehicle_guard", move || {
-            let detail = Some(guard.state());
-            async move {
-                Check {
-                    name: "vehicle_guard",
-                    status: CheckStatus::Pass,
-                    detail,
-                }
-            }
+            ready(guard_state::check(&guard.guard_state()))
         });
     let api = routes::api(
         database.clone(),

@@ -1,4 +1,7 @@
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 
 use contracts::{RegistrationNumber, Source, Vehicle};
 use futures_util::{StreamExt, stream};
@@ -87,9 +90,10 @@ impl VehicleClient {
     /// Keeps every call from Vehicle for this long, in place of whatever order there is. Answers
     /// that are kept are still given. Calls in flight end by their attempt timeout.
     ///
-    /// To be called within a runtime: a task waits for the end and tells it.
-    pub fn isolate(&self, order: IsolationOrder, lasts: Duration) {
-        self.controls.isolation.isolate(order, lasts);
+    /// Returns when it ends by itself, by the clock on the wall. To be called within a runtime: a
+    /// task waits for the end and tells it.
+    pub fn isolate(&self, order: IsolationOrder, lasts: Duration) -> SystemTime {
+        self.controls.isolation.isolate(order, lasts)
     }
 
     /// Lets calls to Vehicle through again, as far as the breaker does.

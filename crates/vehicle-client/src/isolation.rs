@@ -57,21 +57,24 @@ struct InForce {
 }
 
 impl Machine {
-    /// Isolates from now on, in place of whatever isolation there is.
+    /// Isolates from now on, in place of whatever isolation there is. Returns when it ends by
+    /// itself, by the clock on the wall.
     fn isolate(
         &mut self,
         order: IsolationOrder,
         lasts: Duration,
         now: Instant,
         wall_clock: SystemTime,
-    ) {
+    ) -> SystemTime {
+        let until = wall_clock + lasts;
         let since = self.isolated(now).map_or(wall_clock, |it| it.since);
         self.0 = Some(InForce {
             order,
             since,
-            until: wall_clock + lasts,
+            until,
             end: now + lasts,
         });
+        until
     }
 
     fn release(&mut self) {
@@ -126,17 +129,17 @@ impl Isolation {
         }))
     }
 
-    pub(crate) fn isolate(&self, order: IsolationOrder, lasts: Duration) {
+    pub(crate) fn isolate(&self, order: IsolationOrder, lasts: Duration) -> SystemTime {
         let now = Instant::now();
         let mut control = self.0.control();
-        control
-            .machine
-            .isolate(order, lasts, now, SystemTime::now());
+        let wall_clock = SystemTime::now();
+        let until = control.machine.isolate(order, lasts, now, wall_clock);
         control.expiry = JoinSet::new();
         control
             .expiry
             .spawn(expire_at(now + lasts, Arc::downgrade(&self.0)));
         self.0.instruments.isolated(true);
+        until
     }
 
     pub(crate) fn release(&self) {

@@ -6,12 +6,15 @@
     reason = "a test fails by panicking, also in the functions that tests share"
 )]
 
+mod access;
 mod capture;
 mod causes;
 mod documentation;
 mod enrichment;
 mod metrics;
 mod operations;
+mod operations_guard;
+mod operations_refusals;
 mod privacy;
 mod profile;
 mod real_vehicle;
