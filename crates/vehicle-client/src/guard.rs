@@ -23,7 +23,7 @@ pub(crate) type Guard = BoxCloneSyncService<Call, Answer, Failure>;
 ///    and is looked at once more when the permit is held.
 ///    *Bulkhead*: the process-wide cap and its queue, bounded in time and length. A permit is
 ///    held for one attempt.
-///    *Isolation*: an operator keeps every call back. Asked when the permit is held, like the
+///    *Isolation*, below those two: an operator keeps every call back. Asked when the permit is held, like the
 ///    breaker, and above it, so that the breaker learns nothing from calls that never went out.
 /// 7. *Circuit breaker*: asked when the permit is held, so that nothing that was queued goes
 ///    out after it has opened.

@@ -43,6 +43,11 @@ impl Breaker {
     }
 
     /// The state, for people and metrics.
+    pub(crate) fn phase(&self) -> Phase {
+        self.machine().phase()
+    }
+
+    /// The state, with the time that it lasts.
     pub(crate) fn state(&self) -> BreakerState {
         let machine = self.machine();
         BreakerState {
@@ -67,7 +72,7 @@ impl Breaker {
             }
             Some(Transition::Closed) => tracing::info!("breaker closed: Vehicle works again"),
         }
-        self.instruments.breaker_became(self.state().phase);
+        self.instruments.breaker_became(self.phase());
     }
 }
 
