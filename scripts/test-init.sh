@@ -72,6 +72,7 @@ vehicle.api_keys.insurance_service.key
 insurance.database.password
 insurance.database.migration_password
 insurance.api_keys.core_system.key
+insurance.api_keys.operations.key
 insurance.vehicle_client.api_key'
 
 variable_of() {
@@ -103,12 +104,13 @@ for path in $paths; do
 done
 passed "every value is 32 bytes in hex, and none is printed"
 
-[ "$(for path in $paths; do json_value "$path"; done | sort -u | wc -l)" -eq 8 ] || fail "two values are equal"
+[ "$(for path in $paths; do json_value "$path"; done | sort -u | wc -l)" -eq 9 ] || fail "two values are equal"
 [ "$(json_value vehicle.api_keys.insurance_service.key)" = "$(json_value insurance.vehicle_client.api_key)" ] ||
     fail "Insurance holds another key than the one Vehicle knows"
 passed "all values differ, except the key that both services hold"
 
 same_values_in_both_files
+[ "$(env_value INSURANCE__API_KEYS__OPERATIONS__SCOPES)" = operations ] || fail "the operations key has no scope in .env"
 passed "the variables of .env are the values of secrets.local.json"
 
 if [ -n "$python" ]; then

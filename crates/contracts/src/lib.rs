@@ -7,6 +7,7 @@
 mod deadline;
 mod insurance;
 mod money;
+mod operations;
 mod personal_identity_number;
 mod problem;
 mod registration_number;
@@ -18,6 +19,10 @@ pub use insurance::{
     Product, ProfileEnrichment, Source,
 };
 pub use money::{Money, MoneyError};
+pub use operations::{
+    BreakerState, GuardBreaker, GuardCache, GuardCalls, GuardIsolation, GuardMode, RetryAfterGate,
+    VehicleGuard, VehicleGuardChange,
+};
 pub use personal_identity_number::{
     PersonalIdentityNumber, PersonalIdentityNumberCheck, PersonalIdentityNumberError, UncheckedText,
 };

@@ -240,13 +240,18 @@ fn without_vehicle(status: EnrichmentStatus, source: Option<Source>) -> Enrichme
 
 fn retry_after_seconds(failure: &Failure) -> Option<u64> {
     match failure.retry_after {
-        Some(after) => Some(after.as_secs() + u64::from(after.subsec_nanos() > 0)),
+        Some(after) => Some(whole_seconds(after)),
         // A wrong key or a broken contract does not pass by itself.
         None => match failure.cause {
             Cause::Unauthorized | Cause::ContractViolation => None,
             _ => Some(RETRY_AFTER_SECONDS),
         },
     }
+}
+
+/// Seconds after which this time is surely over.
+pub(crate) fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// The name that a value has on the wire, so that metrics and answers speak alike.

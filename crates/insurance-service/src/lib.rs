@@ -4,18 +4,19 @@
 mod contradiction;
 mod enrichment;
 mod error;
+mod guard_state;
+mod operations;
 mod prefer;
 mod routes;
 mod settings;
 mod store;
 mod worst_case;
 
-use std::process::ExitCode;
+use std::{future::ready, process::ExitCode};
 
 use service_database::{Database, MigrateError, Schema};
 use service_defaults::{
     edge::Assembled,
-    health::{Check, CheckStatus},
     process::{self, Command, CommandLine, Process, ProcessError},
     settings::{Arguments, Sources},
 };
@@ -87,16 +88,8 @@ fn build(process: &Process<InsuranceSettings>) -> Result<(Assembled, Database), 
             let database = checked.clone();
             async move { SCHEMA.check(&database, store::newest_migration).await }
         })
-        // Only information: Vehicle's troubles are told with each answer and never stop us.
         .with_check("vehicle_guard", move || {
-            let detail = Some(guard.state());
-            async move {
-                Check {
-                    name: "vehicle_guard",
-                    status: CheckStatus::Pass,
-                    detail,
-                }
-            }
+            ready(guard_state::check(&guard.guard_state()))
         });
     let api = routes::api(
         database.clone(),

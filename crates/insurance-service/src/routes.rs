@@ -27,6 +27,7 @@ use vehicle_client::VehicleClient;
 use crate::{
     enrichment::{Caller, Enricher, summary},
     error::Error,
+    operations,
     prefer::{HANDLING_STRICT, PREFERENCE_APPLIED, Strict},
     settings::InsuranceSettings,
     store,
@@ -46,6 +47,7 @@ const LASTING_RETRY_AFTER_SECONDS: u64 = 30;
     ),
     tags(
         (name = "Insurances", description = "Policies by person"),
+        (name = "Vehicle guard", description = "Manual control; needs a key with the scope `operations`"),
         (name = "Operations", description = "For the platform; open"),
     )
 )]
@@ -67,7 +69,7 @@ pub(crate) fn api(
     settings: Live<InsuranceSettings>,
     meter: &Meter,
 ) -> OpenApiRouter {
-    let enricher = Enricher::new(vehicles, meter);
+    let enricher = Enricher::new(vehicles.clone(), meter);
     let time = settings.snapshot().service.enrichment.deadline;
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(get_insurances))
@@ -78,6 +80,7 @@ pub(crate) fn api(
             time,
             settings,
         })
+        .merge(operations::api(vehicles))
         .layer(map_response(never_stored))
 }
 

@@ -1,4 +1,4 @@
-//! API keys: every route needs one unless it is on the list of open routes.
+//! API keys: every route needs one, with the route's scope, unless it is on the list of open routes.
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
@@ -16,7 +16,8 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use crate::{
     problem::Rejection,
     request_context::RequestContext,
-    settings::{Secret, Violations},
+    scope::{self, Scope},
+    settings::{Secret, Violations, list},
 };
 
 /// `X-Api-Key`.
@@ -34,6 +35,7 @@ pub type ApiKeySettings = BTreeMap<String, ApiKey>;
 pub struct ApiKey {
     digest: [u8; 32],
     expires_at: Option<SystemTime>,
+    scopes: Vec<Scope>,
     /// Setting and rule of everything that is wrong with it.
     faults: Vec<(&'static str, String)>,
 }
@@ -48,6 +50,13 @@ struct Written {
     sha256: Option<Secret>,
     /// From when on the key is refused: RFC 3339, UTC.
     expires_at: Option<String>,
+    /// What the key opens.
+    #[serde(default = "api", deserialize_with = "list")]
+    scopes: Vec<String>,
+}
+
+fn api() -> Vec<String> {
+    vec![Scope::Api.name().to_owned()]
 }
 
 impl From<Written> for ApiKey {
@@ -75,9 +84,14 @@ impl From<Written> for ApiKey {
             faults.push((".expires_at", "is not an RFC 3339 time in UTC".to_owned()));
         }
         let expires_at = expires_at.and_then(Result::ok);
+        let scopes = scope::named(&written.scopes).unwrap_or_else(|rule| {
+            faults.push((".scopes", rule));
+            Vec::new()
+        });
         Self {
             digest,
             expires_at,
+            scopes,
             faults,
         }
     }
@@ -125,12 +139,13 @@ pub fn check(keys: &ApiKeySettings, violations: &mut Violations) {
 
 /// The keys in force. Clones share them, so that a rotation reaches every request at once.
 #[derive(Clone)]
-pub struct KeyRing(Arc<ArcSwap<Vec<Held>>>);
+pub struct KeyRing(Arc<ArcSwap<Vec<Arc<Held>>>>);
 
 struct Held {
     id: String,
     digest: [u8; 32],
     expires_at: Option<SystemTime>,
+    scopes: Vec<Scope>,
 }
 
 impl KeyRing {
@@ -144,8 +159,8 @@ impl KeyRing {
         self.0.store(Arc::new(held(keys)));
     }
 
-    /// The id of the presented key. All keys are compared, over digests and in constant time.
-    fn identify(&self, headers: &HeaderMap, now: SystemTime) -> Option<String> {
+    /// The presented key. All keys are compared, over digests and in constant time.
+    fn identify(&self, headers: &HeaderMap, now: SystemTime) -> Option<Arc<Held>> {
         let mut presented = headers.get_all(X_API_KEY).iter();
         let (Some(only), None) = (presented.next(), presented.next()) else {
             return None;
@@ -158,16 +173,19 @@ impl KeyRing {
             found.conditional_assign(&number, digest.ct_eq(&key.digest) & live);
         }
         let index = usize::try_from(found.checked_sub(1)?).ok()?;
-        keys.get(index).map(|key| key.id.clone())
+        keys.get(index).cloned()
     }
 }
 
-fn held(keys: &ApiKeySettings) -> Vec<Held> {
+fn held(keys: &ApiKeySettings) -> Vec<Arc<Held>> {
     keys.iter()
-        .map(|(id, key)| Held {
-            id: id.clone(),
-            digest: key.digest,
-            expires_at: key.expires_at,
+        .map(|(id, key)| {
+            Arc::new(Held {
+                id: id.clone(),
+                digest: key.digest,
+                expires_at: key.expires_at,
+                scopes: key.scopes.clone(),
+            })
         })
         .collect()
 }
@@ -193,7 +211,8 @@ pub(crate) struct Access {
     pub(crate) open_routes: Arc<[&'static str]>,
 }
 
-/// Refuses every request without a valid key, unless its route is on the list.
+/// Refuses every request without a valid key that has the route's scope, unless its route is on
+/// the list. A path that is no route has a scope too, so that nobody learns which routes there are.
 pub(crate) async fn authenticate(
     State(access): State<Access>,
     request: Request,
@@ -206,12 +225,16 @@ pub(crate) async fn authenticate(
     if route.is_some_and(|route| access.open_routes.contains(&route)) {
         return next.run(request).await;
     }
-    let Some(id) = access.keys.identify(request.headers(), SystemTime::now()) else {
+    let Some(key) = access.keys.identify(request.headers(), SystemTime::now()) else {
         return unauthorized().into_response();
     };
     if let Some(context) = request.extensions().get::<RequestContext>() {
-        tracing::Span::current().record("key_id", id.as_str());
-        context.set_key_id(&id);
+        tracing::Span::current().record("key_id", key.id.as_str());
+        context.set_key_id(&key.id);
+    }
+    let scope = Scope::of(route.unwrap_or(request.uri().path()));
+    if !key.scopes.contains(&scope) {
+        return insufficient_scope(scope).into_response();
     }
     next.run(request).await
 }
@@ -226,13 +249,26 @@ fn unauthorized() -> Rejection {
     .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey"))
 }
 
+fn insufficient_scope(scope: Scope) -> Rejection {
+    let detail = match scope {
+        Scope::Api => "This route needs a key with the scope `api`.",
+        Scope::Operations => "This route needs a key with the scope `operations`.",
+    };
+    Rejection::new(
+        StatusCode::FORBIDDEN,
+        "insufficient_scope",
+        "Insufficient scope",
+        detail,
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, SystemTime};
 
     use axum::http::{HeaderMap, HeaderValue};
 
-    use super::{ApiKeySettings, KeyRing, X_API_KEY, check};
+    use super::{ApiKeySettings, KeyRing, Scope, X_API_KEY, check};
     use crate::settings::Violations;
 
     fn keys(json: &str) -> ApiKeySettings {
@@ -258,13 +294,37 @@ mod tests {
                 "b":{"sha256":"2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90"}}"#,
         ));
         let now = SystemTime::now();
-        let known = |key| ring.identify(&presenting(key), now);
+        let known = |key| {
+            let key = ring.identify(&presenting(key), now)?;
+            Some(key.id.clone())
+        };
         assert_eq!(known("0123456789abcdef").as_deref(), Some("a"));
         assert_eq!(known("alice").as_deref(), Some("b"));
         for unknown in ["bob", "", "0123456789abcde", "0123456789abcdef0"] {
             assert_eq!(known(unknown), None);
         }
-        assert_eq!(ring.identify(&HeaderMap::new(), now), None);
+        assert!(ring.identify(&HeaderMap::new(), now).is_none());
+    }
+
+    #[test]
+    fn a_key_has_the_scopes_of_its_list_or_its_text_and_api_without_either() {
+        for (scopes, expected) in [
+            ("", &[Scope::Api][..]),
+            (r#","scopes":["operations"]"#, &[Scope::Operations]),
+            (
+                r#","scopes":["api","operations"]"#,
+                &[Scope::Api, Scope::Operations],
+            ),
+            (
+                r#","scopes":"operations, api""#,
+                &[Scope::Operations, Scope::Api],
+            ),
+        ] {
+            let json = format!(r#"{{"a":{{"key":"0123456789abcdef"{scopes}}}}}"#);
+            let ring = KeyRing::new(&keys(&json));
+            let key = ring.identify(&presenting("0123456789abcdef"), SystemTime::now());
+            assert_eq!(key.unwrap().scopes, expected, "{scopes}");
+        }
     }
 
     #[test]
@@ -307,6 +367,18 @@ mod tests {
             (
                 r#"{"a":{"key":"0123456789abcdef","expires_at":"soon"}}"#,
                 "RFC 3339",
+            ),
+            (
+                r#"{"a":{"key":"0123456789abcdef","scopes":["api","admin"]}}"#,
+                "api_keys.a.scopes: `admin` is none of api, operations",
+            ),
+            (
+                r#"{"a":{"key":"0123456789abcdef","scopes":[]}}"#,
+                "api_keys.a.scopes: is empty",
+            ),
+            (
+                r#"{"a":{"key":"0123456789abcdef","scopes":" , "}}"#,
+                "api_keys.a.scopes: is empty",
             ),
         ] {
             let message = refused(json);

@@ -39,7 +39,7 @@ use crate::{
     rate_limit,
     request_context::{RequestContext, TRACEPARENT, X_REQUEST_ID},
     server::ServerSettings,
-    settings::{CommonSettings, Violations},
+    settings::{CommonSettings, Violations, list},
 };
 
 /// The routes that need no key. Every other one does, known or not.
@@ -263,7 +263,7 @@ fn cors(settings: &CorsSettings) -> Option<CorsLayer> {
     }
     let layer = CorsLayer::new()
         .allow_origin(origins)
-        .allow_methods([Method::GET, Method::POST, Method::PUT])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([
             CONTENT_TYPE,
             IF_NONE_MATCH,
@@ -415,23 +415,4 @@ impl Drop for Ending {
             "request ended"
         );
     }
-}
-
-/// A list, or in an environment variable a text with commas.
-fn list<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum List {
-        Entries(Vec<String>),
-        Commas(String),
-    }
-    Ok(match List::deserialize(deserializer)? {
-        List::Entries(entries) => entries,
-        List::Commas(text) => text
-            .split(',')
-            .map(str::trim)
-            .filter(|entry| !entry.is_empty())
-            .map(str::to_owned)
-            .collect(),
-    })
 }

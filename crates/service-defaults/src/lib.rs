@@ -17,6 +17,7 @@ pub mod problem;
 pub mod process;
 pub mod rate_limit;
 pub mod request_context;
+pub mod scope;
 pub mod server;
 pub mod settings;
 pub mod telemetry;

@@ -12,13 +12,16 @@ use utoipa::{
     },
 };
 
+use crate::scope::Scope;
+
 /// Name of the security scheme for `X-Api-Key`.
 pub const API_KEY: &str = "apiKey";
 
 /// Answers that the edge itself may give on every keyed route, with when.
-const EDGE_ANSWERS: [(&str, &str); 7] = [
+const EDGE_ANSWERS: [(&str, &str); 8] = [
     ("400", "The request breaks a rule; `errors` says which"),
     ("401", "The key is missing, unknown or expired"),
+    ("403", "The key lacks the scope of the route"),
     ("414", "The URI is over the size limit"),
     (
         "429",
@@ -38,8 +41,8 @@ const BODY_ANSWERS: [(&str, &str); 2] = [
     ("415", "The body is not `application/json`"),
 ];
 
-/// Adds the key, the deadline and the answers of the edge to every operation that does not say it
-/// is open.
+/// Adds the key with the scope that the route asks for, the deadline and the answers of the edge to
+/// every operation that does not say it is open.
 pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
     #[derive(utoipa::OpenApi)]
     #[openapi(components(schemas(Problem, FieldError)))]
@@ -53,15 +56,13 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
         .components
         .get_or_insert_default()
         .add_security_scheme(API_KEY, SecurityScheme::ApiKey(key));
-    for item in document.paths.paths.values_mut() {
+    for (path, item) in &mut document.paths.paths {
         for operation in operations(item) {
             if operation.security.is_some() {
                 continue;
             }
-            operation.security = Some(vec![SecurityRequirement::new(
-                API_KEY,
-                Vec::<String>::new(),
-            )]);
+            let scope = Scope::of(path).name();
+            operation.security = Some(vec![SecurityRequirement::new(API_KEY, [scope])]);
             operation
                 .parameters
                 .get_or_insert_default()

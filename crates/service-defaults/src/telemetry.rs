@@ -15,12 +15,21 @@ use opentelemetry_sdk::{
     trace::{Sampler, SdkTracerProvider},
 };
 use serde::Deserialize;
+use tracing::Level;
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::FilterFn, fmt, layer::SubscriberExt, registry::LookupSpan,
+    EnvFilter, Layer,
+    filter::{FilterExt, FilterFn, LevelFilter},
+    fmt,
+    layer::{Filter, SubscriberExt},
+    registry::LookupSpan,
     util::SubscriberInitExt,
 };
 
 use crate::settings::Violations;
+
+/// Target of the log lines that say who changed what by hand. They are written whatever
+/// `log.filter` says: a filter is for noise, and whoever may set it must not be able to act unseen.
+pub const AUDIT: &str = "audit";
 
 /// The section `[log]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -118,7 +127,7 @@ impl Telemetry {
         });
         tracing_subscriber::registry()
             .with(exported)
-            .with(lines(log.format).with_filter(EnvFilter::new(&log.filter)))
+            .with(lines(log.format).with_filter(audited(&log.filter)))
             .try_init()?;
         log_panics();
         Ok(Self { traces })
@@ -161,6 +170,13 @@ fn is_ours(target: &str) -> bool {
         || root.ends_with("_service")
         || root.ends_with("_client")
         || root == "threadpilot"
+}
+
+/// What the filter lets through, and every audit line.
+fn audited<S>(filter: &str) -> impl Filter<S> + use<S> {
+    FilterFn::new(|metadata| metadata.target() == AUDIT && *metadata.level() <= Level::WARN)
+        .with_max_level_hint(LevelFilter::WARN)
+        .or(EnvFilter::new(filter))
 }
 
 fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>

@@ -12,6 +12,8 @@ pub(crate) struct Summary<'a> {
     pub(crate) vehicle_url: &'a str,
     pub(crate) insurance_url: &'a str,
     pub(crate) key: &'a str,
+    /// The key for the routes under `/api/v1/operations/` of Insurance.
+    pub(crate) operations_key: &'a str,
     pub(crate) toggles: &'a str,
     pub(crate) logs: &'a str,
     /// For `curl --cacert`, with HTTPS.
@@ -29,6 +31,7 @@ pub(crate) fn summary(summary: &Summary<'_>) {
         vehicle_url,
         insurance_url,
         key,
+        operations_key,
         toggles,
         logs,
         certificate,
@@ -43,6 +46,7 @@ ThreadPilot runs. Ctrl-C stops everything.
   Vehicle      {vehicle_url}/swagger/
   Insurance    {insurance_url}/swagger/
   X-Api-Key    {key}
+  Operations   {operations_key}
   Toggles      {toggles}
   Logs         {logs}
 

@@ -97,6 +97,7 @@ impl Stack {
             vehicle_url: &vehicle_url,
             insurance_url: &insurance_url,
             key: &secrets.key,
+            operations_key: &secrets.operations_key,
             toggles: &toggles.display().to_string(),
             logs: &logs.display().to_string(),
             certificate: options

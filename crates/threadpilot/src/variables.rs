@@ -7,6 +7,8 @@ use crate::{error::Error, folder::Folder, options::ServiceName};
 pub(crate) struct Secrets {
     /// The key for both services' APIs.
     pub(crate) key: String,
+    /// The key for the manual control of Insurance.
+    pub(crate) operations_key: String,
     vehicle_client_key: String,
     passwords: [String; 4],
 }
@@ -23,6 +25,7 @@ impl Secrets {
         let [a, b, c, d] = ROLES.map(|role| folder.secret(&format!("{role}.password")));
         Ok(Self {
             key: folder.secret("api.key")?,
+            operations_key: folder.secret("operations.key")?,
             vehicle_client_key: folder.secret("vehicle-client.key")?,
             passwords: [a?, b?, c?, d?],
         })
@@ -88,6 +91,8 @@ pub(crate) fn of(
             settings.extend([
                 ("DATABASE__PASSWORD", insurance),
                 ("DATABASE__MIGRATION_PASSWORD", insurance_migrator),
+                ("API_KEYS__OPERATIONS__KEY", secrets.operations_key.clone()),
+                ("API_KEYS__OPERATIONS__SCOPES", "operations".to_owned()),
                 ("VEHICLE_CLIENT__BASE_URL", places.vehicle_url.to_owned()),
                 (
                     "VEHICLE_CLIENT__API_KEY",

@@ -59,6 +59,7 @@ fn both_services_refuse_the_template_and_name_every_placeholder() {
     let refusal = insurance(template).unwrap_err().to_string();
     for setting in [
         "api_keys.core_system.key",
+        "api_keys.operations.key",
         "vehicle_client.api_key",
         "database.password",
     ] {
@@ -76,7 +77,7 @@ fn both_services_take_what_init_makes() {
     let vehicle = vehicle(secrets.clone()).unwrap();
     let insurance = insurance(secrets).unwrap();
     assert_eq!(vehicle.common.api_keys.len(), 2);
-    assert_eq!(insurance.common.api_keys.len(), 1);
+    assert_eq!(insurance.common.api_keys.len(), 2);
     assert_ne!(
         vehicle.service.database.password.expose(),
         insurance.service.database.password.expose()

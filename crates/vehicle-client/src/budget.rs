@@ -68,7 +68,13 @@ impl Budget {
         self.pay(1.0);
     }
 
-    /// Retries that could be made at once.
+    /// Retries that could be made at once, with what time has paid in by now.
+    pub(crate) fn left(&mut self, now: Instant) -> f64 {
+        self.pay_for_time(now);
+        self.balance
+    }
+
+    /// Retries that could be made when something was last paid in or taken out.
     pub(crate) fn balance(&self) -> f64 {
         self.balance
     }

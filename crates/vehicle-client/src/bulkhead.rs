@@ -7,7 +7,7 @@ use tokio::{
 };
 
 use crate::{
-    Answer, Call, Failure, Options, Strategy,
+    Answer, Call, CallsState, Failure, Options, Strategy,
     failure_log::FailureLog,
     instruments::Instruments,
     step::{Inner, Step, ask},
@@ -29,13 +29,25 @@ pub(crate) struct Bulkheads {
 struct Bulkhead {
     permits: Arc<Semaphore>,
     queue: Arc<Semaphore>,
+    maximum: usize,
+    queue_length: usize,
 }
 
 impl Bulkhead {
-    fn new(permits: usize, queue: usize) -> Self {
+    fn new(maximum: usize, queue_length: usize) -> Self {
         Self {
-            permits: Arc::new(Semaphore::new(permits)),
-            queue: Arc::new(Semaphore::new(queue)),
+            permits: Arc::new(Semaphore::new(maximum)),
+            queue: Arc::new(Semaphore::new(queue_length)),
+            maximum,
+            queue_length,
+        }
+    }
+
+    fn state(&self) -> CallsState {
+        CallsState {
+            in_flight: self.maximum - self.permits.available_permits(),
+            waiting: self.queue_length - self.queue.available_permits(),
+            maximum: self.maximum,
         }
     }
 
@@ -63,12 +75,9 @@ impl Bulkheads {
         }
     }
 
-    /// Calls that could go out at once, single and batch.
-    pub(crate) fn free(&self) -> (usize, usize) {
-        (
-            self.single.permits.available_permits(),
-            self.batch.permits.available_permits(),
-        )
+    /// Single and batch calls.
+    pub(crate) fn state(&self) -> (CallsState, CallsState) {
+        (self.single.state(), self.batch.state())
     }
 }
 

@@ -10,6 +10,8 @@ use contracts::{RegistrationNumber, Vehicle};
 use moka::sync::Cache as Store;
 use tokio::time::Instant;
 
+use crate::CacheState;
+
 /// How long answers are kept and for what they are good.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheOptions {
@@ -136,6 +138,16 @@ impl Cache {
                 fresh_until,
             },
         );
+    }
+
+    /// How full it is.
+    pub(crate) fn state(&self) -> CacheState {
+        // The store counts behind its own back otherwise.
+        self.store.run_pending_tasks();
+        CacheState {
+            entries: self.store.entry_count(),
+            bytes: self.store.weighted_size(),
+        }
     }
 
     /// Forgets a number at once.

@@ -1,24 +1,25 @@
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 
 use contracts::{RegistrationNumber, Source, Vehicle};
 use futures_util::{StreamExt, stream};
 use opentelemetry::metrics::Meter;
 
 use crate::{
-    BuildError, CallContext, Failure, Options, Strategy, breaker::Breaker, bulkhead::Bulkheads,
-    chance::Chance, dispatch::Dispatch, guard, instruments::Instruments, step::Inner,
-    transport::Transport,
+    BuildError, CallContext, Failure, GuardState, IsolationOrder, Options, Strategy,
+    chance::Chance, dispatch::Dispatch, guard, instruments::Instruments, state::Controls,
+    step::Inner, transport::Transport,
 };
 
 /// Looks up vehicles. Clones share one guard; a process has one.
 #[derive(Clone)]
 pub struct VehicleClient {
     pub(crate) dispatch: Dispatch,
-    pub(crate) bulkheads: Bulkheads,
-    pub(crate) breaker: Breaker,
+    pub(crate) controls: Controls,
     instruments: Instruments,
     max_degree_of_parallelism_single: usize,
-    max_degree_of_parallelism_batch: usize,
 }
 
 /// What became of looking up one number.
@@ -73,14 +74,12 @@ impl VehicleClient {
         chance: &Chance,
         instruments: Instruments,
     ) -> Self {
-        let (guard, bulkheads, breaker) = guard::build(transport, options, chance, &instruments);
+        let (guard, controls) = guard::build(transport, options, chance, &instruments);
         Self {
             dispatch: Dispatch::new(options, guard, chance.clone(), instruments.clone()),
-            bulkheads,
-            breaker,
+            controls,
             instruments,
             max_degree_of_parallelism_single: options.max_degree_of_parallelism_single,
-            max_degree_of_parallelism_batch: options.max_degree_of_parallelism_batch,
         }
     }
 
@@ -121,18 +120,22 @@ impl VehicleClient {
         self.dispatch.erase(number);
     }
 
-    /// What the guard is doing, in words for people.
-    pub fn state(&self) -> String {
-        let (single, batch) = self.bulkheads.free();
-        let (singles, batches) = (
-            self.max_degree_of_parallelism_single,
-            self.max_degree_of_parallelism_batch,
-        );
-        format!(
-            "breaker {}, {} of {singles} single calls and {} of {batches} batch calls in flight",
-            self.breaker.phase().label(),
-            singles - single,
-            batches - batch
-        )
+    /// Keeps every call from Vehicle for this long, in place of whatever order there is. Answers
+    /// that are kept are still given. Calls in flight end by their attempt timeout.
+    ///
+    /// Returns when it ends by itself, by the clock on the wall. To be called within a runtime: a
+    /// task waits for the end and tells it.
+    pub fn isolate(&self, order: IsolationOrder, lasts: Duration) -> SystemTime {
+        self.controls.isolation.isolate(order, lasts)
+    }
+
+    /// Lets calls to Vehicle through again, as far as the breaker does.
+    pub fn release(&self) {
+        self.controls.isolation.release();
+    }
+
+    /// What the guard is doing.
+    pub fn guard_state(&self) -> GuardState {
+        self.controls.state(self.dispatch.cache_state())
     }
 }

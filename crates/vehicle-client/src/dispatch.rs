@@ -16,7 +16,7 @@ use tower::ServiceExt;
 use tracing::Instrument;
 
 use crate::{
-    Call, CallContext, Failure, Found, Lookup, Options, Strategy,
+    CacheState, Call, CallContext, Failure, Found, Lookup, Options, Strategy,
     cache::{Cache, Entry, Freshness},
     chance::Chance,
     flight::{Begun, Boarded, Flights, Joined, Landed, Passengers, flight},
@@ -124,6 +124,11 @@ impl Dispatch {
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         self.flights.is_empty()
+    }
+
+    /// How full the cache is, where there is one.
+    pub(crate) fn cache_state(&self) -> Option<CacheState> {
+        self.cache.as_ref().map(Cache::state)
     }
 
     /// Asks Vehicle, or waits with those who asked already.

@@ -50,6 +50,12 @@ impl RetryAfter {
         RetryAfterCheck(self.clone())
     }
 
+    /// How long nobody may call, if Vehicle asked for it.
+    pub(crate) fn closed_for(&self) -> Option<Duration> {
+        let now = Instant::now();
+        self.gate().closed(now).map(|(until, _)| until - now)
+    }
+
     fn gate(&self) -> MutexGuard<'_, Gate> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,11 +96,14 @@ impl Step for RetryAfterCheck {
             });
         }
         let result = ask(&inner, call).await;
+        // Only Vehicle closes the gate. The layers below that keep calls back say for themselves
+        // when they let them through again, and an isolation may end before it said.
         if let Err(Failure {
             cause,
             retry_after: Some(pause),
             ..
         }) = &result
+            && *cause != Cause::BreakerOpen
         {
             gate.gate().close(*cause, Instant::now(), *pause);
         }

@@ -11,7 +11,9 @@ use crate::{
     failure_log::FailureLog,
     gate::RetryAfter,
     instruments::Instruments,
+    isolation::Isolation,
     retry::Retry,
+    state::Controls,
     step::{Inner, StepLayer},
 };
 
@@ -30,37 +32,40 @@ pub(crate) type Guard = BoxCloneSyncService<Call, Answer, Failure>;
 ///    and is looked at once more when the permit is held.
 ///    *Bulkhead*: the process-wide cap and its queue, bounded in time and length. A permit is
 ///    held for one attempt.
+///    *Isolation*, below those two: an operator keeps every call back. Asked when the permit is held, like the
+///    breaker, and above it, so that the breaker learns nothing from calls that never went out.
 /// 7. *Circuit breaker*: asked when the permit is held, so that nothing that was queued goes
 ///    out after it has opened.
 /// 8. *Attempt*: time limit, span and metrics of what really goes out.
 /// 9. Transport and *contract check*: an answer is used only for the numbers asked for.
 ///
-/// The bulkheads and the breaker come back as well, for a look at how they are.
+/// What can be looked at or controlled comes back as well.
 pub(crate) fn build(
     transport: impl Inner,
     options: &Options,
     chance: &Chance,
     instruments: &Instruments,
-) -> (Guard, Bulkheads, Breaker) {
+) -> (Guard, Controls) {
     let failures = FailureLog::default();
-    let bulkheads = Bulkheads::new(options, instruments.clone(), failures.clone());
-    let breaker = Breaker::new(options.breaker, chance.clone(), instruments.clone());
-    let gate = RetryAfter::default();
+    let controls = Controls {
+        isolation: Isolation::new(instruments.clone()),
+        breaker: Breaker::new(options.breaker, chance.clone(), instruments.clone()),
+        gate: RetryAfter::default(),
+        bulkheads: Bulkheads::new(options, instruments.clone(), failures.clone()),
+        retry: Retry::new(options, chance.clone(), instruments.clone()),
+    };
     let stack = ServiceBuilder::new()
-        .layer(StepLayer(Retry::new(
-            options,
-            chance.clone(),
-            instruments.clone(),
-        )))
-        .layer(StepLayer(gate.clone()))
-        .layer(StepLayer(bulkheads.clone()))
-        .layer(StepLayer(gate.check()))
-        .layer(StepLayer(breaker.clone()))
+        .layer(StepLayer(controls.retry.clone()))
+        .layer(StepLayer(controls.gate.clone()))
+        .layer(StepLayer(controls.bulkheads.clone()))
+        .layer(StepLayer(controls.gate.check()))
+        .layer(StepLayer(controls.isolation.clone()))
+        .layer(StepLayer(controls.breaker.clone()))
         .layer(StepLayer(Attempt::new(
             options,
             instruments.clone(),
             failures,
         )))
         .service(transport);
-    (BoxCloneSyncService::new(stack), bulkheads, breaker)
+    (BoxCloneSyncService::new(stack), controls)
 }

@@ -36,6 +36,7 @@ struct Inner {
     breaker_state: Gauge<u64>,
     retry_budget: Gauge<f64>,
     breaker_transitions: Counter<u64>,
+    isolated: Gauge<u64>,
 }
 
 impl Instruments {
@@ -98,6 +99,10 @@ impl Instruments {
                 .u64_counter("vehicle_client.breaker.transitions")
                 .with_description("Changes of the breaker's state")
                 .build(),
+            isolated: meter
+                .u64_gauge("vehicle_client.isolated")
+                .with_description("1 while an operator keeps every call from Vehicle")
+                .build(),
         }))
     }
 
@@ -143,6 +148,11 @@ impl Instruments {
             .breaker_transitions
             .add(1, &[KeyValue::new("state", phase.label())]);
         self.breaker_is(phase);
+    }
+
+    /// Whether an operator keeps every call from Vehicle from now on.
+    pub(crate) fn isolated(&self, isolated: bool) {
+        self.0.isolated.record(u64::from(isolated), &[]);
     }
 
     /// A call that waits for its turn from now on.

@@ -20,20 +20,24 @@ mod flight;
 mod gate;
 mod guard;
 mod instruments;
+mod isolation;
 mod options;
 mod retry;
 mod retry_after;
 #[cfg(test)]
 mod simulation;
+mod state;
 mod step;
 mod trail;
 mod transport;
 
-pub use breaker::BreakerOptions;
+pub use breaker::{BreakerOptions, Phase as BreakerPhase};
 pub use budget::BudgetOptions;
 pub use cache::CacheOptions;
 pub(crate) use call::{Answer, Call, Found};
 pub use call::{CallContext, Strategy};
 pub use client::{Lookup, VehicleClient};
 pub use failure::Failure;
+pub use isolation::{Isolated, IsolationOrder};
 pub use options::{BuildError, Options};
+pub use state::{BreakerState, CacheState, CallsState, GuardState};

@@ -41,6 +41,11 @@ impl Retry {
         }
     }
 
+    /// Retries that could be made at once.
+    pub(crate) fn left(&self) -> f64 {
+        self.budget(Budget::left)
+    }
+
     /// Does this to the budget and reports what is left of it.
     fn budget<T>(&self, change: impl FnOnce(&mut Budget, Instant) -> T) -> T {
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, also in the functions that tests share"
 )]
 
+mod access;
 mod capture;
 mod causes;
 mod contradictions;
@@ -14,6 +15,8 @@ mod enrichment;
 mod explanation;
 mod metrics;
 mod operations;
+mod operations_guard;
+mod operations_refusals;
 mod privacy;
 mod profile;
 mod real_vehicle;

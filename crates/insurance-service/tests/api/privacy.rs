@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Known and unknown persons, with and without cars.
-const PERSONS: [&str; 4] = [
+pub(crate) const PERSONS: [&str; 4] = [
     "199001011234",
     "198505155678",
     "200310209876",
@@ -19,7 +19,7 @@ const PERSONS: [&str; 4] = [
 ];
 
 /// Everything that the digits of one person may look like.
-fn forms(person: &str) -> Vec<String> {
+pub(crate) fn forms(person: &str) -> Vec<String> {
     let (date, last) = person.split_at(8);
     let encoded: Vec<_> = person.bytes().map(|byte| format!("%{byte:02X}")).collect();
     vec![
@@ -33,7 +33,7 @@ fn forms(person: &str) -> Vec<String> {
     ]
 }
 
-fn assert_free_of_persons(text: &str, what: &str) {
+pub(crate) fn assert_free_of_persons(text: &str, what: &str) {
     for form in PERSONS.into_iter().flat_map(forms) {
         assert!(!text.contains(&form), "{what}: {form} in {text}");
     }

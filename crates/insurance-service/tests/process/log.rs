@@ -1,3 +1,5 @@
+use axum::body::Body;
+use http::Request;
 use test_support::FakeVehicle;
 
 use crate::binary::Binary;
@@ -46,4 +48,37 @@ async fn every_line_is_json_and_names_no_person_even_at_trace_level() {
         assert!(!text.contains(form), "{form}");
     }
     assert!(ended.lines.iter().any(|line| line["message"] == "stopped"));
+}
+
+#[tokio::test]
+async fn a_change_by_hand_is_logged_whatever_the_filter_says() {
+    let vehicle = FakeVehicle::healthy().await;
+    let running = Binary::seeded(&vehicle)
+        .await
+        // Without the line that it listens, nobody would know where.
+        .with(
+            "LOG__FILTER",
+            "off,audit=off,service_defaults::process=info",
+        )
+        .with("API_KEYS__OPERATOR__KEY", "operator-key-0123456789")
+        .with("API_KEYS__OPERATOR__SCOPES", "operations")
+        .serve()
+        .await;
+    let order = r#"{"mode":"isolated","reason":"r","owner":"o","expiresInSeconds":60}"#;
+    let request = Request::put("/api/v1/operations/vehicle-guard")
+        .header("x-api-key", "operator-key-0123456789")
+        .header("content-type", "application/json")
+        .body(Body::from(order));
+    let answer = running.at.send(request.unwrap()).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let ended = running.stop().await.unwrap();
+    assert_eq!(ended.code, Some(0));
+    let messages = ended.lines.iter().map(|line| line["message"].as_str());
+    let audited: Vec<_> = messages
+        .filter(|message| !matches!(message, Some("listening" | "stopped")))
+        .collect();
+    assert_eq!(
+        audited,
+        [Some("the guard around Vehicle is controlled by hand")]
+    );
 }

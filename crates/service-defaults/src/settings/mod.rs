@@ -3,6 +3,7 @@
 //! The only place that reads the environment.
 
 mod common;
+mod list;
 mod live;
 mod secret;
 mod sections;
@@ -10,6 +11,7 @@ mod source;
 mod violation;
 
 pub use common::{CommonSettings, Settings};
+pub(crate) use list::list;
 pub use live::{Live, watch};
 pub use secret::Secret;
 pub use source::{Arguments, Sources};

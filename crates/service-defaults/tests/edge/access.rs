@@ -3,6 +3,16 @@ use test_support::API_KEY;
 
 use crate::sample::{get_with_key, service};
 
+const OPERATIONS_KEY: &str = "operations-key-0123456789";
+const BOTH_KEY: &str = "both-key-0123456789";
+
+const SCOPED: [(&str, &str); 4] = [
+    ("SAMPLE__API_KEYS__OPERATOR__KEY", OPERATIONS_KEY),
+    ("SAMPLE__API_KEYS__OPERATOR__SCOPES", "operations"),
+    ("SAMPLE__API_KEYS__BOTH__KEY", BOTH_KEY),
+    ("SAMPLE__API_KEYS__BOTH__SCOPES", "api, operations"),
+];
+
 #[tokio::test]
 async fn a_route_that_nobody_thought_about_needs_a_key() {
     let (_, api) = service(&[]);
@@ -34,4 +44,71 @@ async fn a_key_may_be_held_as_its_digest() {
     )]);
     let answer = get_with_key(&api, "/own", Some("alice")).await;
     assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_key_opens_the_routes_of_its_scopes_only() {
+    let (_, api) = service(&SCOPED);
+    for (path, found, key, opens) in [
+        ("/own", StatusCode::OK, API_KEY, true),
+        ("/own", StatusCode::OK, BOTH_KEY, true),
+        ("/own", StatusCode::OK, OPERATIONS_KEY, false),
+        ("/nowhere", StatusCode::NOT_FOUND, OPERATIONS_KEY, false),
+        ("/api/v1/operations/own", StatusCode::OK, API_KEY, false),
+        ("/api/v1/operations/own", StatusCode::OK, BOTH_KEY, true),
+        (
+            "/api/v1/operations/own",
+            StatusCode::OK,
+            OPERATIONS_KEY,
+            true,
+        ),
+        (
+            "/api/v1/operations/x",
+            StatusCode::NOT_FOUND,
+            API_KEY,
+            false,
+        ),
+        (
+            "/api/v1/operations/x",
+            StatusCode::NOT_FOUND,
+            OPERATIONS_KEY,
+            true,
+        ),
+        (
+            "/api/v1/operations",
+            StatusCode::NOT_FOUND,
+            OPERATIONS_KEY,
+            false,
+        ),
+    ] {
+        let answer = get_with_key(&api, path, Some(key)).await;
+        let expected = if opens { found } else { StatusCode::FORBIDDEN };
+        assert_eq!(answer.status, expected, "{path} {key}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_without_the_scope_is_told_which_it_lacks() {
+    let (_, api) = service(&SCOPED);
+    let operations = get_with_key(&api, "/api/v1/operations/own", Some(API_KEY)).await;
+    insta::assert_json_snapshot!("operations_scope", operations.problem());
+    let own = get_with_key(&api, "/own", Some(OPERATIONS_KEY)).await;
+    insta::assert_json_snapshot!("api_scope", own.problem());
+}
+
+#[tokio::test]
+async fn scopes_are_asked_for_on_metrics_with_a_key_but_not_on_open_routes() {
+    let (_, api) = service(&[
+        SCOPED[0],
+        SCOPED[1],
+        ("SAMPLE__MANAGEMENT__METRICS_REQUIRE_KEY", "true"),
+    ]);
+    for (path, status) in [
+        ("/metrics", StatusCode::FORBIDDEN),
+        ("/healthz", StatusCode::OK),
+        ("/openapi.json", StatusCode::OK),
+    ] {
+        let answer = get_with_key(&api, path, Some(OPERATIONS_KEY)).await;
+        assert_eq!(answer.status, status, "{path}");
+    }
 }

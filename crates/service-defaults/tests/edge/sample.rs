@@ -30,6 +30,7 @@ pub(crate) fn service(variables: &[(&str, &str)]) -> (Process<Nothing>, Api) {
     let process = Process::<Nothing>::new("sample", sources).unwrap();
     let routes = OpenApiRouter::new()
         .route("/own", get(async || "own"))
+        .route("/api/v1/operations/own", get(async || "operated"))
         .route("/panics", get(panics))
         .route("/fails", get(async || fault()))
         .route(

@@ -132,6 +132,28 @@ fn an_origin_that_no_browser_would_send_is_refused() {
 }
 
 #[test]
+fn a_scope_that_opens_nothing_is_refused() {
+    for (scopes, rule) in [
+        ("admin", "`admin` is none of api, operations"),
+        ("api,Operations", "`Operations` is none of"),
+        ("", "is empty"),
+    ] {
+        let place = Place::new().with_variable("SAMPLE__API_KEYS__TEST__SCOPES", scopes);
+        let message = place.refused();
+        assert!(
+            message.contains("api_keys.test.scopes: ") && message.contains(rule),
+            "{message}"
+        );
+    }
+    let number = Place::new().with_config("[api_keys.test]\nscopes = [{}]");
+    let message = number.refused();
+    assert!(
+        message.contains("api_keys.test.scopes") && message.contains("a list of texts"),
+        "{message}"
+    );
+}
+
+#[test]
 fn everything_that_is_wrong_is_said_at_once() {
     let config =
         "[server]\nsend_timeout = \"0s\"\n[rate_limit]\nburst = 0\n[sample]\npause = \"2m\"";

@@ -36,7 +36,9 @@ struct Service {
 impl Service {
     fn follow(place: &Place) -> Self {
         let process = Process::<Sample>::new("sample", place.sources()).unwrap();
-        let routes = OpenApiRouter::new().route("/own", get(async || "own"));
+        let routes = OpenApiRouter::new()
+            .route("/own", get(async || "own"))
+            .route("/api/v1/operations/own", get(async || "own"));
         let api = Api(process.assemble(routes, &process.readiness()).public);
         tokio::spawn(process.follow_settings());
         Self { process, api }
@@ -219,6 +221,23 @@ async fn keys_are_rotated_with_an_overlap_and_without_a_restart() {
         seen.push((old, new));
     }
     assert_eq!(seen, [(true, false), (true, true), (false, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_scopes_of_a_key_change_without_a_restart() {
+    let scoped = |scopes: &str| format!("{}scopes = {scopes}\n", keys(&[("a", OLD)]));
+    let place = Place::new().with_config(&scoped("\"api\""));
+    let service = Service::follow(&place);
+    let mut seen = Vec::new();
+    for scopes in ["[\"operations\"]", "[\"api\", \"operations\"]", "[]"] {
+        place.write("config.toml", &scoped(scopes));
+        service.settle().await;
+        let own = service.status("/own", OLD).await;
+        let operations = service.status("/api/v1/operations/own", OLD).await;
+        seen.push([own, operations].map(|status| status.as_u16()));
+    }
+    // A key that opens nothing is refused, and the last good scopes stay.
+    assert_eq!(seen, [[403, 200], [200, 200], [200, 200]]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -64,6 +64,7 @@ pub(crate) struct Running {
     pub(crate) vehicle: String,
     pub(crate) insurance: String,
     pub(crate) key: String,
+    pub(crate) operations_key: String,
     pub(crate) toggles: String,
     pub(crate) curls: Vec<String>,
 }
@@ -126,6 +127,7 @@ impl Running {
             vehicle: after("Vehicle "),
             insurance: after("Insurance "),
             key: after("X-Api-Key "),
+            operations_key: after("Operations "),
             toggles: after("Toggles "),
             process,
             lines,

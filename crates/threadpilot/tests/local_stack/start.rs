@@ -66,6 +66,24 @@ async fn the_printed_lines_name_what_is_served() {
 }
 
 #[tokio::test]
+async fn only_the_printed_operations_key_controls_the_guard() {
+    let folder = data_dir();
+    let stack = Running::start(folder.path(), &[]).await;
+    let client = client(None);
+    let url = format!("{}/api/v1/operations/vehicle-guard", stack.insurance);
+    assert_eq!(stack.get(&client, &url).await.0, 403);
+    let state = client
+        .get(&url)
+        .header("x-api-key", &stack.operations_key)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(state.status(), 200);
+    let text = state.text().await.unwrap();
+    assert!(text.starts_with(r#"{"mode":"automatic""#), "{text}");
+}
+
+#[tokio::test]
 async fn a_toggle_in_the_printed_file_takes_effect() {
     let folder = data_dir();
     let stack = Running::start(folder.path(), &[]).await;
@@ -114,7 +132,7 @@ async fn it_starts_under_a_strict_umask_and_keeps_its_secrets_to_itself() {
     let stack = Running::start_with_umask("077", &folder).await;
     let url = format!("{}/readyz", stack.vehicle);
     assert_eq!(stack.get(&client(None), &url).await.0, 200);
-    for secret in ["stack", "stack/api.key"] {
+    for secret in ["stack", "stack/api.key", "stack/operations.key"] {
         let mode = fs::metadata(folder.join(secret))
             .unwrap()
             .permissions()

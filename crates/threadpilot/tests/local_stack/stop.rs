@@ -43,6 +43,7 @@ async fn a_second_start_keeps_keys_and_data() {
 
     let second = Running::start(folder.path(), &[]).await;
     assert_eq!(second.key, first.key);
+    assert_eq!(second.operations_key, first.operations_key);
     let still = fs::metadata(folder.path().join("pg/data/PG_VERSION"))
         .unwrap()
         .modified()

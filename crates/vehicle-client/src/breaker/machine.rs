@@ -91,17 +91,20 @@ pub(crate) struct Refused {
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// The state in one word.
+/// The breaker's state in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub enum Phase {
+    /// Calls go out.
     Closed,
+    /// No call goes out.
     Open,
+    /// One call at a time goes out, to see whether Vehicle works again.
     HalfOpen,
 }
 
 impl Phase {
     /// The state as a metric label.
-    pub(crate) fn label(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::Open => "open",
@@ -126,6 +129,14 @@ impl Machine {
             State::Closed(_) => Phase::Closed,
             State::Open { .. } => Phase::Open,
             State::HalfOpen { .. } => Phase::HalfOpen,
+        }
+    }
+
+    /// How long until a probe may go out; nothing unless it is open.
+    pub(crate) fn retry_after(&self, now: Instant) -> Option<Duration> {
+        match self.state {
+            State::Open { until } => Some(until.saturating_duration_since(now)),
+            State::Closed(_) | State::HalfOpen { .. } => None,
         }
     }
 

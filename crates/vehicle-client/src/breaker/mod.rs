@@ -15,12 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use contracts::Cause;
 use tokio::time::Instant;
 
-pub use machine::BreakerOptions;
-pub(crate) use machine::Phase;
+pub use machine::{BreakerOptions, Phase};
 use machine::{Machine, Outcome, Permit, Transition};
 
 use crate::{
-    Answer, Call, Failure,
+    Answer, BreakerState, Call, Failure,
     chance::Chance,
     instruments::Instruments,
     step::{Inner, Step, ask},
@@ -49,6 +48,15 @@ impl Breaker {
     /// The state, for people and metrics.
     pub(crate) fn phase(&self) -> Phase {
         self.machine().phase()
+    }
+
+    /// The state, with the time that it lasts.
+    pub(crate) fn state(&self) -> BreakerState {
+        let machine = self.machine();
+        BreakerState {
+            phase: machine.phase(),
+            retry_after: machine.retry_after(Instant::now()),
+        }
     }
 
     fn machine(&self) -> MutexGuard<'_, Machine> {

@@ -9,7 +9,7 @@ use super::world::{State, World};
 use crate::{Failure, Lookup, Strategy};
 
 /// What a run must have shown for its rules to mean something.
-pub(super) const EVERYTHING: [&str; 24] = [
+pub(super) const EVERYTHING: [&str; 25] = [
     "closed",
     "open",
     "half_open",
@@ -18,6 +18,7 @@ pub(super) const EVERYTHING: [&str; 24] = [
     "retry_after",
     "jump",
     "erased",
+    "isolated",
     "cancelled",
     "live",
     "batch",

@@ -15,7 +15,8 @@ use super::{
     world::World,
 };
 use crate::{
-    CallContext, Lookup, Strategy, VehicleClient, breaker::Phase, instruments::Instruments,
+    CallContext, IsolationOrder, Lookup, Strategy, VehicleClient, breaker::Phase,
+    instruments::Instruments,
 };
 
 /// What a run came to; two runs of a seed come to the same.
@@ -40,7 +41,7 @@ async fn simulate(dice: Dice) -> Outcome {
     let world = World::new(dice.clone(), options.clone());
     let instruments = Instruments::new(metrics.meter());
     let client = VehicleClient::over(world.clone(), &options, &dice.chance(), instruments);
-    assert!(world.breaker.set(client.breaker.clone()).is_ok());
+    assert!(world.breaker.set(client.controls.breaker.clone()).is_ok());
 
     let end = dice.millis(2_000, 20_000);
     let callers: Vec<_> = (0..dice.between(10, 80))
@@ -78,6 +79,13 @@ async fn fate(client: VehicleClient, world: World, end: Instant) {
             state.erased.insert(number, Instant::now());
             state.saw("erased");
         }
+        if dice.percent(10) {
+            isolate(&client, &world);
+        }
+        if dice.percent(5) {
+            client.release();
+            world.state().isolated_until = Instant::now();
+        }
         if dice.percent(3) {
             let from = Instant::now();
             let leap = dice.millis(100, 7_200_000);
@@ -86,6 +94,20 @@ async fn fate(client: VehicleClient, world: World, end: Instant) {
             advance(leap).await;
         }
     }
+}
+
+fn isolate(client: &VehicleClient, world: &World) {
+    let lasts = world.dice.millis(10, 3_000);
+    let order = IsolationOrder {
+        reason: "simulated".into(),
+        owner: "simulation".into(),
+        key_id: "simulation".into(),
+    };
+    client.isolate(order, lasts);
+    let mut state = world.state();
+    state.isolated_until = Instant::now() + lasts;
+    state.last_not_closed = Some(state.isolated_until);
+    state.saw("isolated");
 }
 
 /// However bad it was: once Vehicle is well again, so are the answers. How many were asked for.
@@ -124,13 +146,15 @@ async fn recover(client: &VehicleClient, world: &World) -> u64 {
 
 /// Nothing is left over when nobody asks any more, and every lookup was counted once.
 fn at_rest(client: &VehicleClient, world: &World, metrics: &Metrics, asked: u64) {
-    let options = &world.options;
     assert!(world.idle(), "calls without a caller");
-    let all = (
-        options.max_degree_of_parallelism_single,
-        options.max_degree_of_parallelism_batch,
-    );
-    assert_eq!(client.bulkheads.free(), all, "permits were lost");
+    let state = client.guard_state();
+    for calls in [state.single, state.batch] {
+        assert_eq!(
+            (calls.in_flight, calls.waiting),
+            (0, 0),
+            "permits were lost"
+        );
+    }
     assert!(client.dispatch.is_idle(), "flights without passengers");
     let text = metrics.render().unwrap();
     let count = |name, labels: &[_]| metric(&text, name, labels);

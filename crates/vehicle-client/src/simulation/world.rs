@@ -45,6 +45,7 @@ pub(super) struct State {
     answers: i16,
     pub(super) last_full: BTreeMap<&'static str, Instant>,
     pub(super) last_not_closed: Option<Instant>,
+    pub(super) isolated_until: Instant,
     /// The last jump of the clock.
     pub(super) jump: Option<(Instant, Instant)>,
     pub(super) seen: BTreeMap<&'static str, u64>,
@@ -71,6 +72,7 @@ impl World {
                 answers: 0,
                 last_full: BTreeMap::new(),
                 last_not_closed: None,
+                isolated_until: start,
                 jump: None,
                 seen: BTreeMap::new(),
                 journal: DefaultHasher::new(),
@@ -88,7 +90,7 @@ impl World {
         let phase = self.breaker.get().unwrap().phase();
         let mut state = self.state();
         if phase != Phase::Closed {
-            state.last_not_closed = Some(Instant::now());
+            state.last_not_closed = state.last_not_closed.max(Some(Instant::now()));
         }
         state.saw(phase.label());
         phase
@@ -184,6 +186,7 @@ impl World {
             "a call before Retry-After was over"
         );
         assert_ne!(phase, Phase::Open, "a call while the breaker is open");
+        assert!(now >= state.isolated_until, "a call while isolated");
         let probe = phase == Phase::HalfOpen;
         if probe {
             state.probes += 1;

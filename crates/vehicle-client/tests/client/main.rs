@@ -15,6 +15,7 @@ mod cap;
 mod collapsing;
 mod deadline;
 mod gate;
+mod isolation;
 mod metrics;
 mod queue;
 mod request;

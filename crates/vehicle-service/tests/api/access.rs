@@ -6,6 +6,10 @@ use test_support::API_KEY;
 use crate::service::{Service, keyed, keyless, send};
 
 const PATH: &str = "/api/v1/vehicles/ABC123";
+/// Every method of HTTP, and one that it does not have.
+const METHODS: [&str; 10] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW",
+];
 
 #[tokio::test]
 async fn a_request_without_a_usable_key_is_refused() {
@@ -60,22 +64,49 @@ async fn a_key_that_has_not_expired_yet_is_taken() {
 }
 
 #[tokio::test]
-async fn every_documented_operation_but_the_open_ones_needs_a_key() {
-    let service = Service::start().await;
+async fn every_route_asks_for_a_key_with_its_scope_by_every_method() {
+    let service = Service::with(&[
+        ("API_KEYS__OPERATOR__KEY", "operator-key-0123456789"),
+        ("API_KEYS__OPERATOR__SCOPES", "operations"),
+        ("API_KEYS__BOTH__KEY", "both-key-0123456789"),
+        ("API_KEYS__BOTH__SCOPES", "api,operations"),
+    ])
+    .await;
     let operations = operation_ids(&service.assembled.document);
     assert!(operations.len() >= 5, "{}", operations.len());
-    for (method, path, id) in operations {
-        let method = serde_json::to_value(method).unwrap();
-        let method = method.as_str().unwrap().to_uppercase().parse().unwrap();
-        let request = keyless(method, &path.replace(['{', '}'], ""));
-        let answer = send(&service.api, request).await;
-        let open = OPEN_ROUTES.contains(&path.as_str());
-        assert_eq!(
-            answer.status == StatusCode::UNAUTHORIZED,
-            !open,
-            "{id}: {}",
-            answer.status
-        );
+    let documented = operations.into_iter().map(|(_, path, _)| path);
+    let unknown = [
+        "/api/v1/operations/vehicle-guard",
+        "/api/v1/operations/x",
+        "/x",
+    ];
+    for path in documented.chain(unknown.map(str::to_owned)) {
+        let operated = path.starts_with("/api/v1/operations/");
+        for method in METHODS {
+            for (key, api, operations) in [
+                ("", false, false),
+                ("wrong-key-0123456789", false, false),
+                (API_KEY, true, false),
+                ("operator-key-0123456789", false, true),
+                ("both-key-0123456789", true, true),
+            ] {
+                let method = Method::from_bytes(method.as_bytes()).unwrap();
+                let request = keyless(method.clone(), &path.replace(['{', '}'], ""));
+                let answer = send(&service.api, request.header("x-api-key", key)).await;
+                let told = match answer.status {
+                    StatusCode::UNAUTHORIZED => 401,
+                    StatusCode::FORBIDDEN => 403,
+                    _ => 200,
+                };
+                let expected = match (api, operations) {
+                    _ if OPEN_ROUTES.contains(&path.as_str()) => 200,
+                    (false, false) => 401,
+                    _ if operated && operations || !operated && api => 200,
+                    _ => 403,
+                };
+                assert_eq!(told, expected, "{method} {path} {key}");
+            }
+        }
     }
 }
 
@@ -116,18 +147,6 @@ async fn what_is_no_route_needs_a_key_too() {
         let answer = service.api.get(path).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
         insta::assert_json_snapshot!("route_not_found", answer.problem());
-    }
-}
-
-#[tokio::test]
-async fn no_method_gets_around_the_key() {
-    let service = Service::start().await;
-    for method in [
-        "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW",
-    ] {
-        let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let answer = send(&service.api, keyless(method.clone(), PATH)).await;
-        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method}");
     }
 }
 

@@ -1,0 +1,334 @@
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use validator::{Validate, ValidationError, ValidationErrors};
+
+use crate::UncheckedText;
+
+/// The longest reason, in characters.
+const MAX_REASON: usize = 200;
+/// The longest owner, in characters.
+const MAX_OWNER: usize = 100;
+/// The longest isolation, in seconds: a day.
+const MAX_EXPIRES_IN: u64 = 86_400;
+/// The digits of a personal identity number without its century.
+const DIGITS_OF_A_PERSON: usize = 10;
+
+/// What the guard around Vehicle is doing in the process that answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VehicleGuard {
+    /// Who decides whether Vehicle is called.
+    pub mode: GuardMode,
+    /// The isolation in force; `null` in the mode `automatic`.
+    #[schema(required)]
+    pub isolation: Option<GuardIsolation>,
+    /// The circuit breaker. An isolation leaves it as it is.
+    pub breaker: GuardBreaker,
+    /// What Vehicle asked for by `Retry-After`.
+    pub retry_after_gate: RetryAfterGate,
+    /// Retries that could be made at once; each takes 1.
+    #[schema(example = 2.5, minimum = 0)]
+    pub retries_left: f64,
+    /// Single calls.
+    pub single: GuardCalls,
+    /// Batch calls.
+    pub batch: GuardCalls,
+    /// What is kept of Vehicle's answers; `null` where none are kept.
+    #[schema(required)]
+    pub cache: Option<GuardCache>,
+}
+
+/// Who decides whether Vehicle is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GuardMode {
+    /// The guard, by what it sees.
+    Automatic,
+    /// An operator: no call goes out.
+    Isolated,
+}
+
+/// An isolation in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GuardIsolation {
+    /// Why.
+    #[schema(example = "planned maintenance of the register")]
+    pub reason: String,
+    /// Who answers for it.
+    #[schema(example = "on-call team")]
+    pub owner: String,
+    /// Id of the API key that it came with.
+    #[schema(example = "operations")]
+    pub key_id: String,
+    /// Since when no call goes out (RFC 3339, UTC), replaced orders included.
+    #[schema(format = DateTime, example = "2026-01-01T12:00:00Z")]
+    pub since: String,
+    /// When it ends by itself (RFC 3339, UTC), by the clock as it was when the order came.
+    #[schema(format = DateTime, example = "2026-01-01T12:15:00Z")]
+    pub until: String,
+    /// Seconds that are left of it, whatever is done to the clock.
+    #[schema(example = 900, minimum = 0)]
+    pub remaining_seconds: u64,
+}
+
+/// How the circuit breaker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GuardBreaker {
+    /// Its state.
+    pub state: BreakerState,
+    /// Seconds until it lets a probe through; `null` unless it is open.
+    #[schema(required, minimum = 0)]
+    pub retry_after_seconds: Option<u64>,
+}
+
+/// The state of a circuit breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// Calls go out.
+    Closed,
+    /// No call goes out.
+    Open,
+    /// One call at a time goes out, to see whether Vehicle works again.
+    HalfOpen,
+}
+
+/// What Vehicle asked for by `Retry-After`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryAfterGate {
+    /// Seconds for which nobody may call; `null` when everybody may.
+    #[schema(required, minimum = 0)]
+    pub closed_for_seconds: Option<u64>,
+}
+
+/// Calls of one kind, in the whole process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GuardCalls {
+    /// Calls in flight.
+    #[schema(example = 2)]
+    pub in_flight: usize,
+    /// Calls that wait for their turn.
+    #[schema(example = 0)]
+    pub waiting: usize,
+    /// Most calls in flight at once.
+    #[schema(example = 5)]
+    pub maximum: usize,
+}
+
+/// How full the cache is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GuardCache {
+    /// Registration numbers of which something is kept.
+    #[schema(example = 1000)]
+    pub entries: u64,
+    /// Memory that they take, in bytes, about.
+    #[schema(example = 270_000)]
+    pub bytes: u64,
+}
+
+/// Changes who decides whether Vehicle is called. It is logged with its reason and its owner.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({
+    "mode": "automatic", "reason": "the maintenance is done", "owner": "on-call team"
+}))]
+pub struct VehicleGuardChange {
+    /// Who is to decide.
+    pub mode: GuardMode,
+    /// Why: 1 to 200 characters, none of them a control character, and nothing that could be a
+    /// personal identity number.
+    #[schema(value_type = String, min_length = 1, max_length = 200, example = "planned maintenance of the register")]
+    pub reason: UncheckedText,
+    /// Who answers for it: 1 to 100 characters, by the same rules.
+    #[schema(value_type = String, min_length = 1, max_length = 100, example = "on-call team")]
+    pub owner: UncheckedText,
+    /// After how many seconds an isolation ends by itself: 1 to 86400. Required for `isolated`,
+    /// refused for `automatic`.
+    #[schema(minimum = 1, maximum = 86_400, example = 900)]
+    pub expires_in_seconds: Option<u64>,
+}
+
+// By hand, because one rule is about two members and is told at one of them.
+impl Validate for VehicleGuardChange {
+    fn validate(&self) -> Result<(), ValidationErrors> {
+        let mut errors = ValidationErrors::new();
+        if let Err(rule) = is_loggable(&self.reason, MAX_REASON) {
+            errors.add("reason", broken("invalid_reason", rule));
+        }
+        if let Err(rule) = is_loggable(&self.owner, MAX_OWNER) {
+            errors.add("owner", broken("invalid_owner", rule));
+        }
+        let expiry = match (self.mode, self.expires_in_seconds) {
+            (GuardMode::Automatic, None) | (GuardMode::Isolated, Some(1..=MAX_EXPIRES_IN)) => None,
+            (GuardMode::Automatic, Some(_)) => Some("is for the mode isolated only"),
+            (GuardMode::Isolated, _) => Some("an isolation ends after 1 to 86400 seconds"),
+        };
+        if let Some(rule) = expiry {
+            let error = broken("invalid_expires_in_seconds", rule);
+            errors.add("expires_in_seconds", error);
+        }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
+    }
+}
+
+fn broken(code: &'static str, rule: impl Into<Cow<'static, str>>) -> ValidationError {
+    ValidationError::new(code).with_message(rule.into())
+}
+
+/// Whether a text may be written to the log, or the rule that it breaks.
+fn is_loggable(text: &UncheckedText, longest: usize) -> Result<(), String> {
+    let text = text.expose();
+    if text.trim().is_empty() || text.chars().count() > longest {
+        Err(format!("has 1 to {longest} characters, not all blank"))
+    } else if text.chars().any(char::is_control) {
+        Err("holds no control characters, such as line breaks".to_owned())
+    } else if could_name_a_person(text) {
+        Err(
+            "is logged, so it holds no 10 digits without a letter between them: they could be a \
+             personal identity number"
+                .to_owned(),
+        )
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether digits enough for a personal identity number stand together, in whatever way they are
+/// grouped. Rather refuses an IP address than logs a person.
+fn could_name_a_person(text: &str) -> bool {
+    let mut digits = 0;
+    unescaped(text).chars().any(|letter| {
+        if letter.is_numeric() {
+            digits += 1;
+        } else if letter.is_alphabetic() {
+            digits = 0;
+        }
+        digits >= DIGITS_OF_A_PERSON
+    })
+}
+
+/// The escapes of URLs as what they stand for: people paste URLs into reasons.
+fn unescaped(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let escape = part.get(..2).map(|hex| u8::from_str_radix(hex, 16));
+        if let Some(Ok(byte)) = escape {
+            plain.push(char::from(byte));
+            plain.push_str(&part[2..]);
+        } else {
+            plain.push_str(part);
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use validator::Validate;
+
+    use super::{VehicleGuardChange, could_name_a_person};
+
+    /// The broken rules as `member code`.
+    fn broken(json: &str) -> Vec<String> {
+        let change: VehicleGuardChange = serde_json::from_str(json).unwrap();
+        let Err(errors) = change.validate() else {
+            return Vec::new();
+        };
+        let mut broken: Vec<_> = errors
+            .field_errors()
+            .iter()
+            .flat_map(|(member, errors)| {
+                errors.iter().map(move |it| format!("{member} {}", it.code))
+            })
+            .collect();
+        broken.sort();
+        broken
+    }
+
+    fn with(reason: &str, owner: &str) -> Vec<String> {
+        let json = serde_json::json!({ "mode": "automatic", "reason": reason, "owner": owner });
+        broken(&json.to_string())
+    }
+
+    #[test]
+    fn texts_have_their_length_in_characters_and_no_control_characters() {
+        assert_eq!(with("x", "y"), [""; 0]);
+        assert_eq!(with(&"å".repeat(200), &"å".repeat(100)), [""; 0]);
+        let both = ["owner invalid_owner", "reason invalid_reason"];
+        assert_eq!(with(&"x".repeat(201), &"x".repeat(101)), both);
+        for text in ["", " ", "a\nb", "a\u{7f}", "\t", "\u{85}x"] {
+            assert_eq!(with(text, text), both, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_isolation_has_an_end_and_nothing_else_has() {
+        let of = |mode: &str, end: &str| {
+            broken(&format!(
+                r#"{{"mode":"{mode}","reason":"x","owner":"y"{end}}}"#
+            ))
+        };
+        for end in ["1", "900", "86400"] {
+            let end = format!(r#","expiresInSeconds":{end}"#);
+            assert_eq!(of("isolated", &end), [""; 0]);
+            assert_eq!(
+                of("automatic", &end),
+                ["expires_in_seconds invalid_expires_in_seconds"]
+            );
+        }
+        assert_eq!(of("automatic", ""), [""; 0]);
+        for end in [
+            "",
+            r#","expiresInSeconds":0"#,
+            r#","expiresInSeconds":86401"#,
+        ] {
+            assert_eq!(
+                of("isolated", end),
+                ["expires_in_seconds invalid_expires_in_seconds"]
+            );
+        }
+    }
+
+    #[test]
+    fn what_could_be_a_personal_identity_number_is_seen_in_any_grouping() {
+        for text in [
+            "199001011234",
+            "19900101-1234",
+            "900101-1234",
+            "900101+1234",
+            "9001011234",
+            "for 1990 01 01 12 34.",
+            "person:19900101_1234",
+            "1990\u{2013}01\u{2013}01\u{a0}1234",
+            "1\u{200b}9\u{200b}9\u{200b}0\u{200b}0\u{200b}1\u{200b}0\u{200b}1\u{200b}1\u{200b}2\u{200b}3\u{200b}4",
+            "１９９００１０１１２３４",
+            "/api/v1/insurances/19900101%2D1234",
+            "%31%39%39%30%30%31%30%31%31%32%33%34",
+            "order 12345678901234567890",
+        ] {
+            assert!(could_name_a_person(text), "{text}");
+        }
+        for text in [
+            "INC-12345, p99 1200 ms since 14:30",
+            "2026-01-01",
+            "900101-123",
+            "50% of calls, 100%",
+            "%",
+            "%zz %é",
+        ] {
+            assert!(!could_name_a_person(text), "{text}");
+        }
+    }
+}

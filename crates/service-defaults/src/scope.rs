@@ -1,0 +1,45 @@
+//! What a key opens: a key that is known is still refused where it lacks the route's scope.
+
+/// A part of a service's routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every keyed route that no other scope has.
+    Api,
+    /// Manual control, for the people who operate the service.
+    Operations,
+}
+
+const ALL: [Scope; 2] = [Scope::Api, Scope::Operations];
+const OPERATIONS: &str = "/api/v1/operations/";
+
+impl Scope {
+    /// The scope that a route asks for, or a path that is no route.
+    pub fn of(route: &str) -> Self {
+        if route.starts_with(OPERATIONS) {
+            Self::Operations
+        } else {
+            Self::Api
+        }
+    }
+
+    /// Its name in the settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Operations => "operations",
+        }
+    }
+}
+
+/// The scopes of these names, or the rule that they break.
+pub(crate) fn named(names: &[String]) -> Result<Vec<Scope>, String> {
+    let known = || ALL.map(Scope::name).join(", ");
+    if names.is_empty() {
+        return Err(format!("is empty; a key has one or more of {}", known()));
+    }
+    let scope = |name: &String| {
+        let found = ALL.into_iter().find(|scope| scope.name() == name);
+        found.ok_or_else(|| format!("`{name}` is none of {}", known()))
+    };
+    names.iter().map(scope).collect()
+}
