@@ -1,8 +1,10 @@
-//! The public contract of both services: wire types, identifier newtypes and the problem document.
+//! The public contract of both services: wire types, identifier newtypes, headers and the problem
+//! document.
 //!
 //! Everything here is what a caller sees on the wire and nothing else: no I/O, no framework.
 //! Member names are camelCase; an absent value is written as `null`, never left out.
 
+mod deadline;
 mod insurance;
 mod money;
 mod personal_identity_number;
@@ -10,6 +12,7 @@ mod problem;
 mod registration_number;
 mod vehicle;
 
+pub use deadline::{MAX_DEADLINE_MS, X_DEADLINE_MS};
 pub use insurance::{
     Cause, Currency, Enrichment, EnrichmentStatus, Insurance, InsuranceProfile, LookupRequest,
     Product, ProfileEnrichment, Source,

@@ -4,14 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{Request, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use contracts::X_DEADLINE_MS;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use crate::{problem::Rejection, settings::Violations};
+use crate::{extract::invalid_parameter, problem::Rejection, settings::Violations};
 
 /// The section `[limits]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -113,16 +114,52 @@ pub(crate) async fn in_progress(
     next.run(request).await
 }
 
-/// Ends a request (503) that takes longer than allowed.
+/// Ends a request (503) that takes longer than the service allows or its caller waits, whichever
+/// is less. One whose caller no longer waits never begins.
 pub(crate) async fn deadline(
     State(limit): State<Duration>,
     request: Request,
     next: Next,
 ) -> Response {
+    let limit = match callers_limit(request.headers()) {
+        Ok(callers) => callers.map_or(limit, |callers| callers.min(limit)),
+        Err(rejection) => return rejection.into_response(),
+    };
+    if limit.is_zero() {
+        return deadline_exceeded().into_response();
+    }
     tokio::time::timeout(limit, next.run(request))
         .await
-        .unwrap_or_else(|_| {
-            let detail = "The request took longer than the service allows.";
-            Rejection::unavailable("deadline_exceeded", detail, 1).into_response()
-        })
+        .unwrap_or_else(|_| deadline_exceeded().into_response())
+}
+
+fn deadline_exceeded() -> Rejection {
+    let detail = "The request took longer than the service allows or its caller waits.";
+    Rejection::unavailable("deadline_exceeded", detail, 1)
+}
+
+/// Most digits of the caller's milliseconds.
+const DEADLINE_DIGITS: usize = 9;
+
+/// How long the caller still waits, if it says so.
+fn callers_limit(headers: &HeaderMap) -> Result<Option<Duration>, Rejection> {
+    let mut values = headers.get_all(X_DEADLINE_MS).iter();
+    let milliseconds = match (values.next(), values.next()) {
+        (None, _) => return Ok(None),
+        (Some(value), None) => milliseconds(value.as_bytes()),
+        (Some(_), Some(_)) => None,
+    };
+    milliseconds.map(Some).ok_or_else(|| {
+        let rule = format_args!("{X_DEADLINE_MS} is sent once, as 1 to {DEADLINE_DIGITS} digits");
+        invalid_parameter(X_DEADLINE_MS, &rule)
+    })
+}
+
+fn milliseconds(digits: &[u8]) -> Option<Duration> {
+    // A number's own parser would take a sign.
+    if digits.len() > DEADLINE_DIGITS || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let text = std::str::from_utf8(digits).ok()?;
+    text.parse().ok().map(Duration::from_millis)
 }

@@ -1,11 +1,13 @@
 //! What every operation has in common in the OpenAPI documents.
 
-use contracts::{FieldError, Problem};
+use contracts::{FieldError, MAX_DEADLINE_MS, Problem, X_DEADLINE_MS};
 use utoipa::{
     OpenApi as _, ToSchema,
     openapi::{
-        Content, HttpMethod, OpenApi, Ref, RefOr, Response, ResponseBuilder,
-        path::{Operation, PathItem},
+        Content, HttpMethod, ObjectBuilder, OpenApi, Ref, RefOr, Required, Response,
+        ResponseBuilder,
+        path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
+        schema::Type,
         security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme},
     },
 };
@@ -36,7 +38,8 @@ const BODY_ANSWERS: [(&str, &str); 2] = [
     ("415", "The body is not `application/json`"),
 ];
 
-/// Adds the key and the answers of the edge to every operation that does not say it is open.
+/// Adds the key, the deadline and the answers of the edge to every operation that does not say it
+/// is open.
 pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
     #[derive(utoipa::OpenApi)]
     #[openapi(components(schemas(Problem, FieldError)))]
@@ -59,6 +62,10 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
                 API_KEY,
                 Vec::<String>::new(),
             )]);
+            operation
+                .parameters
+                .get_or_insert_default()
+                .push(RefOr::T(deadline()));
             add(operation, &EDGE_ANSWERS);
             if operation.request_body.is_some() {
                 add(operation, &BODY_ANSWERS);
@@ -66,6 +73,24 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
         }
     }
     document
+}
+
+/// The header that [`crate::limits`] reads.
+fn deadline() -> Parameter {
+    let milliseconds = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(0_u64))
+        .maximum(Some(MAX_DEADLINE_MS));
+    ParameterBuilder::new()
+        .name(X_DEADLINE_MS)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "How many milliseconds the caller still waits. The service works no longer than that; \
+             with 0 the answer is 503 at once",
+        ))
+        .schema(Some(milliseconds))
+        .build()
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

@@ -1,9 +1,9 @@
 use std::{
     task::{Context, Poll},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
-use contracts::{BatchRequest, Cause};
+use contracts::{BatchRequest, Cause, MAX_DEADLINE_MS, X_DEADLINE_MS};
 use futures_util::future::BoxFuture;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
@@ -116,27 +116,7 @@ impl Transport {
             StatusCode::NOT_FOUND if single => {
                 contract::single_not_found(&call.numbers[0], &self.body(response).await?)
             }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(Failure::refusal(Cause::Unauthorized))
-            }
-            StatusCode::REQUEST_TIMEOUT => {
-                Err(Failure::transient(Cause::Timeout).with_retry_after(after))
-            }
-            StatusCode::TOO_MANY_REQUESTS => {
-                Err(Failure::transient(Cause::RateLimited).with_retry_after(after))
-            }
-            StatusCode::BAD_GATEWAY
-            | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT => {
-                Err(Failure::transient(Cause::ServerError).with_retry_after(after))
-            }
-            status if status.is_server_error() => {
-                Err(Failure::lasting(Cause::ServerError).with_retry_after(after))
-            }
-            // Other refusals, redirects and other successes are nothing that Vehicle's contract has
-            // for a well-formed question.
-            status if status.is_client_error() => Err(Failure::refusal(Cause::ContractViolation)),
-            _ => Err(Failure::lasting(Cause::ContractViolation)),
+            status => Err(failure(status, after, &call.context)),
         }
     }
 
@@ -179,7 +159,8 @@ impl Service<Call> for Transport {
 }
 
 fn headers(context: &CallContext) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(2);
+    let mut headers = HeaderMap::with_capacity(3);
+    headers.insert(X_DEADLINE_MS, remaining_ms(context).into());
     if let Ok(id) = HeaderValue::from_str(&context.request_id) {
         headers.insert(X_REQUEST_ID, id);
     }
@@ -195,6 +176,38 @@ fn headers(context: &CallContext) -> HeaderMap {
         headers.insert(TRACEPARENT, value);
     }
     headers
+}
+
+/// The whole milliseconds before the deadline.
+fn remaining_ms(context: &CallContext) -> u64 {
+    let remaining = context.deadline.saturating_duration_since(Instant::now());
+    u64::try_from(remaining.as_millis()).map_or(MAX_DEADLINE_MS, |ms| ms.min(MAX_DEADLINE_MS))
+}
+
+/// What an answer without vehicles says.
+fn failure(status: StatusCode, after: Option<Duration>, context: &CallContext) -> Failure {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::refusal(Cause::Unauthorized),
+        StatusCode::REQUEST_TIMEOUT => Failure::transient(Cause::Timeout).with_retry_after(after),
+        // Vehicle stopped as it was told to. Its `Retry-After` would keep back calls that have
+        // time.
+        StatusCode::SERVICE_UNAVAILABLE if remaining_ms(context) == 0 => {
+            Failure::transient(Cause::Timeout)
+        }
+        StatusCode::TOO_MANY_REQUESTS => {
+            Failure::transient(Cause::RateLimited).with_retry_after(after)
+        }
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            Failure::transient(Cause::ServerError).with_retry_after(after)
+        }
+        status if status.is_server_error() => {
+            Failure::lasting(Cause::ServerError).with_retry_after(after)
+        }
+        // Other refusals, redirects and other successes are nothing that Vehicle's contract has
+        // for a well-formed question.
+        status if status.is_client_error() => Failure::refusal(Cause::ContractViolation),
+        _ => Failure::lasting(Cause::ContractViolation),
+    }
 }
 
 struct Record {
@@ -214,5 +227,35 @@ impl Drop for Record {
         });
         self.instruments
             .requested(self.method, status, self.started.elapsed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use contracts::Cause;
+    use http::StatusCode;
+    use tokio::time::Instant;
+
+    use super::{CallContext, failure};
+
+    #[test]
+    fn a_vehicle_that_stopped_in_time_keeps_no_other_call_back() {
+        let after = Some(Duration::from_secs(5));
+        for (left, cause, retry_after) in [
+            (Duration::ZERO, Cause::Timeout, None),
+            (Duration::from_micros(900), Cause::Timeout, None),
+            (Duration::from_mins(1), Cause::ServerError, after),
+        ] {
+            let context = CallContext {
+                deadline: Instant::now() + left,
+                request_id: "".into(),
+                traceparent: "".into(),
+            };
+            let failure = failure(StatusCode::SERVICE_UNAVAILABLE, after, &context);
+            assert_eq!((failure.cause, failure.retry_after), (cause, retry_after));
+            assert!(failure.transient);
+        }
     }
 }

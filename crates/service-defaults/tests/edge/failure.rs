@@ -50,3 +50,16 @@ async fn a_handler_that_never_ends_is_ended_at_its_deadline() {
     assert_eq!(answer.header("retry-after"), "1");
     assert_eq!(answer.problem()["code"], "deadline_exceeded");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_smaller_of_the_services_and_the_callers_time_counts() {
+    let (_, api) = service(&[("SAMPLE__SERVER__REQUEST_DEADLINE", "10s")]);
+    for (header, milliseconds) in [("0", 0), ("1", 1), ("2500", 2_500), ("60000", 10_000)] {
+        let started = tokio::time::Instant::now();
+        let answer = api.get_with("/hangs", &[("x-deadline-ms", header)]).await;
+        assert_eq!(started.elapsed().as_millis(), milliseconds, "{header}");
+        assert_eq!(answer.problem()["code"], "deadline_exceeded");
+    }
+    let answer = api.get_with("/own", &[("x-deadline-ms", "1")]).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}

@@ -1,9 +1,11 @@
 //! What Vehicle sees of a call.
 
-use test_support::{FakeVehicle, Request};
-use vehicle_client::Strategy;
+use std::time::Duration;
 
-use crate::setup::{TRACEPARENT, client, patient, unhurried};
+use test_support::{FakeVehicle, Reply, Request};
+use vehicle_client::{Options, Strategy};
+
+use crate::setup::{TRACEPARENT, client, found, patient, unhurried, within};
 
 fn names(request: &Request) -> Vec<&str> {
     let mut names: Vec<_> = request
@@ -56,6 +58,7 @@ async fn a_call_says_who_calls_for_which_request_and_nothing_else() {
         "traceparent",
         "user-agent",
         "x-api-key",
+        "x-deadline-ms",
         "x-request-id",
     ];
     assert_eq!(names(&requests[0]), expected);
@@ -64,4 +67,45 @@ async fn a_call_says_who_calls_for_which_request_and_nothing_else() {
     assert_eq!(names(&requests[1]), expected);
     assert_eq!(requests[1].path, "/api/v1/vehicles/batch");
     assert_eq!(requests[1].body, r#"{"registrationNumbers":["ABC123"]}"#);
+}
+
+fn deadline_ms(request: &Request) -> u128 {
+    let text = request.header("x-deadline-ms").unwrap();
+    assert!(text.bytes().all(|byte| byte.is_ascii_digit()), "{text}");
+    text.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_call_says_how_long_it_is_waited_for() {
+    let fake = FakeVehicle::healthy().await;
+    let hurried = Options {
+        attempt_timeout: Duration::from_secs(7),
+        ..patient(&fake)
+    };
+    for strategy in [Strategy::Single, Strategy::Batch] {
+        // Whichever is less: the time of the request or that of the attempt.
+        for (time, most) in [(30, 7_000), (5, 5_000)] {
+            let context = within(Duration::from_secs(time));
+            client(&hurried).all(&["ABC123"], strategy, &context).await;
+            let sent = deadline_ms(fake.requests().last().unwrap());
+            assert!((1..most).contains(&sent), "{sent} of {most}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_retry_is_given_the_time_of_its_own() {
+    let fake = FakeVehicle::start(|request| match request.number {
+        0 => Reply::status(503).after(Duration::from_secs(1)),
+        _ => Reply::healthy(request),
+    })
+    .await;
+    let context = within(Duration::from_secs(15));
+    found(&client(&patient(&fake)).one("ABC123", &context).await);
+    let sent: Vec<_> = fake.requests().iter().map(deadline_ms).collect();
+    assert!(sent[0] < 10_000 && sent[1] < 10_000, "{sent:?}");
+    assert!(
+        sent[1] > 9_000,
+        "the first attempt's second is not its own: {sent:?}"
+    );
 }

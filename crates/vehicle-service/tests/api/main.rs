@@ -9,6 +9,7 @@ mod access;
 mod batch;
 mod browser;
 mod cache;
+mod deadline;
 mod health;
 mod identity;
 mod limits;
