@@ -9,7 +9,7 @@ use axum::{
         HeaderName, HeaderValue, Method, StatusCode,
         header::{
             CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
-            REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+            LINK, LOCATION, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
         },
     },
     middleware::{Next, from_fn, from_fn_with_state},
@@ -255,7 +255,6 @@ fn cors(settings: &CorsSettings) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
     }
-    let prefer = HeaderName::from_static("prefer");
     let layer = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST, Method::PUT])
@@ -265,9 +264,21 @@ fn cors(settings: &CorsSettings) -> Option<CorsLayer> {
             X_API_KEY,
             X_REQUEST_ID,
             TRACEPARENT,
-            prefer,
+            HeaderName::from_static("prefer"),
+            HeaderName::from_static("x-deadline-ms"),
         ])
-        .expose_headers([ETAG, RETRY_AFTER, X_REQUEST_ID, TRACEPARENT]);
+        .expose_headers([
+            ETAG,
+            LINK,
+            LOCATION,
+            RETRY_AFTER,
+            WWW_AUTHENTICATE,
+            X_REQUEST_ID,
+            TRACEPARENT,
+            HeaderName::from_static("preference-applied"),
+            rate_limit::RATE_LIMIT,
+            rate_limit::RATE_LIMIT_POLICY,
+        ]);
     Some(layer)
 }
 

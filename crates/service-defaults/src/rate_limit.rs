@@ -18,8 +18,8 @@ use serde::Deserialize;
 
 use crate::{problem::Rejection, request_context::RequestContext, settings::Violations};
 
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// The section `[rate_limit]`.
 #[derive(Clone, Debug, Deserialize)]

@@ -50,6 +50,11 @@ async fn a_page_of_an_allowed_origin_may_ask_without_a_key_and_call_with_one() {
     );
     assert!(
         answer
+            .header("access-control-allow-headers")
+            .contains("x-deadline-ms")
+    );
+    assert!(
+        answer
             .header("access-control-allow-methods")
             .contains("GET")
     );
@@ -60,6 +65,21 @@ async fn a_page_of_an_allowed_origin_may_ask_without_a_key_and_call_with_one() {
         (StatusCode::OK, PAGE)
     );
     assert!(answer.header("vary").contains("origin"));
+    let exposed = answer.header("access-control-expose-headers");
+    for name in [
+        "etag",
+        "link",
+        "location",
+        "preference-applied",
+        "ratelimit",
+        "ratelimit-policy",
+        "retry-after",
+        "traceparent",
+        "www-authenticate",
+        "x-request-id",
+    ] {
+        assert!(exposed.split(',').any(|it| it == name), "{name}: {exposed}");
+    }
 
     let request = keyless(Method::GET, PATH).header("origin", PAGE);
     let answer = send(&service.api, request).await;
