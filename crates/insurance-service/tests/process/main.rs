@@ -10,6 +10,7 @@ mod binary;
 mod collector;
 mod commands;
 mod log;
+mod overload;
 mod reload;
 mod stop;
 mod trace;

@@ -65,12 +65,14 @@ pub(crate) struct Serving {
 impl Serving {
     /// Starts on a port that the system chooses, and waits until it listens.
     pub(crate) async fn start(database: &TestDatabase, more: &[(&str, &str)]) -> Self {
-        let mut command = command(&["serve"], more);
+        let patient = [
+            ("SERVER__PORT", "0"),
+            ("DATABASE__ACQUIRE_TIMEOUT", "10s"),
+            ("DATABASE__STATEMENT_TIMEOUT", "10s"),
+        ];
+        let mut command = command(&["serve"], &[&patient, more].concat());
         let mut child = command
             .envs(database.variables())
-            .env("VEHICLE__SERVER__PORT", "0")
-            .env("VEHICLE__DATABASE__ACQUIRE_TIMEOUT", "10s")
-            .env("VEHICLE__DATABASE__STATEMENT_TIMEOUT", "10s")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

@@ -1,4 +1,4 @@
-//! The real binary: its commands, its exit codes, its log and its end.
+//! The real binary: its commands, its exit codes, its log, its manners under load and its end.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,4 +9,5 @@ mod binary;
 mod caller;
 mod commands;
 mod log;
+mod overload;
 mod stop;

@@ -1,0 +1,83 @@
+use insurance_service::{NAME, SCHEMA};
+use test_support::{FakeVehicle, Gate, Reply, TestDatabase};
+use tokio::task::JoinSet;
+
+use crate::binary::Binary;
+
+const PATH: &str = "/api/v1/insurances/199001011234";
+const LOOKUP: &str = "/api/v1/insurances/lookup";
+const OTHER_KEY: &str = "other-key-0123456789";
+
+#[tokio::test]
+async fn a_flood_is_refused_at_once_and_costs_those_in_progress_nothing() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let vehicle = FakeVehicle::start(move |request| Reply::healthy(request).held(&held)).await;
+    let database = TestDatabase::new(NAME, SCHEMA).await;
+    // Four people with a car each, so that no request shares another one's call.
+    database
+        .execute(
+            "insert into insurance.insurances
+                 (personal_identity_number, product, monthly_cost, car_registration_number)
+             select '20000101000' || n, 'car', 30, 'FLD00' || n from generate_series(1, 4) as n",
+        )
+        .await;
+    let running = Binary::new(&database, &vehicle)
+        .with("LIMITS__MAX_REQUESTS_IN_PROGRESS", "4")
+        .with("SERVER__REQUEST_DEADLINE", "90s")
+        .with("ENRICHMENT__DEADLINE", "50s")
+        .with("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "20s")
+        .serve()
+        .await;
+    let at = running.at;
+    let accepted = (1..=4).map(|person| async move {
+        let path = format!("/api/v1/insurances/20000101000{person}");
+        at.get(&path).await
+    });
+    let accepted: JoinSet<_> = accepted.collect();
+    vehicle.reached(4).await;
+
+    for answer in at.flood(PATH, 500).await {
+        assert_eq!(answer.problem()["code"], "overloaded");
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+    let refused = at.post_without_its_body(LOOKUP).await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    assert_eq!(at.get("/healthz").await.status, 200);
+    assert_eq!(vehicle.calls(), 4, "a refused request called Vehicle");
+
+    gate.open();
+    for answer in accepted.join_all().await {
+        assert_eq!(answer.json()["enrichment"], "complete");
+    }
+    assert_eq!(at.get(PATH).await.json()["enrichment"], "complete");
+    assert_eq!(running.stop().await.unwrap().code, Some(0));
+}
+
+#[tokio::test]
+async fn a_noisy_key_is_slowed_down_and_no_other() {
+    let vehicle = FakeVehicle::healthy().await;
+    let running = Binary::seeded(&vehicle)
+        .await
+        .with("RATE_LIMIT__REQUESTS_PER_SECOND", "1")
+        .with("RATE_LIMIT__BURST", "3")
+        .with("API_KEYS__OTHER__KEY", OTHER_KEY)
+        .serve()
+        .await;
+    let at = running.at;
+    let answers = at.flood(PATH, 100).await;
+    let (served, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer.status == 200);
+    // Three at once, and one more for each second that the flood takes.
+    assert!((3..50).contains(&served.len()), "{}", served.len());
+    for answer in refused {
+        assert_eq!(answer.status, 429);
+        assert_eq!(answer.problem()["code"], "rate_limited");
+        assert_eq!(answer.header("retry-after"), "1");
+        assert_eq!(answer.header("ratelimit"), "\"per-key\";r=0;t=1");
+        assert_eq!(answer.header("ratelimit-policy"), "\"per-key\";q=3;w=3");
+    }
+    assert_eq!(at.get_as(OTHER_KEY, PATH).await.status, 200);
+    assert_eq!(running.stop().await.unwrap().code, Some(0));
+}

@@ -1,0 +1,81 @@
+use test_support::{Remote, TestDatabase};
+use tokio::task::JoinSet;
+use vehicle_service::{NAME, SCHEMA};
+
+use crate::binary::Serving;
+
+const PATH: &str = "/api/v1/vehicles/ABC123";
+const TABLE: &str = "vehicle.vehicles";
+const OTHER_KEY: &str = "other-key-0123456789";
+
+#[tokio::test]
+async fn a_flood_is_refused_at_once_and_costs_those_in_progress_nothing() {
+    let database = TestDatabase::new(NAME, SCHEMA).await;
+    let settings = [
+        ("LIMITS__MAX_REQUESTS_IN_PROGRESS", "4"),
+        ("DATABASE__STATEMENT_TIMEOUT", "60s"),
+        ("SERVER__REQUEST_DEADLINE", "1m"),
+    ];
+    let serving = Serving::start(&database, &settings).await;
+    let at = Remote(serving.address);
+    let mut lock = database.lock(TABLE).await;
+    let accepted = (0..4).map(|_| async move { at.get(PATH).await });
+    let accepted: JoinSet<_> = accepted.collect();
+    lock.queued(4).await;
+
+    for answer in at.flood(PATH, 500).await {
+        assert_eq!(answer.problem()["code"], "overloaded");
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+    let refused = at.post_without_its_body("/api/v1/vehicles/batch").await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    assert_eq!(at.get("/healthz").await.status, 200);
+
+    lock.release().await;
+    for answer in accepted.join_all().await {
+        assert_eq!(answer.json()["model"], "XC60");
+    }
+    assert_eq!(at.get(PATH).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_noisy_key_is_slowed_down_and_no_other() {
+    let database = TestDatabase::new(NAME, SCHEMA).await;
+    let settings = [
+        ("RATE_LIMIT__REQUESTS_PER_SECOND", "1"),
+        ("RATE_LIMIT__BURST", "3"),
+        ("API_KEYS__OTHER__KEY", OTHER_KEY),
+    ];
+    let serving = Serving::start(&database, &settings).await;
+    let at = Remote(serving.address);
+    let answers = at.flood(PATH, 100).await;
+    let (served, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer.status == 200);
+    // Three at once, and one more for each second that the flood takes.
+    assert!((3..50).contains(&served.len()), "{}", served.len());
+    for answer in refused {
+        assert_eq!(answer.status, 429);
+        assert_eq!(answer.problem()["code"], "rate_limited");
+        assert_eq!(answer.header("retry-after"), "1");
+        assert_eq!(answer.header("ratelimit"), "\"per-key\";r=0;t=1");
+        assert_eq!(answer.header("ratelimit-policy"), "\"per-key\";q=3;w=3");
+    }
+    let other = at.get_as(OTHER_KEY, PATH).await;
+    assert_eq!(other.status, 200);
+    assert_eq!(other.header("ratelimit"), "\"per-key\";r=2;t=1");
+}
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_ends_its_statement() {
+    let database = TestDatabase::new(NAME, SCHEMA).await;
+    let settings = [("DATABASE__STATEMENT_TIMEOUT", "60s")];
+    let serving = Serving::start(&database, &settings).await;
+    let at = Remote(serving.address);
+    let mut lock = database.lock(TABLE).await;
+    let request = tokio::spawn(async move { at.get(PATH).await });
+    lock.queued(1).await;
+    request.abort();
+    lock.queued(0).await;
+    lock.sessions("vehicle_service", 0).await;
+}
