@@ -24,7 +24,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate> FromRequest<S> for Json<T> 
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Rejection> {
         if !is_json(request.headers()) {
-            return Err(unsupported_media_type());
+            return Err(Rejection::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
         }
         let bytes = Bytes::from_request(request, state)
             .await
@@ -103,15 +103,6 @@ fn bad_request(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Reje
     Rejection::new(StatusCode::BAD_REQUEST, code, "Invalid request", detail)
 }
 
-fn unsupported_media_type() -> Rejection {
-    Rejection::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "unsupported_media_type",
-        "Unsupported media type",
-        "Send the body with Content-Type: application/json.",
-    )
-}
-
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers
         .get(CONTENT_TYPE)
@@ -131,12 +122,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 fn unreadable(rejection: &BytesRejection) -> Rejection {
     match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Rejection::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            "Body too large",
-            "The request body is over the size limit.",
-        ),
+        status @ StatusCode::PAYLOAD_TOO_LARGE => Rejection::of_status(status),
         _ => bad_request("unreadable_body", "The request body ended early."),
     }
 }

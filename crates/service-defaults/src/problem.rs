@@ -109,7 +109,7 @@ impl Rejection {
     }
 
     /// The refusal for an error answer that says nothing but its status.
-    fn of_status(status: StatusCode) -> Self {
+    pub(crate) fn of_status(status: StatusCode) -> Self {
         let (code, title, detail) = match status {
             StatusCode::NOT_FOUND => (
                 "route_not_found",
