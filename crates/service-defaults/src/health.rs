@@ -136,12 +136,13 @@ impl Readiness {
         {
             return report.clone();
         }
-        let checks = join_all(self.checks.iter().map(|(name, check)| async move {
+        let mut checks = join_all(self.checks.iter().map(|(name, check)| async move {
             timeout(CHECK_TIMEOUT, check())
                 .await
                 .unwrap_or_else(|_| Check::fail(name, "no answer within 1 s"))
         }))
         .await;
+        checks.push(Check::pass("lifecycle"));
         let ready = checks.iter().all(|check| check.status != CheckStatus::Fail);
         let report = ReadinessReport { ready, checks };
         *last = Some((Instant::now(), report.clone()));

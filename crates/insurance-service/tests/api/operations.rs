@@ -24,7 +24,12 @@ async fn vehicles_troubles_never_make_the_service_unready() {
         .collect();
     assert_eq!(
         names,
-        ["settings pass", "database pass", "vehicle_guard pass"]
+        [
+            "settings pass",
+            "database pass",
+            "vehicle_guard pass",
+            "lifecycle pass"
+        ]
     );
 }
 

@@ -37,6 +37,7 @@ async fn a_service_with_its_database_is_alive_and_ready() {
         json!({"ready": true, "checks": [
             {"name": "settings", "status": "pass", "detail": null},
             {"name": "database", "status": "pass", "detail": null},
+            {"name": "lifecycle", "status": "pass", "detail": null},
         ]})
     );
 }
@@ -116,6 +117,34 @@ async fn a_database_that_says_nothing_fails_readiness_within_its_bound() {
     let service = Service::with(&[("DATABASE__URL", &url)]).await;
     let report = ready(&service).await.json();
     assert_eq!(check(&report, "database")["detail"], "no answer within 1 s");
+}
+
+#[tokio::test]
+async fn a_service_whose_connections_are_all_at_work_is_ready_and_says_so() {
+    let service = Service::with(&[
+        ("DATABASE__MAX_CONNECTIONS", "1"),
+        ("DATABASE__ACQUIRE_TIMEOUT", "500ms"),
+    ])
+    .await;
+    let vehicle = "/api/v1/vehicles/ABC123";
+    // The first connection may take longer than that.
+    while service.api.get(vehicle).await.status != StatusCode::OK {}
+    let mut lock = service.database.lock("vehicle.vehicles").await;
+    let ready_meanwhile = async {
+        lock.queued(1).await;
+        let answer = ready(&service).await;
+        lock.release().await;
+        answer
+    };
+    let (held, answer) = tokio::join!(service.api.get(vehicle), ready_meanwhile);
+    assert_eq!(held.status, StatusCode::OK);
+    assert_eq!(answer.status, StatusCode::OK);
+    let report = answer.json();
+    assert_eq!(report["ready"], true);
+    assert_eq!(
+        *check(&report, "database"),
+        json!({"name": "database", "status": "warn", "detail": "no database connection was free in time"})
+    );
 }
 
 #[tokio::test]
