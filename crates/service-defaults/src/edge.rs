@@ -32,7 +32,7 @@ use crate::{
     health::{self, Readiness},
     lifecycle::Shutdown,
     limits,
-    metrics::{self, Metrics, Outcome, method_label},
+    metrics::{self, Metrics, Origin, Outcome, method_label},
     openapi,
     problem::{self, Rejection},
     process::chain,
@@ -155,7 +155,7 @@ pub fn assemble(api: OpenApiRouter, edge: &Edge<'_>) -> Assembled {
         public = public.merge(management);
         None
     } else {
-        Some(around(management, edge))
+        Some(around(management, edge, edge.settings.management.port))
     };
     let document = openapi::complete(document);
     if edge.settings.swagger.enabled {
@@ -168,7 +168,7 @@ pub fn assemble(api: OpenApiRouter, edge: &Edge<'_>) -> Assembled {
         public = public.route("/openapi.json", get(answer));
     }
     Assembled {
-        public: around(public, edge),
+        public: around(public, edge, edge.settings.server.port),
         management: separate,
         document,
     }
@@ -189,8 +189,13 @@ fn management_routes(edge: &Edge<'_>) -> OpenApiRouter {
         )
 }
 
-/// The layers of API routes only, outermost first. Management routes pass none of them, so that
-/// an overloaded service still says how it is.
+/// The layers of API routes only. Management routes pass none of them, so that an overloaded
+/// service still says how it is. Outermost first:
+///
+/// 1. `rate_limit::per_key`: a noisy key takes no place from another one.
+/// 2. `limits::in_progress`: refuses before a body is read or a database is asked.
+/// 3. `limits::deadline`: the time of the body, the handler and its queries.
+/// 4. The bound on the body, where the handler reads it.
 fn guarded(api: Router, edge: &Edge<'_>) -> Router {
     let places = Arc::new(Semaphore::new(
         edge.settings.limits.max_requests_in_progress,
@@ -216,7 +221,7 @@ fn guarded(api: Router, edge: &Edge<'_>) -> Router {
 /// 4. CORS, which answers preflights; they carry no key.
 /// 5. `limits::head`: bounds on the request's head, before anything reads it.
 /// 6. `authenticate`: no key, no further.
-fn around(routes: Router, edge: &Edge<'_>) -> Router {
+fn around(routes: Router, edge: &Edge<'_>, port: u16) -> Router {
     let mut open_routes = OPEN_ROUTES.to_vec();
     if edge.settings.management.metrics_require_key {
         open_routes.retain(|route| *route != METRICS_ROUTE);
@@ -227,6 +232,7 @@ fn around(routes: Router, edge: &Edge<'_>) -> Router {
     };
     let observer = Observer {
         metrics: edge.metrics.clone(),
+        origin: Origin::new(&edge.settings.server, port),
         shutdown: edge.shutdown.clone(),
     };
     routes.fallback(async || StatusCode::NOT_FOUND).layer(
@@ -299,6 +305,7 @@ async fn secure(request: Request, next: Next) -> Response {
 #[derive(Clone)]
 struct Observer {
     metrics: Metrics,
+    origin: Origin,
     shutdown: Shutdown,
 }
 
@@ -318,6 +325,8 @@ async fn observe(State(observer): State<Observer>, mut request: Request, next: N
         http.request.method = method,
         http.route = route_name,
         http.response.status_code = Empty,
+        error.type = Empty,
+        otel.status_code = Empty,
         request_id = context.request_id(),
         trace_id = Empty,
         key_id = Empty,
@@ -328,7 +337,7 @@ async fn observe(State(observer): State<Observer>, mut request: Request, next: N
     span.record("trace_id", tracing::field::display(context.trace_id()));
     request.extensions_mut().insert(context.clone());
 
-    observer.metrics.request_started(method);
+    observer.metrics.request_started(method, &observer.origin);
     let ending = Ending {
         observer,
         context,
@@ -360,6 +369,10 @@ impl Ending {
         self.outcome = Outcome::Answered(status.as_u16());
         self.span
             .record("http.response.status_code", status.as_u16());
+        if status.is_server_error() {
+            self.span.record("error.type", status.as_str());
+            self.span.record("otel.status_code", "ERROR");
+        }
         if let Some(cause) = cause {
             let chain = chain(cause.as_ref());
             self.span
@@ -381,9 +394,10 @@ impl Drop for Ending {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         let route = self.route.as_ref().map(MatchedPath::as_str);
-        self.observer
-            .metrics
-            .request_ended(self.method, route, self.outcome, duration);
+        let Observer {
+            metrics, origin, ..
+        } = &self.observer;
+        metrics.request_ended(self.method, origin, route, self.outcome, duration);
         let status = match self.outcome {
             Outcome::Answered(status) => status,
             // Nginx's number for a request that its client closed.

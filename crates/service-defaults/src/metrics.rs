@@ -3,7 +3,7 @@
 //! Each service has its own registry instead of the process-wide one, so that two services in one
 //! process (tests) do not count for each other.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{extract::State, http::header::CONTENT_TYPE, response::IntoResponse};
 use opentelemetry::{
@@ -13,7 +13,7 @@ use opentelemetry::{
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 
-use crate::problem::Rejection;
+use crate::{problem::Rejection, server::ServerSettings};
 
 /// Bucket bounds of request durations in seconds (OpenTelemetry HTTP semantic conventions).
 pub const DURATION_BUCKETS: [f64; 14] = [
@@ -99,30 +99,61 @@ impl Metrics {
         let _ = self.provider.shutdown();
     }
 
-    pub(crate) fn request_started(&self, method: &'static str) {
-        self.http
-            .active
-            .add(1, &[KeyValue::new("http.request.method", method)]);
+    pub(crate) fn request_started(&self, method: &'static str, origin: &Origin) {
+        self.http.active.add(1, &origin.labels(method));
     }
 
     pub(crate) fn request_ended(
         &self,
         method: &'static str,
+        origin: &Origin,
         route: Option<&str>,
         outcome: Outcome,
         duration: Duration,
     ) {
-        let method = KeyValue::new("http.request.method", method);
-        self.http.active.add(-1, std::slice::from_ref(&method));
-        let mut labels = vec![method];
+        let mut labels = origin.labels(method).to_vec();
+        self.http.active.add(-1, &labels);
         labels.extend(route.map(|route| KeyValue::new("http.route", route.to_owned())));
-        labels.push(match outcome {
-            Outcome::Answered(status) => {
-                KeyValue::new("http.response.status_code", i64::from(status))
-            }
-            Outcome::Cancelled => KeyValue::new("error.type", "cancelled"),
-        });
+        if let Outcome::Answered(status) = outcome {
+            labels.push(KeyValue::new(
+                "http.response.status_code",
+                i64::from(status),
+            ));
+        }
+        labels.extend(
+            outcome
+                .error_type()
+                .map(|kind| KeyValue::new("error.type", kind)),
+        );
         self.http.duration.record(duration.as_secs_f64(), &labels);
+    }
+}
+
+/// Where a listener is, by the settings: what callers write in `Host` would make series.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    scheme: &'static str,
+    address: Arc<str>,
+    port: u16,
+}
+
+impl Origin {
+    /// The listener of this port.
+    pub(crate) fn new(server: &ServerSettings, port: u16) -> Self {
+        Self {
+            scheme: server.scheme(),
+            address: server.address.to_string().into(),
+            port,
+        }
+    }
+
+    fn labels(&self, method: &'static str) -> [KeyValue; 4] {
+        [
+            KeyValue::new("http.request.method", method),
+            KeyValue::new("url.scheme", self.scheme),
+            KeyValue::new("server.address", self.address.clone()),
+            KeyValue::new("server.port", i64::from(self.port)),
+        ]
     }
 }
 
@@ -133,6 +164,18 @@ pub(crate) enum Outcome {
     Answered(u16),
     /// The caller went away before there was one.
     Cancelled,
+}
+
+impl Outcome {
+    /// What went wrong on our side or on the way (`error.type`): a status of 5xx, or that the
+    /// caller went away.
+    pub(crate) fn error_type(self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Answered(status @ 500..) => Some(status.to_string().into()),
+            Self::Answered(_) => None,
+            Self::Cancelled => Some("cancelled".into()),
+        }
+    }
 }
 
 /// The method as a metric label: one of the known ones, or `_OTHER`.

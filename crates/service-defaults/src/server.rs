@@ -120,6 +120,15 @@ impl ServerSettings {
         })
     }
 
+    /// The scheme of the URLs that lead here.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls_certificate.is_empty() {
+            "http"
+        } else {
+            "https"
+        }
+    }
+
     fn tls(&self) -> Result<Option<TlsAcceptor>, ServerError> {
         if self.tls_certificate.is_empty() {
             return Ok(None);

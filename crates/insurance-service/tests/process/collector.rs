@@ -20,6 +20,8 @@ pub(crate) struct Span {
     pub(crate) id: String,
     pub(crate) parent: String,
     pub(crate) name: String,
+    /// Whether its status is an error.
+    pub(crate) failed: bool,
 }
 
 impl Collector {
@@ -63,6 +65,8 @@ impl Span {
             id: hex(only(2)),
             parent: hex(only(4)),
             name: String::from_utf8(only(5).to_vec()).unwrap(),
+            // `Status { code: STATUS_CODE_ERROR }`: member 3, a variable-length 2.
+            failed: only(15).ends_with(&[3 << 3, 2]),
         }
     }
 }

@@ -54,6 +54,7 @@ async fn one_request_is_one_trace_with_a_span_for_each_attempt() {
         "{spans:?}"
     );
     assert_eq!(server[0].parent, CALLER);
+    assert!(!server[0].failed);
     assert_eq!(enrich[0].parent, server[0].id);
     assert_eq!(query[0].parent, server[0].id);
     for (attempt, request) in attempts.iter().zip(vehicle.requests()) {
@@ -66,6 +67,31 @@ async fn one_request_is_one_trace_with_a_span_for_each_attempt() {
     for secret in [PERSON, "19900101-1234", "9001011234", "ABC123"] {
         assert!(!collector.text().contains(secret), "{secret}");
     }
+}
+
+#[tokio::test]
+async fn the_span_of_a_request_that_failed_says_so() {
+    let collector = Collector::start().await;
+    let vehicle = FakeVehicle::start(|_| Reply::status(500)).await;
+    let running = Binary::seeded(&vehicle)
+        .await
+        .with("TELEMETRY__OTLP_ENDPOINT", &collector.endpoint)
+        .serve()
+        .await;
+    let path = format!("/api/v1/insurances/{PERSON}");
+    let strict = [("prefer", "handling=strict")];
+    assert_eq!(running.at.get_with(&path, &strict).await.status, 503);
+    assert_eq!(running.at.get("/nowhere").await.status, 404);
+    assert_eq!(running.stop().await.unwrap().code, Some(0));
+    let spans = collector.spans();
+    let failed = |name: &str| {
+        let span = spans.iter().find(|span| span.name.starts_with(name));
+        span.unwrap_or_else(|| panic!("{name}: {spans:?}")).failed
+    };
+    assert!(failed("GET /api/v1/insurances"));
+    // A caller's mistake is none of ours (OpenTelemetry HTTP semantic conventions).
+    let unknown = spans.iter().find(|span| span.name == "GET ");
+    assert!(!unknown.unwrap().failed, "{spans:?}");
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 use futures_util::FutureExt;
+use test_support::metric;
 
 use crate::sample::service;
 
@@ -28,4 +29,46 @@ async fn a_panic_is_counted_as_the_500_that_it_became() {
         text.contains("http_response_status_code=\"500\",http_route=\"/panics\""),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn requests_are_measured_by_where_they_came_in_and_how_they_failed() {
+    let (_, api) = service(&[
+        ("SAMPLE__SERVER__ADDRESS", "127.0.0.2"),
+        ("SAMPLE__SERVER__PORT", "5081"),
+    ]);
+    for path in [
+        "/own",
+        "/nowhere",
+        "/fails",
+        "/text",
+        "http://elsewhere:1/own",
+    ] {
+        api.get(path).await;
+    }
+    let text = api.get("/metrics").await.text();
+    let origin = [
+        "server_address=\"127.0.0.2\"",
+        "server_port=\"5081\"",
+        "url_scheme=\"http\"",
+    ];
+    for metric in [
+        "http_server_request_duration_seconds_count{",
+        "http_server_active_requests{",
+    ] {
+        for line in text.lines().filter(|line| line.starts_with(metric)) {
+            let missing: Vec<_> = origin.iter().filter(|it| !line.contains(**it)).collect();
+            assert!(missing.is_empty(), "{missing:?}: {line}");
+        }
+    }
+    let count = |labels: &[(&str, &str)]| {
+        metric(&text, "http_server_request_duration_seconds_count", labels)
+    };
+    assert_eq!(count(&[]), 5);
+    for (status, failed) in [("200", false), ("404", false), ("500", true), ("502", true)] {
+        let answered = count(&[("http_response_status_code", status)]);
+        let errors = count(&[("error_type", status)]);
+        assert!(answered > 0, "{status}: {text}");
+        assert_eq!(errors, if failed { answered } else { 0 }, "{status}");
+    }
 }
