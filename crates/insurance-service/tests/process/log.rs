@@ -1,13 +1,13 @@
 use test_support::FakeVehicle;
 
-use crate::binary::Binary;
+use crate::binary::seeded;
 
 const PERSON: &str = "199001011234";
 
 #[tokio::test]
 async fn every_line_is_json_and_names_no_person_even_at_trace_level() {
     let vehicle = FakeVehicle::healthy().await;
-    let running = Binary::seeded(&vehicle)
+    let running = seeded(&vehicle)
         .await
         .with("LOG__FILTER", "trace")
         .serve()
