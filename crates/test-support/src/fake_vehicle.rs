@@ -24,7 +24,7 @@ pub struct FakeVehicle {
 /// Most requests that are kept for a look; all are counted.
 const KEPT: usize = 20_000;
 
-type Script = Box<dyn Fn(&Request) -> Reply + Send>;
+type Script = Box<dyn FnMut(&Request) -> Reply + Send>;
 
 struct State {
     script: Mutex<Script>,
@@ -79,7 +79,7 @@ impl Request {
 
 impl FakeVehicle {
     /// Starts a fake that answers by this script.
-    pub async fn start(script: impl Fn(&Request) -> Reply + Send + 'static) -> Self {
+    pub async fn start(script: impl FnMut(&Request) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
@@ -106,8 +106,13 @@ impl FakeVehicle {
     }
 
     /// Answers by this script from now on.
-    pub fn script(&self, script: impl Fn(&Request) -> Reply + Send + 'static) {
+    pub fn script(&self, script: impl FnMut(&Request) -> Reply + Send + 'static) {
         *self.state.script.lock().unwrap() = Box::new(script);
+    }
+
+    /// Its socket.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Where it is.

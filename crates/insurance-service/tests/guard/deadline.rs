@@ -1,0 +1,94 @@
+//! A Vehicle that does not answer costs nobody more than the deadline.
+
+use std::time::Duration;
+
+use test_support::{FakeVehicle, Reply};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    load::closely,
+    service::{Service, WITHOUT_BREAKER, binary},
+};
+
+/// The documented deadline of an enrichment.
+const DEADLINE: Duration = Duration::from_secs(2);
+const PERSONS: usize = 4;
+/// So many that the calls of one request take longer than the deadline, one after the other.
+const CARS_EACH: usize = 60;
+
+#[tokio::test]
+async fn a_vehicle_that_sleeps_delays_no_answer_past_the_deadline() {
+    let vehicle =
+        FakeVehicle::start(|request| Reply::healthy(request).after(Duration::from_secs(30))).await;
+    nobody_waits_longer(&vehicle.url()).await;
+}
+
+#[tokio::test]
+async fn a_vehicle_that_takes_no_connection_delays_no_answer_past_the_deadline() {
+    let full = FullListener::start().await;
+    nobody_waits_longer(&format!("http://{}", full.listener.local_addr().unwrap())).await;
+}
+
+/// With the breaker, and with nothing but the deadline.
+async fn nobody_waits_longer(vehicle: &str) {
+    let binary = binary(vehicle, PERSONS, CARS_EACH).await;
+    let switched_off = ("FEATURE_TOGGLES__ENABLE_VEHICLE_ENRICHMENT", "false");
+    let without_vehicle =
+        Service::serve(&binary.clone().with_all(&[switched_off]), CARS_EACH).await;
+    without_vehicle.warm_up().await;
+    for settings in [&[][..], &WITHOUT_BREAKER] {
+        let service = Service::serve(&binary.clone().with_all(settings), CARS_EACH).await;
+        service.warm_up().await;
+        let asked = Instant::now();
+        let answers = closely(PERSONS, 0..PERSONS, async |person| {
+            let policies = service.policies(person).await;
+            let late = asked.elapsed().saturating_sub(DEADLINE);
+            (policies, late)
+        });
+        // What this machine adds to a timer and to a request that does not call Vehicle.
+        let timers = closely(PERSONS, 0..PERSONS, async |person| {
+            sleep(DEADLINE).await;
+            without_vehicle.policies(person).await;
+            asked.elapsed().saturating_sub(DEADLINE)
+        });
+        let (answers, timers) = tokio::join!(answers, timers);
+        let (policies, late): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
+        let (late, allowed) = (late.iter().max().unwrap(), timers.iter().max().unwrap());
+        println!("{late:?} late, where a timer is {allowed:?}");
+        assert!(*late <= *allowed + Duration::from_millis(100), "{late:?}");
+        assert!(
+            policies
+                .concat()
+                .iter()
+                .all(|policy| policy.status() == "unavailable")
+        );
+    }
+}
+
+/// A listener whose queue is full: whoever connects gets no answer to the first packet.
+struct FullListener {
+    listener: TcpListener,
+    _queued: Vec<TcpStream>,
+}
+
+impl FullListener {
+    async fn start() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queued = Vec::new();
+        while let Ok(stream) =
+            timeout(Duration::from_millis(300), TcpStream::connect(address)).await
+        {
+            queued.push(stream.unwrap());
+        }
+        Self {
+            listener,
+            _queued: queued,
+        }
+    }
+}
