@@ -152,6 +152,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if thread::panicking() {
+            // What it said may tell why its test fails.
+            self.lines.try_iter().for_each(|line| eprintln!("{line}"));
+        }
         // Has ended already, if its test stopped it.
         let _ = self.child.kill();
         let _ = self.child.wait();

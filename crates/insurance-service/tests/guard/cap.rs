@@ -14,7 +14,7 @@ use crate::{
 
 /// Calls at each of which the fake looks at how many are in flight. The number rises at no other
 /// time, so that no more samples could see more.
-const CALLS: usize = 4_000;
+const CALLS: usize = 3_000;
 const PERSONS: usize = 8;
 const CARS_EACH: usize = 100;
 

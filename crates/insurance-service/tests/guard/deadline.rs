@@ -16,6 +16,7 @@ use crate::{
 /// The documented deadline of an enrichment.
 const DEADLINE: Duration = Duration::from_secs(2);
 const PERSONS: usize = 4;
+const ROUNDS: usize = 4;
 /// So many that the calls of one request take longer than the deadline, one after the other.
 const CARS_EACH: usize = 60;
 
@@ -36,36 +37,48 @@ async fn a_vehicle_that_takes_no_connection_delays_no_answer_past_the_deadline()
 async fn nobody_waits_longer(vehicle: &str) {
     let binary = binary(vehicle, PERSONS, CARS_EACH).await;
     let switched_off = ("FEATURE_TOGGLES__ENABLE_VEHICLE_ENRICHMENT", "false");
-    let without_vehicle =
-        Service::serve(&binary.clone().with_all(&[switched_off]), CARS_EACH).await;
-    without_vehicle.warm_up().await;
+    let idle = binary.clone().with_all(&[switched_off]);
+    let idle = Service::serve(&idle, CARS_EACH).await;
     for settings in [&[][..], &WITHOUT_BREAKER] {
         let service = Service::serve(&binary.clone().with_all(settings), CARS_EACH).await;
-        service.warm_up().await;
-        let asked = Instant::now();
-        let answers = closely(PERSONS, 0..PERSONS, async |person| {
-            let policies = service.policies(person).await;
-            let late = asked.elapsed().saturating_sub(DEADLINE);
-            (policies, late)
-        });
-        // What this machine adds to a timer and to a request that does not call Vehicle.
-        let timers = closely(PERSONS, 0..PERSONS, async |person| {
-            sleep(DEADLINE).await;
-            without_vehicle.policies(person).await;
-            asked.elapsed().saturating_sub(DEADLINE)
-        });
-        let (answers, timers) = tokio::join!(answers, timers);
-        let (policies, late): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
-        let (late, allowed) = (late.iter().max().unwrap(), timers.iter().max().unwrap());
-        println!("{late:?} late, where a timer is {allowed:?}");
-        assert!(*late <= *allowed + Duration::from_millis(100), "{late:?}");
+        let mut rounds = Vec::new();
+        // A late answer must be late again: the machine may have been busy with something else.
+        for _ in 0..ROUNDS {
+            rounds.push(lateness(&service, &idle).await);
+            let (late, usual) = rounds[rounds.len() - 1];
+            if late <= usual + Duration::from_millis(100) {
+                break;
+            }
+        }
+        assert!(rounds.len() < ROUNDS, "{rounds:?}");
+    }
+}
+
+/// How much later than the deadline the last answer came, and how much this machine adds to a
+/// timer and to a request that does not call Vehicle.
+async fn lateness(service: &Service, idle: &Service) -> (Duration, Duration) {
+    tokio::join!(service.warm_up(), idle.warm_up());
+    let asked = Instant::now();
+    let late = || asked.elapsed().saturating_sub(DEADLINE);
+    let answers = closely(PERSONS, 0..PERSONS, async |person| {
+        let policies = service.policies(person).await;
         assert!(
             policies
-                .concat()
                 .iter()
                 .all(|policy| policy.status() == "unavailable")
         );
-    }
+        late()
+    });
+    let timers = closely(PERSONS, 0..PERSONS, async |person| {
+        sleep(DEADLINE).await;
+        idle.policies(person).await;
+        late()
+    });
+    let (answers, timers) = tokio::join!(answers, timers);
+    (
+        answers.into_iter().max().unwrap(),
+        timers.into_iter().max().unwrap(),
+    )
 }
 
 /// A listener whose queue is full: whoever connects gets no answer to the first packet.

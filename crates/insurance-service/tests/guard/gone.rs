@@ -38,7 +38,6 @@ async fn the_calls_of_a_caller_who_hangs_up_end_within_a_tenth_of_a_second() {
         vehicle.idle().await;
         slowest = slowest.max(gone.elapsed());
     }
-    println!("{slowest:?} at most, a neighbour {allowed:?}");
     assert!(
         slowest <= allowed + Duration::from_millis(100),
         "{slowest:?}"

@@ -7,7 +7,7 @@ use test_support::{FakeVehicle, Reply, Request};
 
 use crate::{
     load::{closely, strikes},
-    service::{Policy, Service, WITHOUT_BREAKER, WITHOUT_CACHE},
+    service::{PATIENT, Policy, Service, WITHOUT_BREAKER, WITHOUT_CACHE},
 };
 
 const BATCH: [(&str, &str); 1] = [("FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL", "true")];
@@ -23,19 +23,13 @@ async fn a_hostile_answer_is_told_by_its_documented_cause() {
     });
     let redirect = format!("{}/elsewhere", vehicle.url());
     for settings in [&[][..], &BATCH] {
-        // The cause of a failure that nobody makes good.
-        let once = [("VEHICLE_CLIENT__MAX_RETRIES", "0")];
-        let settings = [settings, &WITHOUT_CACHE, &WITHOUT_BREAKER, &once].concat();
+        let settings = [settings, &PATIENT, &WITHOUT_CACHE, &WITHOUT_BREAKER].concat();
         let service = Service::with_cars(&vehicle, 1, 4, &settings).await;
         for (reply, cause) in [
             (raw("content-length: 1000", b"{"), "contract_violation"),
             (
                 raw("transfer-encoding: chunked", b"5\r\n{\"reg"),
                 "contract_violation",
-            ),
-            (
-                Reply::Dribble(Duration::from_millis(100), " ".repeat(99)),
-                "timeout",
             ),
             (
                 Reply::Answer(200, Vec::new(), "<html>".into()),
@@ -76,6 +70,16 @@ async fn a_hostile_answer_is_told_by_its_documented_cause() {
 }
 
 #[tokio::test]
+async fn an_answer_that_comes_byte_by_byte_is_too_slow() {
+    let vehicle =
+        FakeVehicle::start(|_| Reply::Dribble(Duration::from_millis(100), " ".repeat(99))).await;
+    // A retry that the budget has not would be the cause.
+    let once = [("VEHICLE_CLIENT__MAX_RETRIES", "0")];
+    let service = Service::start(&vehicle, 1, &once).await;
+    assert_eq!(service.policy(0).await.cause(), "timeout");
+}
+
+#[tokio::test]
 async fn nobody_gets_the_vehicle_of_another_number_from_single_calls() {
     let settings = [("VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_SINGLE", "50")];
     no_vehicle_is_mixed_up(&settings).await;
@@ -94,14 +98,15 @@ async fn no_vehicle_is_mixed_up(settings: &[(&str, &str)]) {
     const CARS_EACH: usize = 50;
     let vehicle = FakeVehicle::start(|request| {
         let pause = Duration::from_millis((request.number * 7_919 % 20) as u64);
-        let reply = match strikes(5, request.number) {
-            true => Reply::json(200, &marked("WRONG99")),
-            false => marked_for(request),
+        let reply = if strikes(5, request.number) {
+            Reply::json(200, &marked("WRONG99"))
+        } else {
+            marked_for(request)
         };
         reply.after(pause)
     })
     .await;
-    let settings = [settings, &WITHOUT_CACHE, &WITHOUT_BREAKER].concat();
+    let settings = [settings, &PATIENT, &WITHOUT_CACHE, &WITHOUT_BREAKER].concat();
     let service = Service::with_cars(&vehicle, PERSONS, CARS_EACH, &settings).await;
     let ask = async |request: usize| service.policies(request / 2).await;
     let policies = closely(4, 0..2 * PERSONS, ask).await.concat();
@@ -115,7 +120,6 @@ async fn no_vehicle_is_mixed_up(settings: &[(&str, &str)]) {
             assert_eq!(policy["vehicle"], Value::Null);
         }
     }
-    println!("{enriched} of {} enriched", policies.len());
     assert!(enriched >= policies.len() * 3 / 4);
 }
 

@@ -31,6 +31,7 @@ pub(crate) async fn binary(vehicle: &str, persons: usize, cars_each: usize) -> B
         ("VEHICLE_CLIENT__BASE_URL", vehicle),
         ("VEHICLE_CLIENT__API_KEY", API_KEY),
         // The database is not what is tested here.
+        ("SERVER__REQUEST_DEADLINE", "60s"),
         ("DATABASE__ACQUIRE_TIMEOUT", "9s"),
         ("DATABASE__STATEMENT_TIMEOUT", "9s"),
         // A log line for each request costs more than the request.

@@ -36,6 +36,5 @@ async fn five_hundred_hot_numbers_are_at_most_a_call_for_five_requests() {
     });
     assert!(policies.await.iter().all(|policy| policy.is_enriched()));
     let calls = ratio(vehicle.calls(), REQUESTS);
-    println!("{calls} calls for each request");
     assert!(calls <= 0.2, "{calls}");
 }
