@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     load::{amplification, lookups, ratio, steadily},
-    service::{Service, WITHOUT_CACHE},
+    service::{Policy, Service, WITHOUT_CACHE},
 };
 
 /// Outages of each kind, so that the jitter of the retries evens out.
@@ -98,7 +98,7 @@ async fn a_vehicle_that_comes_and_goes_each_second_is_hardly_amplified() {
     });
     let policies = steadily(100, 0..1_000, async |person| service.policy(person).await).await;
     assert!(service.breaker_became("open").await >= 1);
-    assert!(policies.iter().any(|policy| policy.is_enriched()));
+    assert!(policies.iter().any(Policy::is_enriched));
     let calls = vehicle.requests();
     let amplification = amplification(&calls);
     assert!(amplification <= 1.1, "{amplification}");

@@ -10,7 +10,7 @@ use test_support::FakeVehicle;
 
 use crate::{
     load::closely,
-    service::{PATIENT, Service, WITHOUT_CACHE, binary},
+    service::{PATIENT, Policy, Service, WITHOUT_CACHE, binary},
 };
 
 const CALLERS: usize = 4;
@@ -50,7 +50,7 @@ async fn no_request_mixes_two_settings_of_the_toggles() {
     closely(CALLERS, 0..CALLERS, async |person| {
         while !over.load(Ordering::SeqCst) {
             let policies = service.policies(person).await;
-            let sources: BTreeSet<_> = policies.iter().map(|it| it.source()).collect();
+            let sources: BTreeSet<_> = policies.iter().map(Policy::source).collect();
             assert_eq!(sources.len(), 1, "{policies:?}");
             let now = reached.load(Ordering::SeqCst);
             // Whoever sees the newest settings at work brings the next; nobody waits in between.
