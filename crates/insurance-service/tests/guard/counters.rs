@@ -39,7 +39,7 @@ async fn the_counters_add_up_after_all_kinds_of_failure_of_batch_calls() {
     counters_add_up(&settings, 1).await;
 }
 
-/// So many calls are in flight for one person.
+/// With so many calls in flight for a person who hangs up.
 async fn counters_add_up(settings: &[(&str, &str)], calls_each: usize) {
     let outcomes = Arc::new(Mutex::new(Counts::<&str>::new()));
     let vehicle = FakeVehicle::healthy().await;
@@ -53,7 +53,7 @@ async fn counters_add_up(settings: &[(&str, &str)], calls_each: usize) {
     };
     let slow = [
         // Good answers come in time, however busy the machine.
-        ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "2s"),
+        ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "4s"),
         ("ENRICHMENT__DEADLINE", "9s"),
     ];
     let settings = [settings, &slow].concat();

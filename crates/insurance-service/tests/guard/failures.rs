@@ -6,7 +6,7 @@ use test_support::{FakeVehicle, Reply, Request};
 
 use crate::{
     load::{amplification, closely, steadily, strikes},
-    service::{Service, WITHOUT_CACHE},
+    service::{Policy, Service, WITHOUT_CACHE},
 };
 
 /// A failure that a retry may mend, of one kind after the other.
@@ -78,4 +78,18 @@ async fn failures_of_two_in_a_hundred_calls_leave_999_of_1000_cars_enriched() {
     assert!(missing <= policies.len() / 1_000, "{missing}");
     // Vehicle did fail, and retries mended it.
     assert!(vehicle.calls() > policies.len() + 100);
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_is_given_up_in_time_for_another() {
+    let vehicle = FakeVehicle::start(|request| match request.number {
+        20 => Reply::Hang,
+        _ => Reply::healthy(request),
+    })
+    .await;
+    let service = Service::start(&vehicle, 21, &[]).await;
+    // Twenty good calls earn the retry that the last one needs.
+    let policies = closely(1, 0..21, async |person| service.policy(person).await).await;
+    assert!(policies.iter().all(Policy::is_enriched));
+    assert_eq!(vehicle.calls(), 22);
 }
