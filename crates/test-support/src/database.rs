@@ -66,6 +66,11 @@ impl TestDatabase {
         }
     }
 
+    /// The service whose schema it has.
+    pub(crate) fn service(&self) -> &'static str {
+        self.service
+    }
+
     /// The variables that make the service use this database, and take [`API_KEY`].
     pub fn variables(&self) -> Vec<(String, String)> {
         let prefix = self.service.to_ascii_uppercase();

@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::{net::TcpListener, sync::Notify, time::Instant};
 
 pub use reply::{Gate, Reply};
 
@@ -21,11 +21,15 @@ pub struct FakeVehicle {
     state: Arc<State>,
 }
 
-type Script = Box<dyn Fn(&Request) -> Reply + Send>;
+/// Most requests that are kept for a look; all are counted.
+const KEPT: usize = 20_000;
+
+type Script = Box<dyn FnMut(&Request) -> Reply + Send>;
 
 struct State {
     script: Mutex<Script>,
     requests: Mutex<Vec<Request>>,
+    calls: AtomicUsize,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
     changed: Notify,
@@ -42,6 +46,8 @@ impl std::fmt::Debug for State {
 pub struct Request {
     /// 0 for the first.
     pub number: usize,
+    /// When it had come.
+    pub at: Instant,
     /// Method.
     pub method: String,
     /// Path as it was sent.
@@ -73,12 +79,13 @@ impl Request {
 
 impl FakeVehicle {
     /// Starts a fake that answers by this script.
-    pub async fn start(script: impl Fn(&Request) -> Reply + Send + 'static) -> Self {
+    pub async fn start(script: impl FnMut(&Request) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
             script: Mutex::new(Box::new(script)),
             requests: Mutex::default(),
+            calls: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             most_in_flight: AtomicUsize::new(0),
             changed: Notify::new(),
@@ -99,8 +106,13 @@ impl FakeVehicle {
     }
 
     /// Answers by this script from now on.
-    pub fn script(&self, script: impl Fn(&Request) -> Reply + Send + 'static) {
+    pub fn script(&self, script: impl FnMut(&Request) -> Reply + Send + 'static) {
         *self.state.script.lock().unwrap() = Box::new(script);
+    }
+
+    /// Its socket.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Where it is.
@@ -108,14 +120,16 @@ impl FakeVehicle {
         format!("http://{}", self.address)
     }
 
-    /// The requests so far.
+    /// The requests so far, in their order. Panics where there were more than it keeps.
     pub fn requests(&self) -> Vec<Request> {
-        self.state.requests.lock().unwrap().clone()
+        let requests = self.state.requests.lock().unwrap();
+        assert_eq!(requests.len(), self.calls(), "not all requests were kept");
+        requests.clone()
     }
 
     /// How many requests there were so far.
     pub fn calls(&self) -> usize {
-        self.state.requests.lock().unwrap().len()
+        self.state.calls.load(Ordering::SeqCst)
     }
 
     /// The most requests that were in flight at once.
@@ -153,8 +167,10 @@ impl State {
         let in_flight = InFlight(self);
         {
             let mut requests = self.requests.lock().unwrap();
-            request.number = requests.len();
-            requests.push(request.clone());
+            request.number = self.calls.fetch_add(1, Ordering::SeqCst);
+            if request.number < KEPT {
+                requests.push(request.clone());
+            }
         }
         self.changed.notify_waiters();
         let reply = (self.script.lock().unwrap())(&request);

@@ -7,17 +7,21 @@
     reason = "this crate is only linked into tests, where a panic is the failure that is wanted"
 )]
 
+mod caller;
 mod client;
 mod database;
 mod fake_vehicle;
 mod metrics;
+mod process;
 mod remote;
 mod table_lock;
 
+pub use caller::Caller;
 pub use client::{Answer, Api};
 pub use database::TestDatabase;
 pub use fake_vehicle::{FakeVehicle, Gate, Reply, Request};
 pub use metrics::metric;
+pub use process::{Binary, Ended, Running};
 pub use remote::Remote;
 pub use table_lock::TableLock;
 

@@ -1,16 +1,18 @@
 use std::net::SocketAddr;
 
 use axum::body::Body;
-use http::{Method, Request, header::HOST};
-use http_body_util::BodyExt;
-use hyper_util::rt::TokioIo;
+use http::{Method, Request};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     task::JoinSet,
 };
 
-use crate::{API_KEY, Answer, client::keyed};
+use crate::{
+    API_KEY, Answer,
+    caller::{connect, exchange},
+    client::keyed,
+};
 
 /// A service at its socket, called over a new connection each time.
 #[derive(Clone, Copy, Debug)]
@@ -64,21 +66,7 @@ impl Remote {
     }
 
     /// Any request, as it is, with a `Host`. Fails when the connection does.
-    pub async fn send(&self, mut request: Request<Body>) -> hyper::Result<Answer> {
-        let host = self.0.to_string().parse().unwrap();
-        request.headers_mut().insert(HOST, host);
-        let stream = TcpStream::connect(self.0).await.unwrap();
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
-        let (parts, body) = sender.send_request(request).await?.into_parts();
-        let body = body.collect().await?.to_bytes().to_vec();
-        drop(sender);
-        connection.await.unwrap()?;
-        Ok(Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body,
-        })
+    pub async fn send(&self, request: Request<Body>) -> hyper::Result<Answer> {
+        exchange(&mut connect(self.0).await?, self.0, request).await
     }
 }

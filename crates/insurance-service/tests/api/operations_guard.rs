@@ -100,6 +100,7 @@ async fn while_isolated_kept_answers_are_given_fresh_or_stale() {
             ("VEHICLE_CLIENT__CACHE__ENABLED", "true"),
             ("VEHICLE_CLIENT__CACHE__FRESH", fresh),
             ("VEHICLE_CLIENT__CACHE__SOFT_STALE", fresh),
+            ("VEHICLE_CLIENT__CACHE__NEGATIVE", "0s"),
         ])
         .await;
         service.look_up(PERSON).await;

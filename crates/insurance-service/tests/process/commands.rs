@@ -1,7 +1,7 @@
 use insurance_service::NAME;
 use test_support::{FakeVehicle, TestDatabase};
 
-use crate::binary::Binary;
+use crate::binary::binary;
 
 const PERSON: &str = "/api/v1/insurances/199001011234";
 
@@ -34,7 +34,7 @@ async fn check_and_serve_refuse_bad_settings_with_78_and_their_names() {
         ("API_KEYS__TEST__KEY", "changeme-changeme", "api_keys.test"),
         ("DATABASE__URL", "nowhere", "database.url"),
     ] {
-        let binary = Binary::new(&database, &vehicle).with(setting, value);
+        let binary = binary(&database, &vehicle).with(setting, value);
         for command in ["check", "serve", "migrate"] {
             let output = binary.run(command).await;
             let said = String::from_utf8(output.stderr).unwrap();
@@ -47,7 +47,7 @@ async fn check_and_serve_refuse_bad_settings_with_78_and_their_names() {
 #[tokio::test]
 async fn a_file_that_is_missing_or_broken_is_named() {
     let vehicle = FakeVehicle::healthy().await;
-    let binary = Binary::new(&TestDatabase::empty(NAME).await, &vehicle);
+    let binary = binary(&TestDatabase::empty(NAME).await, &vehicle);
     let folder = tempfile::TempDir::new().unwrap();
     let broken = folder.path().join("broken.toml");
     std::fs::write(&broken, "[server").unwrap();
@@ -67,7 +67,7 @@ async fn a_file_that_is_missing_or_broken_is_named() {
 #[tokio::test]
 async fn migrate_and_seed_make_an_empty_database_ready() {
     let vehicle = FakeVehicle::healthy().await;
-    let binary = Binary::new(&TestDatabase::empty(NAME).await, &vehicle);
+    let binary = binary(&TestDatabase::empty(NAME).await, &vehicle);
     let running = binary.serve().await;
     assert_eq!(running.at.get("/healthz").await.status, 200);
     assert_eq!(running.at.get("/readyz").await.status, 503);

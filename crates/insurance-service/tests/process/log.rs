@@ -2,14 +2,14 @@ use axum::body::Body;
 use http::Request;
 use test_support::FakeVehicle;
 
-use crate::binary::Binary;
+use crate::binary::seeded;
 
 const PERSON: &str = "199001011234";
 
 #[tokio::test]
 async fn every_line_is_json_and_names_no_person_even_at_trace_level() {
     let vehicle = FakeVehicle::healthy().await;
-    let running = Binary::seeded(&vehicle)
+    let running = seeded(&vehicle)
         .await
         .with("LOG__FILTER", "trace")
         .serve()
@@ -53,7 +53,7 @@ async fn every_line_is_json_and_names_no_person_even_at_trace_level() {
 #[tokio::test]
 async fn a_change_by_hand_is_logged_whatever_the_filter_says() {
     let vehicle = FakeVehicle::healthy().await;
-    let running = Binary::seeded(&vehicle)
+    let running = seeded(&vehicle)
         .await
         // Without the line that it listens, nobody would know where.
         .with(

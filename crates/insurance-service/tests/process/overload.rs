@@ -2,7 +2,7 @@ use insurance_service::{NAME, SCHEMA};
 use test_support::{FakeVehicle, Gate, Reply, TestDatabase};
 use tokio::task::JoinSet;
 
-use crate::binary::Binary;
+use crate::binary::{binary, seeded};
 
 const PATH: &str = "/api/v1/insurances/199001011234";
 const LOOKUP: &str = "/api/v1/insurances/lookup";
@@ -22,7 +22,7 @@ async fn a_flood_is_refused_at_once_and_costs_those_in_progress_nothing() {
              select '20000101000' || n, 'car', 30, 'FLD00' || n from generate_series(1, 4) as n",
         )
         .await;
-    let running = Binary::new(&database, &vehicle)
+    let running = binary(&database, &vehicle)
         .with("LIMITS__MAX_REQUESTS_IN_PROGRESS", "4")
         .with("SERVER__REQUEST_DEADLINE", "90s")
         .with("ENRICHMENT__DEADLINE", "50s")
@@ -58,7 +58,7 @@ async fn a_flood_is_refused_at_once_and_costs_those_in_progress_nothing() {
 #[tokio::test]
 async fn a_noisy_key_is_slowed_down_and_no_other() {
     let vehicle = FakeVehicle::healthy().await;
-    let running = Binary::seeded(&vehicle)
+    let running = seeded(&vehicle)
         .await
         .with("RATE_LIMIT__REQUESTS_PER_SECOND", "1")
         .with("RATE_LIMIT__BURST", "3")

@@ -3,7 +3,7 @@ use std::fs;
 use test_support::FakeVehicle;
 use tokio::task::spawn_blocking;
 
-use crate::binary::Binary;
+use crate::binary::seeded;
 
 #[tokio::test]
 async fn a_running_service_takes_up_its_changed_toggles() {
@@ -15,7 +15,7 @@ async fn a_running_service_takes_up_its_changed_toggles() {
     };
     write(true);
     let vehicle = FakeVehicle::healthy().await;
-    let mut running = Binary::seeded(&vehicle)
+    let mut running = seeded(&vehicle)
         .await
         .with_argument("--config")
         .with_argument(file.to_str().unwrap())

@@ -6,14 +6,14 @@ use std::sync::{
 use futures_util::future::join_all;
 use test_support::{FakeVehicle, Gate, Reply};
 
-use crate::binary::Binary;
+use crate::binary::seeded;
 
 const PATH: &str = "/api/v1/insurances/199001011234";
 
 #[tokio::test]
 async fn no_request_fails_while_the_service_stops_under_load() {
     let vehicle = FakeVehicle::healthy().await;
-    let running = Binary::seeded(&vehicle).await.serve().await;
+    let running = seeded(&vehicle).await.serve().await;
     let at = running.at;
     let (answered, stopping) = (
         Arc::new(AtomicUsize::new(0)),
@@ -56,7 +56,7 @@ async fn a_request_in_flight_is_answered_before_the_end() {
     let gate = Gate::closed();
     let held = gate.clone();
     let vehicle = FakeVehicle::start(move |request| Reply::healthy(request).held(&held)).await;
-    let running = Binary::seeded(&vehicle)
+    let running = seeded(&vehicle)
         .await
         .with("SERVER__DRAIN_DELAY", "0s")
         .serve()
@@ -79,7 +79,7 @@ async fn a_request_in_flight_is_answered_before_the_end() {
 #[tokio::test]
 async fn a_caller_who_hangs_up_ends_the_call_to_vehicle() {
     let vehicle = FakeVehicle::start(|_| Reply::Hang).await;
-    let running = Binary::seeded(&vehicle).await.serve().await;
+    let running = seeded(&vehicle).await.serve().await;
     let at = running.at;
     let request = tokio::spawn(async move { at.get(PATH).await });
     vehicle.reached(1).await;

@@ -1,7 +1,7 @@
 use test_support::{FakeVehicle, Reply};
 
 use crate::{
-    binary::Binary,
+    binary::seeded,
     collector::{Collector, Span},
 };
 
@@ -17,7 +17,7 @@ async fn one_request_is_one_trace_with_a_span_for_each_attempt() {
         _ => Reply::healthy(request),
     })
     .await;
-    let running = Binary::seeded(&vehicle)
+    let running = seeded(&vehicle)
         .await
         .with("TELEMETRY__OTLP_ENDPOINT", &collector.endpoint)
         .serve()
@@ -73,7 +73,7 @@ async fn one_request_is_one_trace_with_a_span_for_each_attempt() {
 async fn the_span_of_a_request_that_failed_says_so() {
     let collector = Collector::start().await;
     let vehicle = FakeVehicle::start(|_| Reply::status(500)).await;
-    let running = Binary::seeded(&vehicle)
+    let running = seeded(&vehicle)
         .await
         .with("TELEMETRY__OTLP_ENDPOINT", &collector.endpoint)
         .serve()
@@ -97,7 +97,7 @@ async fn the_span_of_a_request_that_failed_says_so() {
 #[tokio::test]
 async fn a_collector_that_is_away_harms_no_request() {
     let vehicle = FakeVehicle::healthy().await;
-    let running = Binary::seeded(&vehicle)
+    let running = seeded(&vehicle)
         .await
         .with("TELEMETRY__OTLP_ENDPOINT", "http://127.0.0.1:1/v1/traces")
         .serve()

@@ -2,13 +2,13 @@ use std::fs;
 
 use insurance_service::NAME;
 use serde_json::Value;
-use test_support::{API_KEY, FakeVehicle, TestDatabase};
+use test_support::{API_KEY, Binary, FakeVehicle, TestDatabase};
 use tokio::task::spawn_blocking;
 
-use crate::binary::Binary;
+use crate::binary;
 
 async fn binary() -> Binary {
-    Binary::new(
+    binary::binary(
         &TestDatabase::empty(NAME).await,
         &FakeVehicle::healthy().await,
     )

@@ -3,7 +3,7 @@ use std::fmt::Write;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use super::{InFlight, Reply, Request, State};
@@ -123,6 +123,7 @@ async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Request> {
     buffer.drain(..head_end + length);
     Some(Request {
         number: 0,
+        at: Instant::now(),
         method,
         path,
         headers,

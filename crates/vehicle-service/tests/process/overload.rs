@@ -14,7 +14,7 @@ async fn a_flood_is_refused_at_once_and_costs_those_in_progress_nothing() {
     let settings = [
         ("LIMITS__MAX_REQUESTS_IN_PROGRESS", "4"),
         ("DATABASE__STATEMENT_TIMEOUT", "60s"),
-        ("SERVER__REQUEST_DEADLINE", "1m"),
+        ("SERVER__REQUEST_DEADLINE", "2m"),
     ];
     let serving = Serving::start(&database, &settings).await;
     let at = Remote(serving.address);
@@ -69,7 +69,10 @@ async fn a_noisy_key_is_slowed_down_and_no_other() {
 #[tokio::test]
 async fn a_caller_who_hangs_up_ends_its_statement() {
     let database = TestDatabase::new(NAME, SCHEMA).await;
-    let settings = [("DATABASE__STATEMENT_TIMEOUT", "60s")];
+    let settings = [
+        ("DATABASE__STATEMENT_TIMEOUT", "60s"),
+        ("SERVER__REQUEST_DEADLINE", "2m"),
+    ];
     let serving = Serving::start(&database, &settings).await;
     let at = Remote(serving.address);
     let mut lock = database.lock(TABLE).await;

@@ -1,0 +1,22 @@
+//! What the guard around Vehicle promises, seen from both sides of the real binary: its answers,
+//! and what reaches a scripted Vehicle. The settings are the documented ones but where a test
+//! says otherwise.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, also in the functions that tests share"
+)]
+
+mod breaker;
+mod cap;
+mod counters;
+mod deadline;
+mod failures;
+mod gone;
+mod hostile;
+mod load;
+mod outage;
+mod retry_after;
+mod service;
+mod sharing;
+mod toggles;
