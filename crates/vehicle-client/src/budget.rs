@@ -126,6 +126,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_can_be_read() {
+        let start = Instant::now();
+        let mut budget = Budget::new(OPTIONS, start);
+        budget.earn(start + Duration::from_secs(4));
+        assert!((budget.balance() - 2.1).abs() < 1e-9);
+        assert!(budget.spend(start + Duration::from_secs(4)));
+        assert!((budget.balance() - 1.1).abs() < 1e-9);
+    }
+
+    #[test]
     fn no_more_is_saved_than_may_be() {
         let start = Instant::now();
         let mut budget = Budget::new(OPTIONS, start);
