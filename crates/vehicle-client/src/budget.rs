@@ -131,8 +131,10 @@ mod tests {
         let mut budget = Budget::new(OPTIONS, start);
         budget.earn(start + Duration::from_secs(4));
         assert!((budget.balance() - 2.1).abs() < 1e-9);
-        assert!(budget.spend(start + Duration::from_secs(4)));
-        assert!((budget.balance() - 1.1).abs() < 1e-9);
+        let later = start + Duration::from_millis(4_500);
+        assert!((budget.left(later) - 2.35).abs() < 1e-9);
+        assert!(budget.spend(later));
+        assert!((budget.balance() - 1.35).abs() < 1e-9);
     }
 
     #[test]
