@@ -6,8 +6,17 @@ terraform {
 }
 
 locals {
-  # What a process needs beside the cache. The chart's check asks for as much.
-  base_memory_mebibytes = 64
+  # What each process needs at worst, as its `check` adds it up: 64 MiB of its own; for each
+  # connection of both listeners 128 KiB for a head and 64 KiB for a body; three times the cache's
+  # weight; 1 MiB for each answer of Vehicle that is on its way.
+  needed_mebibytes = {
+    vehicle = 64 + ceil(var.vehicle.max_connections * 2 * 192 / 1024)
+    insurance = (
+      64 + ceil(var.insurance.max_connections * 2 * 192 / 1024)
+      + 3 * var.cache_mebibytes
+      + local.caps.single + local.caps.batch
+    )
+  }
 
   # One connection for each service's migration, which may run while all pods do.
   migration_connections = 2
@@ -57,7 +66,11 @@ locals {
       }
       resources = { limits = { memory = "${service.memory_mebibytes}Mi" } }
       settings = merge(
-        { database = { max_connections = service.pool_size } },
+        {
+          server   = { max_connections = service.max_connections }
+          limits   = { max_requests_in_progress = min(1024, service.max_connections) }
+          database = { max_connections = service.pool_size }
+        },
         name != "insurance" ? {} : { vehicle_client = {
           max_degree_of_parallelism_single = local.caps.single
           max_degree_of_parallelism_batch  = local.caps.batch

@@ -43,13 +43,13 @@ output "memory_mebibytes" {
   value       = local.memory_mebibytes
 
   precondition {
-    condition     = var.vehicle.memory_mebibytes >= local.base_memory_mebibytes
-    error_message = "A Vehicle pod needs ${local.base_memory_mebibytes} MiB."
+    condition     = var.vehicle.memory_mebibytes >= local.needed_mebibytes.vehicle
+    error_message = "A Vehicle pod needs ${local.needed_mebibytes.vehicle} MiB at worst, more than its ${var.vehicle.memory_mebibytes}."
   }
 
   precondition {
-    condition     = var.insurance.memory_mebibytes >= local.base_memory_mebibytes + var.cache_mebibytes
-    error_message = "An Insurance pod needs ${local.base_memory_mebibytes} MiB and ${var.cache_mebibytes} MiB for the cache."
+    condition     = var.insurance.memory_mebibytes >= local.needed_mebibytes.insurance
+    error_message = "An Insurance pod needs ${local.needed_mebibytes.insurance} MiB at worst, more than its ${var.insurance.memory_mebibytes}."
   }
 }
 

@@ -26,13 +26,14 @@ variable "caps" {
 }
 
 variable "vehicle" {
-  description = "Vehicle's replicas, the pods that a rolling update adds, the pool of a process, and its memory limit."
+  description = "Vehicle's replicas, the pods that a rolling update adds, and of each process the pool, the connections served at once and the memory limit."
   type = object({
     min_replicas     = number
     max_replicas     = number
     max_surge        = optional(number, 1)
     pool_size        = optional(number, 8)
-    memory_mebibytes = optional(number, 128)
+    max_connections  = optional(number, 512)
+    memory_mebibytes = optional(number, 256)
   })
 
   validation {
@@ -44,16 +45,22 @@ variable "vehicle" {
     condition     = var.vehicle.pool_size >= 1 && var.vehicle.pool_size <= 1000
     error_message = "database.max_connections is 1 to 1000."
   }
+
+  validation {
+    condition     = var.vehicle.max_connections >= 1 && var.vehicle.max_connections <= 100000
+    error_message = "server.max_connections is 1 to 100000."
+  }
 }
 
 variable "insurance" {
-  description = "The same of Insurance, whose memory limit also holds the cache."
+  description = "The same of Insurance, whose memory also holds the cache."
   type = object({
     min_replicas     = number
     max_replicas     = number
     max_surge        = optional(number, 1)
     pool_size        = optional(number, 8)
-    memory_mebibytes = optional(number, 256)
+    max_connections  = optional(number, 512)
+    memory_mebibytes = optional(number, 512)
   })
 
   validation {
@@ -64,6 +71,11 @@ variable "insurance" {
   validation {
     condition     = var.insurance.pool_size >= 1 && var.insurance.pool_size <= 1000
     error_message = "database.max_connections is 1 to 1000."
+  }
+
+  validation {
+    condition     = var.insurance.max_connections >= 1 && var.insurance.max_connections <= 100000
+    error_message = "server.max_connections is 1 to 100000."
   }
 }
 

@@ -24,8 +24,8 @@ run "divides_the_capacity_by_all_pods_that_can_run_at_once" {
   }
 
   assert {
-    condition     = output.memory_mebibytes == 3584
-    error_message = "8 × 128 + 10 × 256."
+    condition     = output.memory_mebibytes == 7168
+    error_message = "8 × 256 + 10 × 512."
   }
 }
 
@@ -60,6 +60,7 @@ run "stays_within_the_setting" {
 
   variables {
     legacy_capacity = { single_calls = 100000, batch_calls = 10 }
+    insurance       = { min_replicas = 2, max_replicas = 8, memory_mebibytes = 2048 }
   }
 
   assert {
@@ -116,11 +117,20 @@ run "refuses_one_connection_too_many" {
   expect_failures = [output.database_connections]
 }
 
+run "accepts_the_last_mebibyte" {
+  command = plan
+
+  variables {
+    # 64 + 192 + 3 × 64 + 6
+    insurance = { min_replicas = 2, max_replicas = 8, memory_mebibytes = 454 }
+  }
+}
+
 run "refuses_a_cache_beyond_the_memory" {
   command = plan
 
   variables {
-    cache_mebibytes = 193
+    cache_mebibytes = 84
   }
 
   expect_failures = [output.memory_mebibytes]
@@ -134,6 +144,16 @@ run "refuses_no_capacity" {
   }
 
   expect_failures = [var.legacy_capacity]
+}
+
+run "refuses_connections_beyond_the_memory" {
+  command = plan
+
+  variables {
+    vehicle = { min_replicas = 2, max_replicas = 6, max_connections = 513 }
+  }
+
+  expect_failures = [output.memory_mebibytes]
 }
 
 run "refuses_a_cap_outside_the_setting" {
