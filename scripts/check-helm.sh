@@ -19,8 +19,8 @@ install checkov checkov==3.3.30
 
 manifests=target/tools/helm-manifests
 rm -rf "$manifests"
-PYTHONDONTWRITEBYTECODE=1 target/tools/helm/bin/python deploy/helm/check.py "$manifests"
-report=$(target/tools/checkov/bin/checkov --config-file deploy/helm/checkov.yaml -d "$manifests" 2>&1) || {
+PYTHONDONTWRITEBYTECODE=1 target/tools/helm/bin/python deploy/helm/check "$manifests"
+report=$(target/tools/checkov/bin/checkov --config-file deploy/helm/check/checkov.yaml -d "$manifests" 2>&1) || {
     echo "$report" >&2
     exit 1
 }

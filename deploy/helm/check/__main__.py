@@ -4,6 +4,7 @@ Needs helm-python-sdk, kubernetes-validate and PyYAML. Writes the manifests to t
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
-from rules import Release
+import network
+import workloads
+from release import SERVICES, Release, flat, manual
 
 HERE = Path(__file__).resolve().parent
-CHART = HERE / "threadpilot"
+CHART = HERE.parent / "threadpilot"
 EXAMPLES = CHART / "examples"
 SIZED = EXAMPLES / "sized-by-terraform.yaml"
 KUBERNETES = ("1.30", "1.37")
@@ -26,6 +29,8 @@ RENDERED = {
     "operators-sized": ["operators.yaml", SIZED.name],
 }
 
+API_KEY = re.compile(r"api_keys\.[a-z0-9_]+\.(key|sha256|expires_at|scopes)")
+BROUGHT_BY_DATABASE = {("postgres-ca", "ca.crt")}
 CAPACITY = "legacy.capacity.singleCalls"
 # What must not render, on top of existing-secrets.yaml, and what the refusal must name.
 REFUSED = [
@@ -106,8 +111,28 @@ def check_example(name, files, folder):
     (folder / f"{name}.yaml").write_text(yaml.safe_dump_all(objects))
     for item in objects:
         yield from (f"{item['kind']} {item['metadata']['name']}: {f}" for f in check_schema(item))
-    yield from Release(objects, merged).check()
+    release = Release(objects, merged)
+    workloads.check(release)
+    network.check(release)
+    yield from release.faults
+    if name == "existing-secrets":
+        yield from check_secrets(set(release.needed_secrets()))
     print(f"{name}: {len(objects)} objects")
+
+
+def check_secrets(needed):
+    """Faults of the example Secrets: what pods lack, and what a service would not know."""
+    given = set()
+    for item in yaml.safe_load_all((EXAMPLES / "secrets.yaml").read_text()):
+        yield from check_schema(item)
+        given |= {(item["metadata"]["name"], key) for key in item["stringData"]}
+        for service, section in json.loads(item["stringData"].get("secrets.json", "{}")).items():
+            known = set(manual(service)) if service in SERVICES else set()
+            for path, _ in flat(section):
+                if path not in known and not API_KEY.fullmatch(path):
+                    yield f"secrets.yaml: {service}: {path} is no setting"
+    if needed - given != BROUGHT_BY_DATABASE or given - needed:
+        yield f"secrets.yaml: holds {given}, needed are {needed}"
 
 
 def check_refusals():
