@@ -15,7 +15,7 @@ import yaml
 
 import network
 import workloads
-from release import SERVICES, Release, flat, manual
+from release import COMPONENT, SERVICES, Release, flat, live_settings, manual
 
 HERE = Path(__file__).resolve().parent
 CHART = HERE.parent / "threadpilot"
@@ -135,6 +135,28 @@ def check_secrets(needed):
         yield f"secrets.yaml: holds {given}, needed are {needed}"
 
 
+def check_restarts():
+    """Live settings leave the pods as they are; all others start new ones."""
+    with helm_python.Chart.load(str(CHART)) as chart:
+
+        def pods(service, path, value):
+            for key in reversed(path.split(".")):
+                value = {key: value}
+            values = overlaid(read(RENDERED["operators"]), {service: {"settings": value}})
+            text = chart.render(values, name="example")["threadpilot/templates/deployment.yaml"]
+            for item in yaml.safe_load_all(text):
+                if item and item["metadata"]["labels"][COMPONENT] == service:
+                    return item["spec"]["template"]
+
+        for service in SERVICES:
+            live = set(live_settings(service))
+            for path in {"log.filter", *live}:
+                same = pods(service, path, True) == pods(service, path, False)
+                if same != (path in live):
+                    yield f"{service}: {path} {'never reaches' if same else 'restarts'} the pods"
+            print(f"{service}: {len(live)} settings need no restart")
+
+
 def check_refusals():
     with helm_python.Chart.load(str(CHART)) as chart:
         base = read(RENDERED["existing-secrets"])
@@ -157,6 +179,7 @@ def main():
     faults = []
     for name, files in RENDERED.items():
         faults += [f"{name}: {fault}" for fault in check_example(name, files, folder)]
+    faults += check_restarts()
     faults += check_refusals()
     for item in yaml.safe_load_all((EXAMPLES / "cloudnativepg.yaml").read_text()):
         faults += [f"cloudnativepg.yaml: {fault}" for fault in check_schema(item)]

@@ -1,5 +1,6 @@
 """One rendering of the chart, the services' manuals, and what is found wrong."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -18,12 +19,32 @@ def flat(tree, path=()):
             yield ".".join((*path, key)), value
 
 
+def manual_texts(service):
+    for crate in ("service-defaults", "service-database", f"{service}-service"):
+        yield (ROOT / "crates" / crate / "config.toml").read_text()
+
+
 def manual(service):
     """A service's settings and their defaults, from the manuals embedded in its binary."""
     settings = {}
-    for crate in ("service-defaults", "service-database", f"{service}-service"):
-        settings |= flat(tomllib.loads((ROOT / "crates" / crate / "config.toml").read_text()))
+    for text in manual_texts(service):
+        settings |= flat(tomllib.loads(text))
     return settings
+
+
+def live_settings(service):
+    """Those that the manual's comments mark as read while the service runs."""
+    for text in manual_texts(service):
+        table, comment = "", ""
+        for line in text.splitlines():
+            if line.startswith("#"):
+                comment += line
+                continue
+            if header := re.fullmatch(r"\[(.+)\]", line):
+                table = header[1]
+            elif "(live)" in comment and "=" in line:
+                yield f"{table}.{line.split('=')[0].strip()}"
+            comment = ""
 
 
 def matches(selector, labels):
