@@ -11,7 +11,6 @@ SLACK_SECONDS = 6
 # Vehicle's answers; and what a process needs besides.
 BASE_MEMORY = 64 * 1024**2
 HEAD_BYTES = 128 * 1024
-CACHE_MEMORY_BY_WEIGHT = 3
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
 
@@ -124,9 +123,8 @@ def check_config(release, service, deployment):
     )
     if service == "insurance":
         client = {k.removeprefix("vehicle_client."): v for k, v in settings.items()}
-        needed += CACHE_MEMORY_BY_WEIGHT * client["cache.max_bytes"] + client[
-            "max_answer_bytes"
-        ] * sum(client[f"max_degree_of_parallelism_{kind}"] for kind in ("single", "batch"))
+        calls = sum(client[f"max_degree_of_parallelism_{kind}"] for kind in ("single", "batch"))
+        needed += client["cache.max_bytes"] + calls * client["max_answer_bytes"]
     limit = limits["memory"]
     needed_mebibytes = -(-needed // 1024**2)
     release.expect(size(limit) >= needed, service, f"{limit} of memory < {needed_mebibytes}Mi")

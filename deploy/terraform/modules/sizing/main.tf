@@ -7,13 +7,13 @@ terraform {
 
 locals {
   # What each process needs at worst, as its `check` adds it up: 64 MiB of its own; for each
-  # connection of both listeners 128 KiB for a head and 64 KiB for a body; three times the cache's
-  # weight; 1 MiB for each answer of Vehicle that is on its way.
+  # connection of both listeners 128 KiB for a head and 64 KiB for a body; the cache; 1 MiB for
+  # each answer of Vehicle that is on its way.
   needed_mebibytes = {
     vehicle = 64 + ceil(var.vehicle.max_connections * 2 * 192 / 1024)
     insurance = (
       64 + ceil(var.insurance.max_connections * 2 * 192 / 1024)
-      + 3 * var.cache_mebibytes
+      + var.cache_mebibytes
       + local.caps.single + local.caps.batch
     )
   }

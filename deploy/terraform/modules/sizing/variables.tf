@@ -60,7 +60,7 @@ variable "insurance" {
     max_surge        = optional(number, 1)
     pool_size        = optional(number, 8)
     max_connections  = optional(number, 512)
-    memory_mebibytes = optional(number, 512)
+    memory_mebibytes = optional(number, 384)
   })
 
   validation {

@@ -24,8 +24,8 @@ run "divides_the_capacity_by_all_pods_that_can_run_at_once" {
   }
 
   assert {
-    condition     = output.memory_mebibytes == 7168
-    error_message = "8 × 256 + 10 × 512."
+    condition     = output.memory_mebibytes == 5888
+    error_message = "8 × 256 + 10 × 384."
   }
 }
 
@@ -121,8 +121,8 @@ run "accepts_the_last_mebibyte" {
   command = plan
 
   variables {
-    # 64 + 192 + 3 × 64 + 6
-    insurance = { min_replicas = 2, max_replicas = 8, memory_mebibytes = 454 }
+    # 64 + 192 + 64 + 6
+    insurance = { min_replicas = 2, max_replicas = 8, memory_mebibytes = 326 }
   }
 }
 
@@ -130,7 +130,7 @@ run "refuses_a_cache_beyond_the_memory" {
   command = plan
 
   variables {
-    cache_mebibytes = 84
+    cache_mebibytes = 123
   }
 
   expect_failures = [output.memory_mebibytes]
