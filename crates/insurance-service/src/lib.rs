@@ -80,7 +80,10 @@ fn build(process: &Process<InsuranceSettings>) -> Result<(Assembled, Database), 
     let settings = &process.settings().service;
     let database = Database::new(&settings.database)?;
     database.observe(process.meter());
-    let vehicles = VehicleClient::new(&settings.vehicle_client.options()?, process.meter())?;
+    let options = settings
+        .vehicle_client
+        .options(settings.enrichment.deadline)?;
+    let vehicles = VehicleClient::new(&options, process.meter())?;
     let (checked, guard) = (database.clone(), vehicles.clone());
     let readiness = process
         .readiness()

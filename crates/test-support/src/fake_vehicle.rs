@@ -7,10 +7,15 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use serde_json::Value;
-use tokio::{net::TcpListener, sync::Notify, time::Instant};
+use tokio::{
+    net::TcpListener,
+    sync::Notify,
+    time::{Instant, timeout},
+};
 
 pub use reply::{Gate, Reply};
 
@@ -23,6 +28,9 @@ pub struct FakeVehicle {
 
 /// Most requests that are kept for a look; all are counted.
 const KEPT: usize = 20_000;
+
+/// What has not come by then is a failure of the test, and not a test that hangs.
+const LONGEST_WAIT: Duration = Duration::from_mins(2);
 
 type Script = Box<dyn FnMut(&Request) -> Reply + Send>;
 
@@ -149,13 +157,18 @@ impl FakeVehicle {
     }
 
     async fn until(&self, reached: impl Fn() -> bool) {
-        loop {
-            let changed = self.state.changed.notified();
-            if reached() {
-                return;
+        let wait = async {
+            loop {
+                let changed = self.state.changed.notified();
+                if reached() {
+                    return;
+                }
+                changed.await;
             }
-            changed.await;
-        }
+        };
+        timeout(LONGEST_WAIT, wait)
+            .await
+            .expect("what was waited for never came");
     }
 }
 

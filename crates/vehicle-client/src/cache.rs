@@ -114,7 +114,7 @@ impl Cache {
     /// Keeps an answer, unless something was erased since Vehicle was asked. `random` is in 0..1.
     pub(crate) fn put(
         &self,
-        number: RegistrationNumber,
+        number: &RegistrationNumber,
         vehicle: Option<Arc<Vehicle>>,
         asked: Epoch,
         now: Instant,
@@ -130,14 +130,17 @@ impl Cache {
         };
         let spread = 1.0 + self.options.jitter * (2.0 * random - 1.0);
         let fresh_until = now + base.mul_f64(spread);
-        self.store.insert(
-            number,
-            Entry {
-                vehicle,
-                stored: now,
-                fresh_until,
-            },
-        );
+        let entry = Entry {
+            vehicle,
+            stored: now,
+            fresh_until,
+        };
+        self.store.insert(number.clone(), entry);
+        // An erasure counts first and then removes: one that came between the look above and the
+        // insertion is seen here.
+        if asked != self.epoch() {
+            self.store.invalidate(number);
+        }
     }
 
     /// How full it is.
@@ -211,7 +214,7 @@ mod tests {
     fn an_answer_ages_through_its_classes() {
         let (cache, start) = (Cache::new(OPTIONS), Instant::now());
         cache.put(
-            number("ABC123"),
+            &number("ABC123"),
             Some(vehicle("Volvo")),
             cache.epoch(),
             start,
@@ -234,7 +237,7 @@ mod tests {
     #[test]
     fn that_there_is_no_vehicle_is_good_for_a_short_time_only() {
         let (cache, start) = (Cache::new(OPTIONS), Instant::now());
-        cache.put(number("ABC123"), None, cache.epoch(), start, 0.5);
+        cache.put(&number("ABC123"), None, cache.epoch(), start, 0.5);
         assert_eq!(
             class(&cache, start + Duration::from_secs(29)),
             Some(Freshness::Fresh)
@@ -247,7 +250,7 @@ mod tests {
         let (cache, start) = (Cache::new(OPTIONS), Instant::now());
         for (random, fresh) in [(0.0, 54), (0.999_999, 65)] {
             cache.put(
-                number("ABC123"),
+                &number("ABC123"),
                 Some(vehicle("Volvo")),
                 cache.epoch(),
                 start,
@@ -264,10 +267,10 @@ mod tests {
         let (cache, now) = (Cache::new(OPTIONS), Instant::now());
         let asked = cache.epoch();
         cache.erase(&number("ABC123"));
-        cache.put(number("ABC123"), Some(vehicle("Volvo")), asked, now, 0.5);
+        cache.put(&number("ABC123"), Some(vehicle("Volvo")), asked, now, 0.5);
         assert_eq!(class(&cache, now), None);
         cache.put(
-            number("ABC123"),
+            &number("ABC123"),
             Some(vehicle("Volvo")),
             cache.epoch(),
             now,
@@ -286,7 +289,7 @@ mod tests {
         let long = vehicle(&"x".repeat(744));
         for index in 0..10_000 {
             let number = number(&format!("A{index:05}"));
-            cache.put(number, Some(long.clone()), cache.epoch(), now, 0.5);
+            cache.put(&number, Some(long.clone()), cache.epoch(), now, 0.5);
         }
         cache.store.run_pending_tasks();
         assert!(cache.store.weighted_size() <= 100_000);
@@ -299,7 +302,7 @@ mod tests {
         let mut volvo = Arc::unwrap_or_clone(vehicle("Volvo"));
         volvo.model = Some("XC60".to_owned());
         for (vehicle, bytes) in [(None, 700), (Some(Arc::new(volvo)), 709)] {
-            cache.put(number("ABC123"), vehicle, cache.epoch(), now, 0.5);
+            cache.put(&number("ABC123"), vehicle, cache.epoch(), now, 0.5);
             cache.store.run_pending_tasks();
             assert_eq!(cache.store.weighted_size(), bytes);
         }

@@ -34,7 +34,8 @@ pub(crate) fn single_not_found(asked: &RegistrationNumber, body: &[u8]) -> Resul
 
 /// The answer to a batch call (200). A number that was not asked for, or one that is in two
 /// places, shows that the answer is for another question: all of it is a violation. A number that
-/// is not answered, or that Vehicle calls invalid, is a violation of its own.
+/// is not answered, or that Vehicle calls invalid, is a violation of its own; where all are, the
+/// answer is.
 pub(crate) fn batch(asked: &[RegistrationNumber], body: &[u8]) -> Result<Answer, Failure> {
     let batch: BatchAnswer = object(body)?;
     let expected: HashSet<_> = asked.iter().collect();
@@ -61,6 +62,9 @@ pub(crate) fn batch(asked: &[RegistrationNumber], body: &[u8]) -> Result<Answer,
         answer
             .entry(number.clone())
             .or_insert(Found::Failure(VIOLATION));
+    }
+    if answer.values().all(|found| found.failure().is_some()) {
+        return Err(VIOLATION);
     }
     Ok(answer)
 }

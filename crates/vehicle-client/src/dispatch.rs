@@ -10,6 +10,7 @@ use contracts::{Cause, RegistrationNumber, Source};
 use futures_util::future::{BoxFuture, WeakShared};
 use tokio::{
     sync::Notify,
+    task::yield_now,
     time::{Instant, sleep, timeout_at},
 };
 use tower::ServiceExt;
@@ -35,6 +36,7 @@ pub(crate) struct Dispatch {
     boarding: Arc<Mutex<Option<Boarding>>>,
     max_batch_size: usize,
     gather_for: Duration,
+    refresh_within: Duration,
     chance: Chance,
     instruments: Instruments,
 }
@@ -62,6 +64,7 @@ impl Dispatch {
             boarding: Arc::default(),
             max_batch_size: options.max_batch_size,
             gather_for: options.gather_for,
+            refresh_within: options.refresh_within,
             chance,
             instruments,
         }
@@ -90,11 +93,9 @@ impl Dispatch {
                 self.refresh(number, strategy, context);
                 from_cache(entry, Source::Cache, now)
             }
-            Some((Freshness::HardStale, entry)) => {
+            Some((Freshness::HardStale, _)) => {
                 match self.ask(number, strategy, context, &trail).await {
-                    Lookup::Unavailable(_) => {
-                        from_cache(entry, Source::LastKnownGood, Instant::now())
-                    }
+                    failed @ Lookup::Unavailable(_) => self.last_known_good(number, failed),
                     lookup => lookup,
                 }
             }
@@ -110,6 +111,16 @@ impl Dispatch {
             );
         }
         lookup
+    }
+
+    /// What is kept of a number now, because it may have been erased while Vehicle was asked; the
+    /// failure where nothing is.
+    fn last_known_good(&self, number: &RegistrationNumber, failed: Lookup) -> Lookup {
+        let now = Instant::now();
+        let kept = self.cache.as_ref().and_then(|cache| cache.get(number, now));
+        kept.map_or(failed, |(_, entry)| {
+            from_cache(entry, Source::LastKnownGood, now)
+        })
     }
 
     /// Forgets a number: what is kept of it, and what is on its way.
@@ -164,14 +175,19 @@ impl Dispatch {
                 // Whoever began the call, or the batch that it is in, had less time than this one.
                 Err(failure)
                     if failure.cause == Cause::Timeout && Instant::now() >= joined.deadline => {}
+                Err(failure) if failure.short_of_time && joined.deadline < context.deadline => {}
                 landed => return from_flight(number, &landed, source),
             }
         }
     }
 
-    /// Asks Vehicle while nobody waits for it.
+    /// Asks Vehicle while nobody waits for it, with all the time that a caller may have.
     fn refresh(&self, number: &RegistrationNumber, strategy: Strategy, context: &CallContext) {
-        let joined = self.join(number, strategy, context);
+        let context = CallContext {
+            deadline: Instant::now() + self.refresh_within,
+            ..context.clone()
+        };
+        let joined = self.join(number, strategy, &context);
         if !joined.shared {
             tokio::spawn(joined.flight);
         }
@@ -256,6 +272,8 @@ impl Dispatch {
         let steps = trail.clone();
         let call = async move {
             if let Some(full) = full {
+                // All that one caller asks for boards, even where nothing is to be waited for.
+                yield_now().await;
                 tokio::select! {
                     biased;
                     () = sleep(dispatch.gather_for) => {}
@@ -284,7 +302,7 @@ impl Dispatch {
                         Some(Found::Nothing) => None,
                         Some(Found::Failure(_)) | None => continue,
                     };
-                    cache.put(number, vehicle, epoch, now, dispatch.chance.draw());
+                    cache.put(&number, vehicle, epoch, now, dispatch.chance.draw());
                 }
             }
             drop(boarded);

@@ -10,43 +10,56 @@ pub struct Failure {
     pub cause: Cause,
     /// After how long Vehicle asks to be called again, if it said so.
     pub retry_after: Option<Duration>,
-    /// Whether the same call may succeed when it is made again soon.
-    pub(crate) transient: bool,
-    /// Whether Vehicle is well and refused the call itself (400, 401, 403 and their like).
-    pub(crate) refused: bool,
-    /// Whether the call never went out, because the `Retry-After` gate closed while it waited
-    /// for its turn. The gate's other half waits again; nobody else sees this.
-    pub(crate) kept_back: bool,
+    pub(crate) nature: Nature,
+    /// Whether a caller with more time would have waited or tried again instead. Only those see it
+    /// who share a call that was begun by another.
+    pub(crate) short_of_time: bool,
+}
+
+/// What a failure says about Vehicle and about another attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nature {
+    /// Another attempt would not mend it.
+    Lasting,
+    /// The same call may succeed when it is made again soon.
+    Transient,
+    /// Vehicle is well and refused the call itself (400, 401, 403 and their like).
+    Refusal,
+    /// The call never went out, because the `Retry-After` gate closed while it waited for its
+    /// turn. The gate's other half waits again; nobody else sees this.
+    KeptBack,
 }
 
 impl Failure {
     /// A failure that another attempt would not mend.
     pub(crate) const fn lasting(cause: Cause) -> Self {
-        Self {
-            cause,
-            retry_after: None,
-            transient: false,
-            refused: false,
-            kept_back: false,
-        }
+        Self::new(cause, Nature::Lasting)
     }
 
     /// A failure that another attempt may mend.
     pub(crate) const fn transient(cause: Cause) -> Self {
+        Self::new(cause, Nature::Transient)
+    }
+
+    pub(crate) const fn new(cause: Cause, nature: Nature) -> Self {
         Self {
             cause,
             retry_after: None,
-            transient: true,
-            refused: false,
-            kept_back: false,
+            nature,
+            short_of_time: false,
         }
     }
 
     /// A refusal of the call itself, which says nothing against Vehicle.
     pub(crate) const fn refusal(cause: Cause) -> Self {
+        Self::new(cause, Nature::Refusal)
+    }
+
+    /// The same, where only the caller's own time did not allow for more.
+    pub(crate) fn for_want_of_time(self) -> Self {
         Self {
-            refused: true,
-            ..Self::lasting(cause)
+            short_of_time: true,
+            ..self
         }
     }
 

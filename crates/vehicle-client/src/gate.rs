@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     Answer, Call, Failure,
+    failure::Nature,
     step::{Inner, Step, ask},
 };
 
@@ -70,14 +71,15 @@ impl Step for RetryAfter {
                 if until >= call.context.deadline {
                     call.trail
                         .note(format_args!("Retry-After is past the deadline"));
-                    return Err(Failure::lasting(cause).with_retry_after(Some(until - now)));
+                    let refusal = Failure::lasting(cause).with_retry_after(Some(until - now));
+                    return Err(refusal.for_want_of_time());
                 }
                 call.trail
                     .note(format_args!("waits {:?} for Retry-After", until - now));
                 sleep_until(until).await;
             }
             match ask(&inner, call.clone()).await {
-                Err(failure) if failure.kept_back => {}
+                Err(failure) if failure.nature == Nature::KeptBack => {}
                 result => return result,
             }
         }
@@ -90,10 +92,7 @@ impl Step for RetryAfterCheck {
         if let Some((_, cause)) = gate.gate().closed(Instant::now()) {
             call.trail
                 .note(format_args!("kept back: Retry-After came meanwhile"));
-            return Err(Failure {
-                kept_back: true,
-                ..Failure::lasting(cause)
-            });
+            return Err(Failure::new(cause, Nature::KeptBack));
         }
         let result = ask(&inner, call).await;
         // Only Vehicle closes the gate. The layers below that keep calls back say for themselves

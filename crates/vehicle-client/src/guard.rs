@@ -5,7 +5,7 @@ use tower::{ServiceBuilder, util::BoxCloneSyncService};
 use crate::{
     Answer, Call, Failure, Options,
     attempt::Attempt,
-    breaker::Breaker,
+    breaker::{Breaker, BreakerGlance},
     bulkhead::Bulkheads,
     chance::Chance,
     failure_log::FailureLog,
@@ -28,14 +28,15 @@ pub(crate) type Guard = BoxCloneSyncService<Call, Answer, Failure>;
 ///    [`dispatch`](crate::dispatch) before everything that bounds calls. Every layer below looks
 ///    at the deadline before it waits.
 /// 5. *Retry* with its *budget*: above the cap, so that no permit is held through a pause.
-/// 6. *Retry-After gate*: nobody calls before Vehicle asked to be called; waits without a permit,
-///    and is looked at once more when the permit is held.
+/// 6. *Retry-After gate*: nobody calls before Vehicle asked to be called; waits without a permit
+///    and outside the queue, as many as there are requests in progress.
+///    *Isolation* and *breaker*, a first look: nobody waits for a place to be refused below.
 ///    *Bulkhead*: the process-wide cap and its queue, bounded in time and length. A permit is
 ///    held for one attempt.
-///    *Isolation*, below those two: an operator keeps every call back. Asked when the permit is held, like the
-///    breaker, and above it, so that the breaker learns nothing from calls that never went out.
+///    *Gate* and *isolation* once more, for what waited in the queue when they began.
 /// 7. *Circuit breaker*: asked when the permit is held, so that nothing that was queued goes
-///    out after it has opened.
+///    out after it has opened. Below the isolation, so that it learns nothing from calls that
+///    never went out.
 /// 8. *Attempt*: time limit, span and metrics of what really goes out.
 /// 9. Transport and *contract check*: an answer is used only for the numbers asked for.
 ///
@@ -57,6 +58,8 @@ pub(crate) fn build(
     let stack = ServiceBuilder::new()
         .layer(StepLayer(controls.retry.clone()))
         .layer(StepLayer(controls.gate.clone()))
+        .layer(StepLayer(controls.isolation.clone()))
+        .layer(StepLayer(BreakerGlance(controls.breaker.clone())))
         .layer(StepLayer(controls.bulkheads.clone()))
         .layer(StepLayer(controls.gate.check()))
         .layer(StepLayer(controls.isolation.clone()))

@@ -83,7 +83,7 @@ impl Instruments {
             batch_size: meter
                 .u64_histogram("vehicle_client.batch.size")
                 .with_unit("{number}")
-                .with_description("Numbers in a batch call")
+                .with_description("Numbers that were gathered for one batch call")
                 .with_boundaries(vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0])
                 .build(),
             breaker_state: meter
@@ -122,7 +122,7 @@ impl Instruments {
             .add(1, &[KeyValue::new("freshness", freshness)]);
     }
 
-    /// A batch call that goes out.
+    /// A batch that was gathered; the guard may still refuse its call.
     pub(crate) fn gathered(&self, numbers: usize) {
         self.0.batch_size.record(numbers as u64, &[]);
     }
@@ -263,7 +263,8 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// What became of it: `answered`, `shed` (no call went out for it) or `failed`.
+    /// What became of it: `answered`, `shed` (the breaker, an isolation or the full queue kept its
+    /// last attempt from Vehicle) or `failed`.
     pub(crate) fn ended(&mut self, lookup: &Lookup) {
         self.result = match lookup {
             Lookup::Found { .. } | Lookup::NotFound { .. } => "answered",

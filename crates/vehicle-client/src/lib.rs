@@ -41,3 +41,4 @@ pub use failure::Failure;
 pub use isolation::{Isolated, IsolationOrder};
 pub use options::{BuildError, Options};
 pub use state::{BreakerState, CacheState, CallsState, GuardState};
+pub use transport::check_certificates;

@@ -41,6 +41,8 @@ pub struct Options {
     pub cache: Option<CacheOptions>,
     /// How long a batch waits for the numbers of other requests.
     pub gather_for: Duration,
+    /// Time for a lookup that refreshes what is kept while nobody waits for it.
+    pub refresh_within: Duration,
     /// How many retries there may be.
     pub retry_budget: BudgetOptions,
     /// When calls stop and how they begin again.
@@ -57,4 +59,7 @@ pub enum BuildError {
     /// The certificates or the TLS set-up cannot be used.
     #[error("the HTTP client for Vehicle cannot be built")]
     Http(#[from] reqwest::Error),
+    /// There is no certificate where some were named.
+    #[error("the file for Vehicle's certificates holds none")]
+    NoCertificate,
 }

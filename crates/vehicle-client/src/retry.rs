@@ -10,6 +10,7 @@ use crate::{
     Answer, Call, Failure, Options,
     budget::Budget,
     chance::Chance,
+    failure::Nature,
     instruments::Instruments,
     step::{Inner, Step, ask},
 };
@@ -71,7 +72,7 @@ impl Step for Retry {
     async fn pass(self, mut call: Call, inner: impl Inner) -> Result<Answer, Failure> {
         loop {
             let failure = match ask(&inner, call.clone()).await {
-                Err(failure) if failure.transient => failure,
+                Err(failure) if failure.nature == Nature::Transient => failure,
                 Ok(answer) => {
                     self.budget(Budget::earn);
                     return Ok(answer);
@@ -105,7 +106,7 @@ impl Retry {
             let pause = self.pause(number, failure.retry_after, self.chance.draw());
             if Instant::now() + pause >= call.context.deadline {
                 call.trail.note(format_args!("no retry: no time is left"));
-                return Err(failure);
+                return Err(failure.for_want_of_time());
             }
             sleep(pause).await;
             let own = call.attempt + 1;
@@ -206,7 +207,8 @@ mod tests {
             trail: Trail::default(),
         };
         let retry = retry(1, Duration::from_millis(1), Duration::from_millis(1));
-        assert_eq!(retry.pass(call, vehicle).await, Err(failure));
+        let failed = retry.pass(call, vehicle).await.unwrap_err();
+        assert_eq!(failed.cause, failure.cause);
         (attempts.load(Ordering::Relaxed), start.elapsed().as_secs())
     }
 

@@ -11,7 +11,7 @@ use http::{
 };
 use opentelemetry::{propagation::TextMapPropagator, trace::TraceContextExt};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use reqwest::{Client, Response, redirect::Policy};
+use reqwest::{Certificate, Client, Response, redirect::Policy};
 use tokio::time::Instant;
 use tower::Service;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -54,7 +54,7 @@ impl Transport {
             .connect_timeout(options.connect_timeout)
             .pool_idle_timeout(options.idle_connection_timeout);
         if let Some(pem) = &options.certificates {
-            client = client.tls_certs_only(reqwest::Certificate::from_pem_bundle(pem)?);
+            client = client.tls_certs_only(certificates(pem)?);
         }
         Ok(Self {
             client: client.build()?,
@@ -158,6 +158,24 @@ impl Service<Call> for Transport {
     }
 }
 
+fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, BuildError> {
+    let certificates = Certificate::from_pem_bundle(pem)?;
+    if certificates.is_empty() {
+        return Err(BuildError::NoCertificate);
+    }
+    Ok(certificates)
+}
+
+/// Whether these PEM certificates can be trusted for Vehicle, as [`Options::certificates`] are.
+pub fn check_certificates(pem: &[u8]) -> Result<(), BuildError> {
+    // Fails only when the process has a TLS implementation already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .tls_certs_only(certificates(pem)?)
+        .build()?;
+    Ok(())
+}
+
 fn headers(context: &CallContext) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(3);
     headers.insert(X_DEADLINE_MS, remaining_ms(context).into());
@@ -255,7 +273,7 @@ mod tests {
             };
             let failure = failure(StatusCode::SERVICE_UNAVAILABLE, after, &context);
             assert_eq!((failure.cause, failure.retry_after), (cause, retry_after));
-            assert!(failure.transient);
+            assert_eq!(failure.nature, crate::failure::Nature::Transient);
         }
     }
 }

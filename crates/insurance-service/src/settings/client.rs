@@ -5,7 +5,7 @@ use http::HeaderValue;
 use serde::Deserialize;
 use service_defaults::settings::{Secret, Violations, duration};
 use url::Url;
-use vehicle_client::Options;
+use vehicle_client::{Options, check_certificates};
 
 use super::{BreakerSettings, CacheSettings, RetryBudgetSettings};
 use crate::RunError;
@@ -78,11 +78,15 @@ impl VehicleClientSettings {
             );
         }
         let certificate = &self.ca_certificate;
-        if !certificate.is_empty()
-            && let Err(error) = fs::read(certificate)
-        {
-            let rule = format_args!("{certificate} cannot be read: {error}");
-            violations.report(&name("ca_certificate"), rule);
+        if !certificate.is_empty() {
+            let rule = match fs::read(certificate) {
+                Ok(pem) if check_certificates(&pem).is_ok() => None,
+                Ok(_) => Some(format!("{certificate} holds no usable PEM certificates")),
+                Err(error) => Some(format!("{certificate} cannot be read: {error}")),
+            };
+            if let Some(rule) = rule {
+                violations.report(&name("ca_certificate"), rule);
+            }
         }
         violations.secret(&name("api_key"), &self.api_key);
         if HeaderValue::from_str(self.api_key.expose()).is_err() {
@@ -139,7 +143,7 @@ impl VehicleClientSettings {
     }
 
     /// What the client is built from.
-    pub(crate) fn options(&self) -> Result<Options, RunError> {
+    pub(crate) fn options(&self, refresh_within: Duration) -> Result<Options, RunError> {
         let certificates = match self.ca_certificate.as_str() {
             "" => None,
             path => Some(fs::read(path).map_err(|source| RunError::Certificate {
@@ -167,6 +171,7 @@ impl VehicleClientSettings {
             max_retry_pause: self.max_retry_pause,
             cache: self.cache.options(),
             gather_for: self.gather_for,
+            refresh_within,
             retry_budget: self.retry_budget.options(),
             breaker: self.breaker.options(),
             max_answer_bytes: self.max_answer_bytes,

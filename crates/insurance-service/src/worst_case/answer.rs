@@ -69,10 +69,13 @@ pub(crate) fn longest_attempts(client: &VehicleClientSettings) -> Duration {
         .saturating_add(longest_pauses(client))
 }
 
+/// More are refused; a figure is also computed for settings that are, to tell all their faults.
+const MOST_RETRIES: u32 = 5;
+
 /// The upper ends of all pauses. A pause's doubles with each retry and with each look.
 fn longest_pauses(client: &VehicleClientSettings) -> Duration {
-    let doublings =
-        (0..client.max_retries).flat_map(|retry| (0..LOOKS).map(move |look| retry + look));
+    let doublings = (0..client.max_retries.min(MOST_RETRIES))
+        .flat_map(|retry| (0..LOOKS).map(move |look| retry + look));
     doublings.fold(Duration::ZERO, |sum, doublings| {
         let pause = client.retry_pause.saturating_mul(1 << doublings.min(16));
         sum.saturating_add(pause.min(client.max_retry_pause))

@@ -43,12 +43,13 @@ fn opens_after(settings: &InsuranceSettings) -> Figure {
     Figure::duration("breaker_opens_after", time, because)
 }
 
-/// The slow calls that the breaker can see at once: each place is held for `slow_after` or longer.
+/// The slow calls that the breaker can see at once, by the strategy that has fewer places: each is
+/// held for `slow_after` or longer.
 pub(crate) fn most_slow_calls_in_window(client: &VehicleClientSettings) -> u64 {
     let (window, slow) = (client.breaker.window, client.breaker.slow_after);
     let places = client
         .max_degree_of_parallelism_single
-        .saturating_add(client.max_degree_of_parallelism_batch);
+        .min(client.max_degree_of_parallelism_batch);
     let each = window.as_nanos() / slow.max(Duration::from_nanos(1)).as_nanos() + 1;
     u64::try_from(each.saturating_mul(places as u128)).unwrap_or(u64::MAX)
 }

@@ -76,12 +76,12 @@ fn per_request(client: &VehicleClientSettings) -> [Figure; 2] {
     let batches = CARS.div_ceil(size.max(1));
     [
         Figure::count(
-            "calls_per_request_single",
+            "calls_for_8_cars_single",
             CARS.saturating_mul(attempts),
             format_args!("{CARS} cars x calls_per_lookup {attempts}"),
         ),
         Figure::count(
-            "calls_per_request_batch",
+            "calls_for_8_cars_batch",
             batches.saturating_mul(attempts),
             format_args!(
                 "{CARS} cars / vehicle_client.max_batch_size {size}, rounded up = {batches}, \
@@ -96,7 +96,7 @@ fn per_request_now(settings: &InsuranceSettings, single: &Figure, batch: &Figure
     let toggles = settings.feature_toggles;
     if !toggles.enable_vehicle_enrichment {
         let because = "feature_toggles.enable_vehicle_enrichment false";
-        return Figure::count("calls_per_request", 0, because);
+        return Figure::count("calls_for_8_cars", 0, because);
     }
     let one = if toggles.enable_batch_vehicle_call {
         batch
@@ -104,7 +104,7 @@ fn per_request_now(settings: &InsuranceSettings, single: &Figure, batch: &Figure
         single
     };
     Figure {
-        name: "calls_per_request",
+        name: "calls_for_8_cars",
         quantity: one.quantity,
         because: format!(
             "{}, as feature_toggles.enable_batch_vehicle_call is {}",

@@ -47,9 +47,9 @@ fn each_figure_follows_from_the_documented_defaults() {
         ("longest_lookup", millis(1_652)),
         ("longest_gathering", millis(2)),
         ("calls_per_lookup", Quantity::Count(2)),
-        ("calls_per_request", Quantity::Count(16)),
-        ("calls_per_request_single", Quantity::Count(16)),
-        ("calls_per_request_batch", Quantity::Count(2)),
+        ("calls_for_8_cars", Quantity::Count(16)),
+        ("calls_for_8_cars_single", Quantity::Count(16)),
+        ("calls_for_8_cars_batch", Quantity::Count(2)),
         // 1 + 0.1 + 0.5 / 10
         ("retry_amplification", Quantity::Ratio(1.15)),
         ("most_retries_at_once", Quantity::Count(3)),
@@ -108,7 +108,7 @@ fn the_toggles_decide_which_calls_a_request_makes() {
         ("ENABLE_BATCH_VEHICLE_CALL", "false", 16),
     ] {
         let toggle = format!("FEATURE_TOGGLES__{toggle}");
-        let calls = figure("calls_per_request", &[(toggle.as_str(), value)]);
+        let calls = figure("calls_for_8_cars", &[(toggle.as_str(), value)]);
         assert_eq!(
             calls.quantity,
             Quantity::Count(expected),
@@ -213,7 +213,7 @@ proptest! {
         prop_assert!(of("longest_lookup") <= of("longest_enrichment"));
         prop_assert!(of("longest_query") + of("longest_enrichment") <= of("longest_request"));
         prop_assert!(of("retry_amplification") <= of("calls_per_lookup"));
-        prop_assert!(of("calls_per_request_batch") <= of("calls_per_request_single"));
+        prop_assert!(of("calls_for_8_cars_batch") <= of("calls_for_8_cars_single"));
     }
 
     /// More patience, more retries and more places never make a worst case better.
@@ -230,7 +230,7 @@ proptest! {
         prop_assume!(less.is_some() && more.is_some());
         let (less, more) = (less.unwrap(), more.unwrap());
         // A larger batch is fewer calls, and more places open the breaker earlier.
-        let shrinks = ["calls_per_request_batch", "breaker_opens_after"];
+        let shrinks = ["calls_for_8_cars_batch", "breaker_opens_after"];
         for (less, more) in less.worst_case().iter().zip(more.worst_case()) {
             if !shrinks.contains(&less.name) {
                 prop_assert!(size(less) <= size(&more), "{} with more {name}", less.name);

@@ -209,3 +209,28 @@ async fn a_wrong_key_at_vehicle_is_loud_but_not_for_every_call() {
         3
     );
 }
+
+#[tokio::test]
+async fn each_change_of_the_breaker_is_a_log_line() {
+    let (capture, _guard) = Capture::start(LevelFilter::INFO);
+    let vehicle = FakeVehicle::start(|_| Reply::status(500)).await;
+    let settings = [
+        ("VEHICLE_CLIENT__BREAKER__MINIMUM_CALLS", "2"),
+        ("VEHICLE_CLIENT__BREAKER__OPEN_FOR", "100ms"),
+        ("VEHICLE_CLIENT__BREAKER__PROBES_TO_CLOSE", "1"),
+    ];
+    let service = Service::with(vehicle, &settings).await;
+    for _ in 0..2 {
+        service.look_up(PERSON).await;
+    }
+    assert_eq!(capture.lines_with(&["breaker opened"]), 1);
+    service.vehicle.script(Reply::healthy);
+    let closed =
+        async { while service.look_up(PERSON).await.json()["enrichment"] != "complete" {} };
+    tokio::time::timeout(Duration::from_mins(1), closed)
+        .await
+        .expect("it closes again");
+    for line in ["breaker half-open", "breaker closed"] {
+        assert_eq!(capture.lines_with(&[line]), 1, "{}", capture.text());
+    }
+}

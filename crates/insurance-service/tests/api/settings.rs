@@ -35,6 +35,16 @@ fn each_value_out_of_bounds_is_refused_by_name() {
             "vehicle_client.ca_certificate: /nowhere/ca.pem cannot be read",
         ),
         (
+            "VEHICLE_CLIENT__CA_CERTIFICATE",
+            "/dev/null",
+            "vehicle_client.ca_certificate: /dev/null holds no usable PEM certificates",
+        ),
+        (
+            "VEHICLE_CLIENT__MAX_RETRIES",
+            "4294967295",
+            "vehicle_client.max_retries: 4294967295 is outside 0..=5",
+        ),
+        (
             "VEHICLE_CLIENT__MAX_BATCH_SIZE",
             "501",
             "vehicle_client.max_batch_size: 501 is outside 1..=500",

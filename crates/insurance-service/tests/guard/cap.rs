@@ -52,5 +52,7 @@ async fn most_in_flight(settings: &[(&str, &str)]) -> usize {
     })
     .await;
     assert!(enriched.into_inner() >= CALLS * 99 / 100);
+    let computed = service.computed("most_calls_in_flight").await;
+    assert!(f64::from(u32::try_from(vehicle.most_in_flight()).unwrap()) <= computed);
     vehicle.most_in_flight()
 }

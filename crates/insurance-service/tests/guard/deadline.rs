@@ -24,17 +24,19 @@ const CARS_EACH: usize = 60;
 async fn a_vehicle_that_sleeps_delays_no_answer_past_the_deadline() {
     let vehicle =
         FakeVehicle::start(|request| Reply::healthy(request).after(Duration::from_secs(30))).await;
-    nobody_waits_longer(&vehicle.url()).await;
+    nobody_waits_longer(&vehicle.url(), "timeout").await;
 }
 
 #[tokio::test]
 async fn a_vehicle_that_takes_no_connection_delays_no_answer_past_the_deadline() {
     let full = FullListener::start().await;
-    nobody_waits_longer(&format!("http://{}", full.listener.local_addr().unwrap())).await;
+    // `connection`, because the time to connect is less than an attempt's.
+    let url = format!("http://{}", full.listener.local_addr().unwrap());
+    nobody_waits_longer(&url, "connection").await;
 }
 
 /// With the breaker, and with nothing but the deadline.
-async fn nobody_waits_longer(vehicle: &str) {
+async fn nobody_waits_longer(vehicle: &str, cause: &str) {
     let binary = binary(vehicle, PERSONS, CARS_EACH).await;
     let switched_off = ("FEATURE_TOGGLES__ENABLE_VEHICLE_ENRICHMENT", "false");
     let idle = binary.clone().with_all(&[switched_off]);
@@ -51,6 +53,11 @@ async fn nobody_waits_longer(vehicle: &str) {
             }
         }
         assert!(rounds.len() < ROUNDS, "{rounds:?}");
+        let longest = service.computed("longest_answer").await;
+        let (late, usual) = rounds[rounds.len() - 1];
+        assert!((DEADLINE + late.saturating_sub(usual)).as_secs_f64() <= longest);
+        let told = [("cause", cause)];
+        assert_ne!(service.metric("enrichment_outcomes_total", &told).await, 0);
     }
 }
 

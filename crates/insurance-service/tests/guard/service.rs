@@ -118,6 +118,17 @@ impl Service {
         self.policies(person).await.remove(0)
     }
 
+    /// What the service computes from its settings as the worst case of this figure.
+    pub(crate) async fn computed(&self, figure: &str) -> f64 {
+        let metrics = self.metrics().await;
+        let label = format!("figure=\"{figure}\"");
+        let sample = metrics
+            .lines()
+            .find(|line| line.starts_with("settings_worst_case_") && line.contains(&label))
+            .unwrap_or_else(|| panic!("no {figure}"));
+        sample.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
     /// What the service measures, as text of Prometheus.
     pub(crate) async fn metrics(&self) -> String {
         self.running.at.get("/metrics").await.text()

@@ -101,8 +101,8 @@ async fn check_tells_programs_of_a_typo_by_its_section() {
 }
 
 /// The calls that a request makes at most, as `/metrics` has it.
-fn calls_per_request(metrics: &str) -> i64 {
-    let figure = [("figure", "calls_per_request")];
+fn calls_for_8_cars(metrics: &str) -> i64 {
+    let figure = [("figure", "calls_for_8_cars")];
     test_support::metric(metrics, "settings_worst_case_count", &figure)
 }
 
@@ -121,7 +121,7 @@ async fn a_running_service_logs_and_shows_it_at_the_start_and_after_a_reload() {
         .with_argument(file.to_str().unwrap());
     let running = binary.serve().await;
     assert_eq!(
-        calls_per_request(&running.at.get("/metrics").await.text()),
+        calls_for_8_cars(&running.at.get("/metrics").await.text()),
         16
     );
     write(true);
@@ -133,7 +133,7 @@ async fn a_running_service_logs_and_shows_it_at_the_start_and_after_a_reload() {
     .await
     .unwrap();
     assert_eq!(
-        calls_per_request(&running.at.get("/metrics").await.text()),
+        calls_for_8_cars(&running.at.get("/metrics").await.text()),
         2
     );
     let lines = running.stop().await.unwrap().lines;
@@ -146,6 +146,6 @@ async fn a_running_service_logs_and_shows_it_at_the_start_and_after_a_reload() {
         panic!("{logged:?}")
     };
     assert!(start.contains("longest_answer=27s 250ms, "), "{start}");
-    assert!(start.contains("calls_per_request=16, "), "{start}");
-    assert!(reload.contains("calls_per_request=2, "), "{reload}");
+    assert!(start.contains("calls_for_8_cars=16, "), "{start}");
+    assert!(reload.contains("calls_for_8_cars=2, "), "{reload}");
 }

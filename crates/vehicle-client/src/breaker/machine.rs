@@ -183,6 +183,16 @@ impl Machine {
         (answer, transition)
     }
 
+    /// Whether a call would be refused now, without asking for leave.
+    pub(crate) fn glance(&self, now: Instant) -> Option<Refused> {
+        let retry_after = match self.state {
+            State::Open { until } if now < until => Some(until - now),
+            State::HalfOpen { probing: true, .. } => None,
+            _ => return None,
+        };
+        Some(Refused { retry_after })
+    }
+
     /// Gives a permit back with what became of its call.
     pub(crate) fn report(
         &mut self,
@@ -271,6 +281,10 @@ impl Closed {
         self.window.roll(now);
         self.in_flight.roll(now);
         let ended = self.window.total();
+        if ended.calls == 0 {
+            // Failures that have all left the window are no row any more.
+            self.failures_in_row = 0;
+        }
         let calls = ended.calls + self.in_flight.slow;
         let slow = ended.slow + self.in_flight.slow;
         self.failures_in_row >= options.minimum_calls

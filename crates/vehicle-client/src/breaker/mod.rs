@@ -8,9 +8,14 @@
 mod machine;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;
 mod window;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use contracts::Cause;
 use tokio::time::Instant;
@@ -21,6 +26,7 @@ use machine::{Machine, Outcome, Permit, Transition};
 use crate::{
     Answer, BreakerState, Call, Failure,
     chance::Chance,
+    failure::Nature,
     instruments::Instruments,
     step::{Inner, Step, ask},
 };
@@ -30,6 +36,7 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Breaker {
     machine: Arc<Mutex<Machine>>,
+    slow_after: Duration,
     chance: Chance,
     instruments: Instruments,
 }
@@ -40,6 +47,7 @@ impl Breaker {
         instruments.breaker_is(Phase::Closed);
         Self {
             machine,
+            slow_after: options.slow_after,
             chance,
             instruments,
         }
@@ -65,17 +73,22 @@ impl Breaker {
     }
 
     fn tell(&self, transition: Option<Transition>) {
-        match transition {
+        let phase = match transition {
             None => return,
             Some(Transition::Opened { duration }) => {
                 tracing::warn!(?duration, "breaker opened: Vehicle is not called");
+                Phase::Open
             }
             Some(Transition::HalfOpened) => {
                 tracing::info!("breaker half-open: Vehicle is probed with one call at a time");
+                Phase::HalfOpen
             }
-            Some(Transition::Closed) => tracing::info!("breaker closed: Vehicle works again"),
-        }
-        self.instruments.breaker_became(self.phase());
+            Some(Transition::Closed) => {
+                tracing::info!("breaker closed: Vehicle works again");
+                Phase::Closed
+            }
+        };
+        self.instruments.breaker_became(phase);
     }
 }
 
@@ -96,19 +109,41 @@ impl Step for Breaker {
             permit,
             outcome: Outcome::Cancelled,
         };
+        let started = Instant::now();
         let result = ask(&inner, call).await;
         leave.outcome = match &result {
-            // Given up by a caller who had no more time: Vehicle may still have been quick.
+            // Given up by a caller who had no more time. Vehicle may still have been quick; unless
+            // the call was slow by then, which counts as such.
             Err(failure) if failure.cause == Cause::Timeout && Instant::now() >= deadline => {
-                Outcome::Cancelled
+                if started.elapsed() < self.slow_after {
+                    Outcome::Cancelled
+                } else {
+                    Outcome::Good
+                }
             }
             // A refusal of our key or of our question is loud by other means and shows a Vehicle
             // that works.
-            Err(failure) if failure.refused => Outcome::Good,
+            Err(failure) if failure.nature == Nature::Refusal => Outcome::Good,
             Err(_) => Outcome::Failed,
             Ok(_) => Outcome::Good,
         };
         result
+    }
+}
+
+/// The half above the bulkhead: while the breaker is open, nobody waits for a place to be told so.
+/// It decides nothing for a call that it lets through.
+#[derive(Clone)]
+pub(crate) struct BreakerGlance(pub(crate) Breaker);
+
+impl Step for BreakerGlance {
+    async fn pass(self, call: Call, inner: impl Inner) -> Result<Answer, Failure> {
+        let refused = self.0.machine().glance(Instant::now());
+        if let Some(refused) = refused {
+            call.trail.note(format_args!("the breaker is not closed"));
+            return Err(Failure::lasting(Cause::BreakerOpen).with_retry_after(refused.retry_after));
+        }
+        ask(&inner, call).await
     }
 }
 

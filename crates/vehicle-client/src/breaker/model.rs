@@ -86,13 +86,20 @@ impl Model {
             .iter()
             .filter(|(_, start)| now - *start >= OPTIONS.slow_after)
             .count();
+        let row = if recent().count() == 0 {
+            0
+        } else {
+            self.in_row
+        };
         let calls = recent().count() + still_slow;
         let failed = recent().filter(|call| call.failed).count();
         let slow = recent().filter(|call| call.slow).count() + still_slow;
         let enough = calls as u64 >= OPTIONS.minimum_calls;
         // One half and four fifths.
         let ill = enough && (failed * 2 >= calls || slow * 5 >= calls * 4);
-        if ill || self.in_row >= OPTIONS.minimum_calls {
+        let ill = ill || row >= OPTIONS.minimum_calls;
+        self.in_row = row;
+        if ill {
             self.open(now);
         }
     }

@@ -103,6 +103,7 @@ impl Dice {
                 max_bytes: 1 << 20,
             }),
             gather_for: self.millis(0, 5),
+            refresh_within: self.millis(100, 3_000),
             retry_budget: BudgetOptions {
                 retries_per_good_call: share(0, 50),
                 retries_per_second: share(0, 100),

@@ -127,7 +127,7 @@ impl World {
                 if let Some(answer) = said {
                     let then = when(answer) + age;
                     assert!(then >= asked.started && then <= now, "a wrong age");
-                    let known = erased.is_none_or(|at| at <= when(answer) || at >= asked.started);
+                    let known = erased.is_none_or(|at| at <= when(answer) || at >= then);
                     assert!(known, "it was erased");
                 }
                 name
@@ -165,11 +165,7 @@ impl State {
         let reason = match failure.cause {
             Cause::Timeout => now + TICK >= asked.deadline || failed(Cause::Timeout),
             Cause::BreakerOpen => self.last_not_closed.is_some_and(|at| at >= since),
-            Cause::Overloaded => {
-                let full = self.last_full.get(asked.strategy.label());
-                let other = self.last_full.values().any(|at| *at >= since);
-                full.is_some_and(|at| *at >= since) || other
-            }
+            Cause::Overloaded => self.last_full.values().any(|at| *at >= since),
             Cause::RateLimited | Cause::ServerError => failed(failure.cause) || told_to_wait,
             Cause::BudgetExhausted => [
                 Cause::Connection,

@@ -131,6 +131,31 @@ async fn a_caller_with_more_time_than_the_first_asks_again() {
 }
 
 #[tokio::test]
+async fn a_caller_with_more_time_than_the_first_waits_where_the_first_could_not() {
+    let (gate, fake) = (Gate::closed(), FakeVehicle::healthy().await);
+    let held = gate.clone();
+    fake.script(move |request| match request.number {
+        0 => Reply::with_header(503, "retry-after", "2").held(&held),
+        _ => Reply::healthy(request),
+    });
+    let client = client(&patient(&fake));
+    let (hasty, unhasty) = (client.clone(), client.clone());
+    let first = tokio::spawn(async move {
+        hasty
+            .one("AB00", &within(Duration::from_millis(1_500)))
+            .await
+    });
+    fake.reached(1).await;
+    let second = tokio::spawn(async move { unhasty.one("AB00", &unhurried()).await });
+    while client.metric("vehicle_client_lookups_asked_total", &[]) < 2 {
+        tokio::task::yield_now().await;
+    }
+    gate.open();
+    assert_eq!(cause(&first.await.unwrap()), Cause::ServerError);
+    assert_eq!(found(&second.await.unwrap()), Source::Live);
+}
+
+#[tokio::test]
 async fn numbers_of_different_requests_share_a_batch() {
     let fake = FakeVehicle::healthy().await;
     let mut options = patient(&fake);

@@ -56,6 +56,7 @@ pub(crate) fn patient(fake: &FakeVehicle) -> Options {
         max_retry_pause: Duration::from_millis(1),
         cache: None,
         gather_for: Duration::from_millis(2),
+        refresh_within: Duration::from_secs(30),
         retry_budget: PLENTY,
         breaker: BreakerOptions {
             // Only the breaker's own tests let it open.

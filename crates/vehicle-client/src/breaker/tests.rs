@@ -1,0 +1,70 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::machine::{BreakerOptions, Machine, Outcome, Phase, Refused, Transition};
+
+const OPTIONS: BreakerOptions = BreakerOptions {
+    window: Duration::from_secs(10),
+    minimum_calls: 2,
+    failure_ratio: 1.0,
+    slow_ratio: 1.0,
+    slow_after: Duration::from_millis(400),
+    open_for: Duration::from_secs(10),
+    max_open_for: Duration::from_secs(40),
+    probes_to_close: 1,
+};
+
+/// Fails a call now; `random` is what the open time is spread by.
+fn fail(machine: &mut Machine, now: Instant, random: f64) -> Option<Transition> {
+    let permit = machine.ask(now, random).0.unwrap();
+    machine.report(permit, Outcome::Failed, now, random)
+}
+
+#[test]
+fn open_times_spread_by_a_tenth_to_both_sides() {
+    for (random, millis) in [(0.0, 9_000), (0.25, 9_500), (0.5, 10_000), (0.75, 10_500)] {
+        let now = Instant::now();
+        let mut machine = Machine::new(OPTIONS, now);
+        assert_eq!(fail(&mut machine, now, random), None);
+        let duration = Duration::from_millis(millis);
+        let opened = Some(Transition::Opened { duration });
+        assert_eq!(fail(&mut machine, now, random), opened);
+    }
+}
+
+#[test]
+fn failures_that_have_left_the_window_are_no_row() {
+    let start = Instant::now();
+    let mut machine = Machine::new(OPTIONS, start);
+    for calls in 0..10 {
+        assert_eq!(
+            fail(
+                &mut machine,
+                start + 11 * calls * Duration::from_secs(1),
+                0.5
+            ),
+            None
+        );
+    }
+    assert_eq!(machine.phase(), Phase::Closed);
+}
+
+#[test]
+fn a_glance_sees_what_would_be_refused_and_changes_nothing() {
+    let start = Instant::now();
+    let mut machine = Machine::new(OPTIONS, start);
+    assert_eq!(machine.glance(start), None);
+    fail(&mut machine, start, 0.5);
+    fail(&mut machine, start, 0.5);
+    let retry_after = Some(Duration::from_secs(9));
+    let second = start + Duration::from_secs(1);
+    assert_eq!(machine.glance(second), Some(Refused { retry_after }));
+    let due = start + Duration::from_secs(10);
+    assert_eq!(machine.glance(due), None);
+    assert_eq!(machine.phase(), Phase::Open);
+    let probe = machine.ask(due, 0.5).0.unwrap();
+    assert_eq!(machine.glance(due), Some(Refused { retry_after: None }));
+    machine.report(probe, Outcome::Cancelled, due, 0.5);
+    assert_eq!(machine.glance(due), None);
+}
