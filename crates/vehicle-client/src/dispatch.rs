@@ -272,12 +272,12 @@ impl Dispatch {
         let steps = trail.clone();
         let call = async move {
             if let Some(full) = full {
-                // All that one caller asks for boards, even where nothing is to be waited for.
-                yield_now().await;
                 tokio::select! {
                     biased;
-                    () = sleep(dispatch.gather_for) => {}
                     () = full.notified() => {}
+                    // All that one caller asks for boards, even where nothing is waited for.
+                    () = yield_now(), if dispatch.gather_for.is_zero() => {}
+                    () = sleep(dispatch.gather_for), if !dispatch.gather_for.is_zero() => {}
                 }
             }
             let numbers = boarded.depart();
