@@ -154,11 +154,10 @@ impl Machine {
                 }
             }
             State::Open { until } if now >= *until => {
-                self.generation += 1;
-                self.state = State::HalfOpen {
+                self.enter(State::HalfOpen {
                     probing: false,
                     good: 0,
-                };
+                });
                 transition = Some(Transition::HalfOpened);
             }
             State::Open { .. } | State::HalfOpen { .. } => {}
@@ -235,19 +234,21 @@ impl Machine {
             .saturating_mul(1 << self.opened.min(20));
         let spread = 1.0 + JITTER * (2.0 * random - 1.0);
         let duration = doubled.min(self.options.max_open_for).mul_f64(spread);
-        self.generation += 1;
         self.opened = self.opened.saturating_add(1);
-        self.state = State::Open {
-            until: now + duration,
-        };
+        let until = now + duration;
+        self.enter(State::Open { until });
         Transition::Opened { duration }
     }
 
     fn close(&mut self, now: Instant) -> Transition {
-        self.generation += 1;
         self.opened = 0;
-        self.state = State::Closed(Box::new(Closed::new(&self.options, now)));
+        self.enter(State::Closed(Box::new(Closed::new(&self.options, now))));
         Transition::Closed
+    }
+
+    fn enter(&mut self, state: State) {
+        self.generation += 1;
+        self.state = state;
     }
 }
 

@@ -60,11 +60,38 @@ fn a_glance_sees_what_would_be_refused_and_changes_nothing() {
     let retry_after = Some(Duration::from_secs(9));
     let second = start + Duration::from_secs(1);
     assert_eq!(machine.glance(second), Some(Refused { retry_after }));
+    assert_eq!(machine.retry_after(second), retry_after);
     let due = start + Duration::from_secs(10);
     assert_eq!(machine.glance(due), None);
     assert_eq!(machine.phase(), Phase::Open);
     let probe = machine.ask(due, 0.5).0.unwrap();
     assert_eq!(machine.glance(due), Some(Refused { retry_after: None }));
+    assert_eq!(machine.retry_after(due), None);
     machine.report(probe, Outcome::Cancelled, due, 0.5);
     assert_eq!(machine.glance(due), None);
+}
+
+#[test]
+fn a_permit_of_an_older_state_has_no_say() {
+    let start = Instant::now();
+    let mut machine = Machine::new(OPTIONS, start);
+    let old = machine.ask(start, 0.5).0.unwrap();
+    fail(&mut machine, start, 0.5);
+    fail(&mut machine, start, 0.5);
+    let due = start + Duration::from_secs(10);
+    let probe = machine.ask(due, 0.5).0.unwrap();
+    for outcome in [Outcome::Good, Outcome::Failed, Outcome::Cancelled] {
+        assert_eq!(machine.report(old, outcome, due, 0.5), None);
+    }
+    assert_eq!(machine.glance(due), Some(Refused { retry_after: None }));
+    let closed = machine.report(probe, Outcome::Good, due, 0.5);
+    assert_eq!(closed, Some(Transition::Closed));
+    assert_eq!(machine.report(old, Outcome::Failed, due, 0.5), None);
+    assert_eq!(fail(&mut machine, due, 0.5), None);
+}
+
+#[test]
+fn states_have_the_names_of_the_metric() {
+    let names = [Phase::Closed, Phase::Open, Phase::HalfOpen].map(Phase::label);
+    assert_eq!(names, ["closed", "open", "half_open"]);
 }
