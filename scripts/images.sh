@@ -16,7 +16,14 @@ verb=$1 service=$2 version=$3
 shift 3
 name=$(echo "${IMAGES:?}" | tr '[:upper:]' '[:lower:]')/$service
 
-digest_of() { docker buildx imagetools inspect "$1" --format '{{.Manifest.Digest}}'; }
+# A format that begins with {{.Manifest is not taken for one.
+digest_of() {
+    answer=$(docker buildx imagetools inspect "$1" --format '{{json .Manifest.Digest}}')
+    case $answer in
+        '"sha256:'*'"') answer=${answer#'"'} && echo "${answer%'"'}" ;;
+        *) echo "no digest of $1: $answer" >&2; return 1 ;;
+    esac
+}
 
 case $verb in
     push)
