@@ -1,0 +1,60 @@
+#!/bin/sh
+# Builds the images of a release.
+#   scripts/images.sh push SERVICE VERSION           builds for this machine's architecture, pushes
+#                                                    without a tag and prints the digest
+#   scripts/images.sh join SERVICE VERSION DIGEST…   puts the architectures under the version's tag and
+#                                                    prints the whole by digest
+# IMAGES is where to, as in ghcr.io/owner/name. Needs Docker's buildx, logged in.
+set -eu
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+usage() {
+    sed -n '2,7s/^# *//p' "$0" >&2
+    exit 2
+}
+[ $# -ge 3 ] || usage
+verb=$1 service=$2 version=$3
+shift 3
+name=$(echo "${IMAGES:?}" | tr '[:upper:]' '[:lower:]')/$service
+
+# A format that begins with {{.Manifest is not taken for one.
+digest_of() {
+    answer=$(docker buildx imagetools inspect "$1" --format '{{json .Manifest.Digest}}')
+    case $answer in
+        '"sha256:'*'"') answer=${answer#'"'} && echo "${answer%'"'}" ;;
+        *) echo "no digest of $1: $answer" >&2; return 1 ;;
+    esac
+}
+
+case $verb in
+    push)
+        # The base images by digest, so that both architectures and the provenance name the same.
+        set --
+        for base in BUILD_IMAGE RUNTIME_IMAGE; do
+            image=$(sed -n "s/^ARG $base=//p" Dockerfile)
+            digest=$(digest_of "${image:?the Dockerfile has no ARG $base}")
+            set -- "$@" --build-arg "$base=$image@$digest"
+        done
+        metadata=$(mktemp)
+        trap 'rm -f "$metadata"' EXIT
+        # The builder that Docker comes with cannot attest.
+        docker buildx inspect attesting >/dev/null 2>&1 ||
+            docker buildx create --name attesting --driver docker-container >/dev/null
+        docker buildx build --builder attesting --target "$service" \
+            --build-arg "VERSION=$version" --build-arg "REVISION=$(git rev-parse HEAD)" "$@" \
+            --sbom true --provenance mode=max \
+            --output "type=image,name=$name,push=true,push-by-digest=true,name-canonical=true" \
+            --metadata-file "$metadata" . >&2
+        python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["containerimage.digest"])' "$metadata"
+        ;;
+    join)
+        [ $# -gt 0 ] || usage
+        for digest in "$@"; do
+            shift
+            set -- "$@" "$name@$digest"
+        done
+        docker buildx imagetools create --tag "$name:$version" "$@" >&2
+        digest=$(digest_of "$name:$version")
+        echo "$name:$version@$digest"
+        ;;
+    *) usage ;;
+esac
