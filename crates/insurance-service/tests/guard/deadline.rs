@@ -56,8 +56,13 @@ async fn nobody_waits_longer(vehicle: &str, cause: &str) {
         let longest = service.computed("longest_answer").await;
         let (late, usual) = rounds[rounds.len() - 1];
         assert!((DEADLINE + late.saturating_sub(usual)).as_secs_f64() <= longest);
-        let told = [("cause", cause)];
-        assert_ne!(service.metric("enrichment_outcomes_total", &told).await, 0);
+        let ended = [("outcome", cause)];
+        assert_ne!(
+            service
+                .metric("vehicle_client_attempts_total", &ended)
+                .await,
+            0
+        );
     }
 }
 

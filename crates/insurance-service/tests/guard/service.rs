@@ -42,7 +42,7 @@ pub(crate) async fn binary(vehicle: &str, persons: usize, cars_each: usize) -> B
 /// Settings under which neither a busy machine nor Vehicle's slowness ends a call.
 pub(crate) const PATIENT: [(&str, &str); 4] = [
     ("ENRICHMENT__DEADLINE", "9s"),
-    ("VEHICLE_CLIENT__QUEUE_WAIT", "9s"),
+    ("VEHICLE_CLIENT__QUEUE_WAIT", "5s"),
     ("VEHICLE_CLIENT__CONNECT_TIMEOUT", "4s"),
     ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "4s"),
 ];
@@ -50,9 +50,12 @@ pub(crate) const PATIENT: [(&str, &str); 4] = [
 /// Settings under which every lookup is a call.
 pub(crate) const WITHOUT_CACHE: [(&str, &str); 1] = [("VEHICLE_CLIENT__CACHE__ENABLED", "false")];
 
-/// Settings under which the breaker stays closed whatever happens.
-pub(crate) const WITHOUT_BREAKER: [(&str, &str); 1] =
-    [("VEHICLE_CLIENT__BREAKER__MINIMUM_CALLS", "100000")];
+/// Settings under which the breaker stays closed whatever happens: no test has so many calls.
+pub(crate) const WITHOUT_BREAKER: [(&str, &str); 3] = [
+    ("VEHICLE_CLIENT__BREAKER__MINIMUM_CALLS", "100000"),
+    ("VEHICLE_CLIENT__BREAKER__WINDOW", "10m"),
+    ("VEHICLE_CLIENT__BREAKER__SLOW_AFTER", "1ms"),
+];
 
 impl Service {
     /// With one car for each of this many persons, and these settings.
