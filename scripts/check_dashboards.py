@@ -365,6 +365,7 @@ def check_metrics(address):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("check-dashboards: stopped"))  # with what it runs
     dashboards = load_dashboards()
     began = time.monotonic()
     with contextlib.ExitStack() as stack_of:
