@@ -1,0 +1,409 @@
+"""The work of check-dashboards.sh; see there."""
+
+import contextlib
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+OBSERVABILITY = Path("deploy/observability")
+BINARIES = Path(os.environ.get("CARGO_TARGET_DIR", "target")) / "debug"
+# So that a breaker opens and closes, and a cached answer grows stale, within seconds.
+QUICK = {
+    "BREAKER__MINIMUM_CALLS": "3", "BREAKER__OPEN_FOR": "1s", "BREAKER__MAX_OPEN_FOR": "1s",
+    "CACHE__FRESH": "500ms", "CACHE__SOFT_STALE": "600ms", "CACHE__NEGATIVE": "0s",
+}
+PERSONS = ["199001011234", "198505155678", "200310209876"]
+
+# Gauges whose ending promtool dislikes; the first name is OpenTelemetry's.
+GAUGES_NAMED_COUNT = {"db_client_connection_count", "settings_worst_case_count"}
+
+problems = []
+
+
+def complain(text):
+    problems.append(text)
+    print(f"check-dashboards: {text}", file=sys.stderr)
+
+
+# --- the dashboards as files ---
+
+
+def load_dashboards():
+    """Each dashboard by its file's name, after what can be seen without running anything."""
+    source = (OBSERVABILITY / "grafana/provisioning/datasources/prometheus.yml").read_text()
+    provisioned = set(re.findall(r"^\s*uid: (\S+)", source, re.M))
+    dashboards, uids = {}, set()
+    for path in sorted((OBSERVABILITY / "grafana/dashboards").glob("*.json")):
+        dashboard = json.loads(path.read_text())
+        dashboards[path.name] = dashboard
+        if dashboard["uid"] in uids:
+            complain(f"{path.name}: uid {dashboard['uid']} is taken")
+        uids.add(dashboard["uid"])
+        ids, taken = set(), {}
+        for panel in dashboard["panels"]:
+            where = f"{path.name}: {panel['title']}"
+            if panel["id"] in ids:
+                complain(f"{where}: id {panel['id']} is taken")
+            ids.add(panel["id"])
+            if not panel.get("targets"):
+                complain(f"{where}: no query")
+            for holder in [panel, *panel.get("targets", [])]:
+                if holder["datasource"]["uid"] not in provisioned:
+                    complain(f"{where}: datasource {holder['datasource']['uid']} is not provisioned")
+            place = panel["gridPos"]
+            if place["x"] < 0 or place["w"] < 1 or place["x"] + place["w"] > 24:
+                complain(f"{where}: beyond the grid")
+            for cell in ((x, y) for x in range(place["x"], place["x"] + place["w"])
+                         for y in range(place["y"], place["y"] + place["h"])):
+                if cell in taken:
+                    complain(f"{where}: overlaps {taken[cell]}")
+                    break
+                taken[cell] = panel["title"]
+    if not dashboards:
+        complain("no dashboards")
+    return dashboards
+
+
+# --- what runs ---
+
+
+def request(url, key=None, method="GET", body=None, headers=(), timeout=10):
+    """The status and the text of an answer; None for one that did not come in time."""
+    headers = dict(headers)
+    if key:
+        headers["X-Api-Key"] = key
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+        body = json.dumps(body).encode()
+    asked = urllib.request.Request(url, data=body, method=method, headers=headers)
+    try:
+        with urllib.request.urlopen(asked, timeout=timeout) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return None
+
+
+def wait_for(what, condition, process, log, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        if process.poll() is not None:
+            break
+        time.sleep(0.1)
+    sys.exit(f"check-dashboards: {what} did not come up\n{log.read_text()}")
+
+
+@contextlib.contextmanager
+def running(command, log, stop, **options):
+    """A process, ended by the signal `stop` when the block ends."""
+    with log.open("w") as lines:
+        process = subprocess.Popen(command, stdout=lines, stderr=lines, **options)
+    try:
+        yield process
+    finally:
+        process.send_signal(stop)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            complain(f"{command[0]} did not stop by itself")
+
+
+def child(parent, name):
+    """The process of a service that the local stack has started."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if path.read_bytes().split(b"\0")[1:5] == [b"service", name, b"--parent", str(parent).encode()]:
+                return int(path.parent.name)
+    sys.exit(f"check-dashboards: the stack has no process {name}")
+
+
+class Stack:
+    def __init__(self, folder, process):
+        log = folder / "stack.log"
+        wait_for("the local stack", lambda: log.read_text().count("\n  curl ") == 3, process, log)
+        found = dict(re.findall(r"^  (\S+) +(\S+)$", log.read_text(), re.M))
+        self.vehicle = found["Vehicle"].removesuffix("/swagger/")
+        self.insurance = found["Insurance"].removesuffix("/swagger/")
+        self.key, self.operations_key = found["X-Api-Key"], found["Operations"]
+        self.toggles = Path(found["Toggles"])
+        self.vehicle_process = child(process.pid, b"vehicle")
+        self.insurance_process = child(process.pid, b"insurance")
+
+
+def second_replica(stack):
+    """The environment of another Insurance, whose key Vehicle does not know."""
+    variables = Path(f"/proc/{stack.insurance_process}/environ").read_bytes().decode().split("\0")
+    environment = dict(it.split("=", 1) for it in variables if it)
+    environment["INSURANCE__SERVER__PORT"] = "0"
+    environment["INSURANCE__VEHICLE_CLIENT__API_KEY"] = "no-key-of-vehicle-0123456789"
+    return environment
+
+
+def address_in(log):
+    found = re.search(r'"listening".*"address":"([^"]+)"', log.read_text())
+    return found and found[1]
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def configure(folder, targets):
+    """The project's own configuration, with other addresses and every second."""
+    shutil.copytree(OBSERVABILITY / "prometheus", folder, dirs_exist_ok=True)
+    path = folder / "prometheus.yml"
+    text, count = re.subn(r"(_interval:) 15s", r"\1 1s", path.read_text())
+    if count != 2:
+        complain("prometheus.yml: expected two intervals of 15s")
+    for name, addresses in targets.items():
+        if name not in text:
+            complain(f"prometheus.yml: {name} is not scraped")
+        text = text.replace(f'"{name}"', ", ".join(f'"{it}"' for it in addresses))
+    path.write_text(text)
+    return path
+
+
+# --- traffic ---
+
+
+def everything_once(stack, replica):
+    """Requests of every kind that needs no trouble."""
+    for person in [*PERSONS, "111111111111", "no-number"]:
+        request(f"{stack.insurance}/api/v1/insurances/{person}", stack.key)
+        request(f"{replica}/api/v1/insurances/{person}", stack.key)
+    request(f"{stack.insurance}/api/v1/insurances/lookup", stack.key, "POST", {"personalIdentityNumber": PERSONS[0]})
+    for number in ["ABC123", "ZZZ999", "%21"]:
+        request(f"{stack.vehicle}/api/v1/vehicles/{number}", stack.key)
+    request(f"{stack.vehicle}/api/v1/vehicles/batch", stack.key, "POST", {"registrationNumbers": ["ABC123", "ZZZ999", "?"]})
+    request(f"{stack.vehicle}/api/v1/vehicles/ABC123", stack.key, headers={"X-Deadline-Ms": "1"})
+    request(f"{stack.vehicle}/api/v1/vehicles/ABC123")
+    request(f"{stack.insurance}/nowhere")
+    for _ in range(10):  # enough for AvailabilityBudgetBurn
+        request(f"{replica}/api/v1/insurances/{PERSONS[0]}", stack.key, headers={"Prefer": "handling=strict"})
+
+
+def repeat(seconds, step):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        step()
+        time.sleep(0.1)
+
+
+def guard(stack, **change):
+    url = f"{stack.insurance}/api/v1/operations/vehicle-guard"
+    request(url, stack.operations_key, "PUT", {"reason": "a check", "owner": "check-dashboards", **change})
+
+
+def forget(stack, number):
+    request(f"{stack.insurance}/api/v1/operations/vehicle-cache/{number}", stack.operations_key, "DELETE")
+
+
+def crowd(stack, timeout):
+    """Both persons with a car, eight times at once."""
+    ask = lambda person: request(f"{stack.insurance}/api/v1/insurances/{person}", stack.key, timeout=timeout)
+    threads = [threading.Thread(target=ask, args=(person,)) for person in PERSONS[:2] * 8]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def make_traffic(stack, replica):
+    usual = lambda: everything_once(stack, replica)
+    good = stack.toggles.read_text()
+    repeat(4, usual)
+    stack.toggles.write_text(good.replace("batch_vehicle_call = false", "batch_vehicle_call = true"))
+    repeat(4, usual)
+    stack.toggles.write_text(good.replace("vehicle_enrichment = true", "vehicle_enrichment = false"))
+    repeat(4, usual)
+    stack.toggles.write_text("broken")
+    repeat(2, usual)
+    stack.toggles.write_text(good)
+    repeat(3, usual)
+    guard(stack, mode="isolated", expiresInSeconds=60)
+    repeat(2, usual)
+    guard(stack, mode="automatic")
+    repeat(2, usual)
+
+    os.kill(stack.vehicle_process, signal.SIGSTOP)
+    try:
+        repeat(3, lambda: crowd(stack, 10))
+        for number in ["ABC123", "DEF456"]:
+            forget(stack, number)
+        repeat(3, lambda: crowd(stack, 10))
+        for person in PERSONS[:2]:
+            request(f"{stack.insurance}/api/v1/insurances/{person}", stack.key, headers={"Prefer": "handling=strict"})
+        for _ in range(5):
+            request(f"{stack.insurance}/api/v1/insurances/{PERSONS[0]}", stack.key, timeout=0.1)
+            request(f"{stack.vehicle}/api/v1/vehicles/ABC123", stack.key, timeout=0.1)
+            time.sleep(0.5)
+    finally:
+        os.kill(stack.vehicle_process, signal.SIGCONT)
+    repeat(4, usual)
+
+
+# --- what Prometheus knows ---
+
+
+class Prometheus:
+    def __init__(self, url):
+        self.url = url
+
+    def get(self, path, **parameters):
+        status, text = request(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}", timeout=30)
+        answer = json.loads(text)
+        if status != 200:
+            raise ValueError(answer.get("error", text))
+        return answer["data"]
+
+
+def substituted(text, variables):
+    for name in sorted(["__rate_interval", *variables], key=len, reverse=True):
+        value = "10s" if name == "__rate_interval" else ".+"
+        text = text.replace(f"${{{name}}}", value).replace(f"${name}", value)
+    if "$" in text:
+        raise ValueError("it has an unknown variable")
+    return text
+
+
+def finite(series):
+    return [number for _, value in series["values"] if math.isfinite(number := float(value))]
+
+
+def check_dashboard(prometheus, name, dashboard, start, end):
+    variables = [it["name"] for it in dashboard["templating"]["list"]]
+    for variable in dashboard["templating"]["list"]:
+        query = substituted(variable["query"]["query"], variables)
+        metric, label = re.fullmatch(r"label_values\((.+), (\w+)\)", query).groups()
+        if not prometheus.get(f"label/{label}/values", **{"match[]": metric}):
+            complain(f"{name}: variable {variable['name']}: no values")
+    asked = 0
+    for panel in dashboard["panels"]:
+        measured, bounds = [], []
+        for target in panel["targets"]:
+            where = f"{name}: {panel['title']}: {target['expr']}"
+            asked += 1
+            try:
+                query = substituted(target["expr"], variables)
+                data = prometheus.get("query_range", query=query, start=start, end=end, step=1)["result"]
+            except ValueError as error:
+                complain(f"{where}: {error}")
+                continue
+            values = [number for series in data for number in finite(series)]
+            if not values:
+                complain(f"{where}: no series with a number")
+                continue
+            for label in re.findall(r"{{(\w+)}}", target["legendFormat"]):
+                if not any(series["metric"].get(label) for series in data):
+                    complain(f"{where}: no series has the label {label} of its legend")
+            (bounds if target["refId"].startswith("bound") else measured).append(max(values))
+        if bounds and measured and max(measured) > max(bounds):
+            complain(f"{name}: {panel['title']}: {max(measured)} was measured, {max(bounds)} is the worst case")
+    return len(dashboard["panels"]), asked
+
+
+def check_rules(prometheus):
+    rules = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
+    for rule in rules:
+        if rule["health"] != "ok":
+            complain(f"rule {rule['name']}: {rule['health']} {rule.get('lastError', '')}")
+        # Of three days every fifth minute is summed, which may not have come yet.
+        if rule["type"] == "recording" and rule["name"] != "job_slo:errors:increase3d" and not prometheus.get("query", query=rule["name"])["result"]:
+            complain(f"rule {rule['name']}: no series")
+    for alert in ["VehicleUnauthorized", "EnrichmentDegraded", "AvailabilityBudgetBurn"]:
+        if not any(rule["name"] == alert and rule.get("state") == "firing" for rule in rules):
+            complain(f"alert {alert} does not fire although its trouble was made")
+    return len(rules)
+
+
+def check_runbooks(prometheus, start, end):
+    asked = 0
+    for page in sorted(Path("docs/runbooks").glob("*.md")):
+        for block in re.findall(r"```promql\n(.*?)```", page.read_text(), re.S):
+            for query in block.splitlines():
+                asked += 1
+                try:
+                    found = prometheus.get("query_range", query=query, start=start, end=end, step=1)["result"]
+                except ValueError as error:
+                    complain(f"{page}: {query}: {error}")
+                    continue
+                if not any(finite(series) for series in found):
+                    complain(f"{page}: {query}: no series with a number")
+    return asked
+
+
+def check_metrics(address):
+    answer = request(f"{address}/metrics")
+    if not answer or answer[0] != 200 or not answer[1]:
+        complain(f"{address}/metrics: {answer}")
+        return
+    said = subprocess.run(["promtool", "check", "metrics"], input=answer[1], capture_output=True, text=True, check=False)
+    for line in (said.stdout + said.stderr).splitlines():
+        name, _, fault = line.partition(" ")
+        if name not in GAUGES_NAMED_COUNT or '"_count" suffix' not in fault:
+            complain(f"{address}/metrics: {line}")
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("check-dashboards: stopped"))  # with what it runs
+    dashboards = load_dashboards()
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack_of:
+        folder = Path(stack_of.enter_context(tempfile.TemporaryDirectory(prefix="check-dashboards-")))
+        folder.chmod(0o755)  # PostgreSQL runs as another account where this is root
+        environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
+        environment |= {f"INSURANCE__VEHICLE_CLIENT__{name}": value for name, value in QUICK.items()}
+        command = [BINARIES / "threadpilot", "--vehicle-port", "0", "--insurance-port", "0", "--data-dir", folder / "data"]
+        process = stack_of.enter_context(running(command, folder / "stack.log", signal.SIGINT, env=environment))
+        stack = Stack(folder, process)
+
+        log = folder / "replica.log"
+        command = [BINARIES / "insurance-service"]
+        process = stack_of.enter_context(running(command, log, signal.SIGTERM, env=second_replica(stack)))
+        replica = wait_for("the second Insurance", lambda: address_in(log), process, log)
+
+        port, log = free_port(), folder / "prometheus.log"
+        targets = {"vehicle:5081": [stack.vehicle.removeprefix("http://")],
+                   "insurance:5082": [stack.insurance.removeprefix("http://"), replica]}
+        command = ["prometheus", f"--config.file={configure(folder / 'prometheus', targets)}",
+                   f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address=127.0.0.1:{port}"]
+        process = stack_of.enter_context(running(command, log, signal.SIGTERM))
+        url = f"http://127.0.0.1:{port}"
+        wait_for("Prometheus", lambda: (request(f"{url}/-/ready") or [0])[0] == 200, process, log)
+
+        start = time.time()
+        make_traffic(stack, f"http://{replica}")
+        time.sleep(2)  # a scrape and an evaluation
+        prometheus, end = Prometheus(url), time.time()
+        counts = [check_dashboard(prometheus, name, dashboard, start, end) for name, dashboard in dashboards.items()]
+        rules, asked = check_rules(prometheus), check_runbooks(prometheus, start, end)
+        for address in [stack.vehicle, stack.insurance, f"http://{replica}"]:
+            check_metrics(address)
+    if problems:
+        sys.exit(f"check-dashboards: {len(problems)} problems")
+    panels, queries = map(sum, zip(*counts))
+    print(f"check-dashboards: {len(counts)} dashboards, {panels} panels, {queries} queries with series, "
+          f"{asked} queries of runbooks as well, {rules} rules healthy, in {time.monotonic() - began:.0f} s")
+
+
+main()
