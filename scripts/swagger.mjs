@@ -44,6 +44,7 @@ try {
       check(body);
       console.log(`ok: ${operation}: 200 ${JSON.stringify(body)}`);
       if (screenshot && operation === 'look_up_insurances') await show(page, block);
+      await block.locator('.opblock-summary-control').click();
     }
     assert(requests > 0);
     assert.deepEqual(strangers, [], 'requests left this machine');
@@ -69,9 +70,13 @@ async function execute(page, operation) {
   return block;
 }
 
-// Without the command that holds the key.
+// The page down to the answer, without the command that holds the key.
 async function show(page, block) {
-  await page.addStyleTag({ content: '.curl-command { display: none }' }).catch(() => {});
-  await block.scrollIntoViewIfNeeded();
-  await block.locator('.responses-inner').first().screenshot({ path: screenshot });
+  await page.addStyleTag({
+    content: '.topbar, .curl-command, .responses-table:not(.live-responses-table), .responses-inner h4:last-of-type '
+      + '{ display: none !important } textarea { height: 5em !important; min-height: 0 !important }',
+  });
+  const { y, height } = await block.boundingBox();
+  const top = await page.evaluate(() => window.scrollY);
+  await page.screenshot({ path: screenshot, fullPage: true, clip: { x: 0, y: 0, width: 1000, height: top + y + height + 20 } });
 }
