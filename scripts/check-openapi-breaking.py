@@ -24,7 +24,7 @@ RULES = {
     "key-required", "scope-required", "type-changed", "enum-removed", "enum-added", "property-removed",
     "property-required", "property-optional", "unknown-refused", "bound-changed", "pattern-changed",
     "format-changed", "alternative-removed", "alternative-added",
-}  # fmt: skip
+}
 
 
 class Comparison:
@@ -202,13 +202,13 @@ class Comparison:
 
     def alternatives(self, where, old, new, reads):
         for kind in ("oneOf", "anyOf", "allOf"):
-            known, now = ({name(schema, i): schema for i, schema in enumerate(it.get(kind, []))} for it in (old, new))
+            known, now = ({known_by(schema, i): schema for i, schema in enumerate(it.get(kind, []))} for it in (old, new))
             for key in known.keys() & now.keys():
                 self.schema(where, (known[key], now[key]), reads)
             for key in sorted(known.keys() - now.keys()):
                 self.note("alternative-removed", where, f"{kind} {key} is gone")
             # A further demand of allOf narrows, a further alternative widens.
-            if reads if kind != "allOf" else not reads:
+            if reads == (kind != "allOf"):
                 for key in sorted(now.keys() - known.keys()):
                     self.note("alternative-added", where, f"{kind} {key} is new")
 
@@ -232,7 +232,7 @@ def told(value):
     return "none" if value is None else value
 
 
-def name(schema, index):
+def known_by(schema, index):
     """What an alternative is known by."""
     return schema.get("$ref") or " or ".join(sorted(types(schema))) or str(index)
 
@@ -242,9 +242,11 @@ def compare(old, new):
 
 
 def released(path):
-    """The document as it was released, and where that is."""
+    """Where the document is as it was released, and what it says."""
     git = ["git", "-C", str(TOP)]
-    tags = subprocess.run([*git, "tag", "--list", "v*", "--sort=-version:refname"], capture_output=True, text=True)
+    # v1.0.0-rc.1 before v1.0.0
+    git_tag = [*git, "-c", "versionsort.suffix=-", "tag"]
+    tags = subprocess.run([*git_tag, "--list", "v*", "--sort=-version:refname"], capture_output=True, text=True)
     inside = path.relative_to(TOP).as_posix()
     for tag in tags.stdout.split()[:1]:
         shown = subprocess.run([*git, "show", f"{tag}:{inside}"], capture_output=True, text=True)
@@ -374,7 +376,7 @@ CASES = {
         (f"{THING}/properties/next/oneOf", [{"type": "null"}, {"$ref": f"#/{THING}"}, {"type": "string"}]),
         (f"{THING}/properties/next/description", "The next thing"),
     ),
-}  # fmt: skip
+}
 # More ways to break a rule.
 MORE = {
     "type-changed": [(f"{THING}/properties/size/type", ["integer", "null"]), (f"{THING}/properties/size/type", GONE)],

@@ -12,7 +12,7 @@ CHROMIUM=$(command -v "${CHROMIUM:-chromium}") || {
     echo "check-swagger: no Chromium; install the package chromium, or set CHROMIUM" >&2
     exit 1
 }
-version=1.65.1
+version=1.60.0
 tool=target/tools/playwright-core-$version
 [ -e "$tool/node_modules/playwright-core/package.json" ] ||
     npm install --silent --no-audit --no-fund --prefix "$tool" "playwright-core@$version"

@@ -15,11 +15,11 @@ pub fn assert_committed(file: &str, document: &Value) {
         fs::write(&path, &text).unwrap();
     }
     let committed = fs::read_to_string(&path).unwrap_or_default();
-    let mut lines = text.lines().zip(committed.lines()).enumerate();
+    let mut lines = (1..).zip(text.lines().zip(committed.lines()));
     let first = lines.find(|(_, (new, old))| new != old);
     assert!(
         text == committed,
         "docs/{file} is not what the code says; UPDATE_DOCS=1 with this test writes it. First \
-         difference, by line from 0, new and committed: {first:?}"
+         difference, as line, new and committed: {first:?}"
     );
 }

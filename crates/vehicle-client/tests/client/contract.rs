@@ -13,6 +13,7 @@ use crate::setup::{client, patient, unhurried};
 const FILE: &str = "contracts/insurance-vehicle.json";
 const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
+const SAMPLE: &str = "the sample data";
 
 /// One use of Vehicle.
 struct Need {
@@ -38,8 +39,7 @@ struct Answer {
 }
 
 fn needs() -> Vec<Need> {
-    let vehicle =
-        json!({ "registrationNumber": "ABC123", "make": "Volvo", "model": "XC60", "modelYear": 2021 });
+    let vehicle = json!({ "registrationNumber": "ABC123", "make": "Volvo", "model": "XC60", "modelYear": 2021 });
     let problem = |status, retry_after, code: &str| Answer {
         status,
         content_type: PROBLEM,
@@ -55,7 +55,6 @@ fn needs() -> Vec<Need> {
         answer,
         understood,
     };
-    const SAMPLE: &str = "the sample data";
     vec![
         single(
             "a vehicle",
@@ -87,7 +86,11 @@ fn needs() -> Vec<Need> {
                 content_type: JSON,
                 retry_after: false,
                 body: json!({ "vehicles": [vehicle], "notFound": ["ZZZ999"], "invalid": [] }),
-                exact: &["$.vehicles[0].registrationNumber", "$.notFound", "$.invalid"],
+                exact: &[
+                    "$.vehicles[0].registrationNumber",
+                    "$.notFound",
+                    "$.invalid",
+                ],
             },
             understood: &["found", "not found"],
         },
