@@ -16,7 +16,7 @@ out=$folder/out
     >"$out" 2>&1 &
 pid=$!
 stop() {
-    kill -INT "$pid" 2>/dev/null || true
+    kill "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
     rm -rf "$folder"
 }
