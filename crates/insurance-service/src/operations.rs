@@ -85,7 +85,7 @@ async fn set_vehicle_guard(
 /// lookup asks Vehicle.
 #[utoipa::path(
     delete, path = "/api/v1/operations/vehicle-cache/{registrationNumber}", tag = "Vehicle guard",
-    params(("registrationNumber" = String, Path, description = "Registration number in any spelling", example = "ABC123")),
+    params(("registrationNumber" = String, Path, description = "Registration number in any spelling", example = "ABC123", max_length = 64, pattern = "^[ -]*([0-9A-Za-zÅÄÖåäö][ -]*){2,7}$")),
     responses((status = 204, description = "Nothing is known of the vehicle any more"))
 )]
 async fn erase_vehicle(

@@ -105,7 +105,7 @@ async fn never_stored(mut response: Response) -> Response {
 #[utoipa::path(
     get, path = "/api/v1/insurances/{personalIdentityNumber}", tag = "Insurances",
     params(
-        ("personalIdentityNumber" = String, Path, description = "12 digits YYYYMMDDNNNC, with an optional hyphen before the last four", example = "199001011234"),
+        ("personalIdentityNumber" = String, Path, description = "12 digits YYYYMMDDNNNC, with an optional hyphen before the last four", example = "199001011234", pattern = "^[0-9]{8}-?[0-9]{4}$"),
         ("Prefer" = Option<String>, Header, description = "`handling=strict` asks for 503 instead of an answer in which cars are unavailable (RFC 7240)"),
     ),
     responses(

@@ -9,6 +9,7 @@
 
 mod caller;
 mod client;
+mod committed;
 mod database;
 mod fake_vehicle;
 mod metrics;
@@ -18,6 +19,7 @@ mod table_lock;
 
 pub use caller::Caller;
 pub use client::{Answer, Api};
+pub use committed::assert_committed;
 pub use database::TestDatabase;
 pub use fake_vehicle::{FakeVehicle, Gate, Reply, Request};
 pub use metrics::metric;

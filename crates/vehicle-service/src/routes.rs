@@ -51,7 +51,7 @@ pub(crate) fn api(database: Database, vehicles: VehiclesSettings) -> OpenApiRout
 #[utoipa::path(
     get, path = "/api/v1/vehicles/{registrationNumber}", tag = "Vehicles",
     params(
-        ("registrationNumber" = String, Path, description = "Registration number in any spelling", example = "ABC123"),
+        ("registrationNumber" = String, Path, description = "Registration number in any spelling", example = "ABC123", max_length = 64, pattern = "^[ -]*([0-9A-Za-zÅÄÖåäö][ -]*){2,7}$"),
         ("If-None-Match" = Option<String>, Header, description = "Entity tag of the answer that the caller has"),
     ),
     responses(

@@ -1,16 +1,16 @@
 //! The OpenAPI document and the problem documents, as they were reviewed.
 
 use serde_json::{Value, json};
-use test_support::{FakeVehicle, Reply};
+use test_support::{FakeVehicle, Reply, assert_committed};
 
 use crate::service::{LOOKUP, PERSON, Service};
 
 #[tokio::test]
-async fn the_document_is_the_reviewed_one() {
+async fn the_document_is_the_committed_one() {
     let service = Service::healthy().await;
     let served = service.api.get("/openapi.json").await.json();
     assert_eq!(served, service.document);
-    insta::assert_json_snapshot!("openapi", served);
+    assert_committed("api/insurance.openapi.json", &served);
 }
 
 #[tokio::test]

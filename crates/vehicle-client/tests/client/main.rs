@@ -13,6 +13,7 @@ mod budget;
 mod cache;
 mod cap;
 mod collapsing;
+mod contract;
 mod deadline;
 mod gate;
 mod isolation;

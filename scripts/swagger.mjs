@@ -1,0 +1,82 @@
+// The browser's part of check-swagger.sh.
+import assert from 'node:assert/strict';
+
+const { CHROMIUM, PLAYWRIGHT, VEHICLE_URL, INSURANCE_URL, API_KEY } = process.env;
+const { chromium } = await import(PLAYWRIGHT);
+const [option, screenshot] = process.argv.slice(2);
+assert(option === undefined || (option === '--screenshot' && screenshot), 'usage: check-swagger.sh [--screenshot FILE.png]');
+
+const volvo = { registrationNumber: 'ABC123', make: 'Volvo', model: 'XC60', modelYear: 2021 };
+const examples = [
+  [VEHICLE_URL, 'get_vehicle', (vehicle) => assert.deepEqual(vehicle, volvo)],
+  [VEHICLE_URL, 'find_vehicles', (batch) => assert.deepEqual(batch.vehicles[0], volvo)],
+  [INSURANCE_URL, 'get_insurances', (profile) => assert.deepEqual(profile.insurances[0].vehicle, volvo)],
+  [INSURANCE_URL, 'look_up_insurances', (profile) => assert.deepEqual(profile.insurances[0].vehicle, volvo)],
+];
+
+const browser = await chromium.launch({
+  executablePath: CHROMIUM,
+  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+    '--disable-component-update', '--disable-sync'],
+});
+try {
+  for (const url of [VEHICLE_URL, INSURANCE_URL]) {
+    const page = await browser.newPage({ viewport: { width: 1000, height: 900 } });
+    page.setDefaultTimeout(20_000);
+    const [strangers, errors] = [[], []];
+    let requests = 0;
+    page.on('request', (request) => {
+      requests += 1;
+      const to = new URL(request.url());
+      if (to.protocol !== 'data:' && to.hostname !== '127.0.0.1') strangers.push(request.url());
+    });
+    page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
+    page.on('pageerror', (error) => errors.push(String(error)));
+
+    await page.goto(`${url}/swagger/`);
+    await authorize(page);
+    for (const [at, operation, check] of examples) {
+      if (at !== url) continue;
+      const block = await execute(page, operation);
+      const answer = block.locator('.live-responses-table .response').first();
+      assert.match(await answer.locator('.response-col_status').innerText(), /^200/, operation);
+      const body = JSON.parse(await answer.locator('.response-col_description .highlight-code code').first().innerText());
+      check(body);
+      console.log(`ok: ${operation}: 200 ${JSON.stringify(body)}`);
+      if (screenshot && operation === 'look_up_insurances') await show(page, block);
+      await block.locator('.opblock-summary-control').click();
+    }
+    assert(requests > 0);
+    assert.deepEqual(strangers, [], 'requests left this machine');
+    assert.deepEqual(errors, [], 'the console shows errors');
+    await page.close();
+  }
+} finally {
+  await browser.close();
+}
+
+async function authorize(page) {
+  await page.locator('.auth-wrapper .btn.authorize').click();
+  await page.locator('.auth-container input').fill(API_KEY);
+  await page.locator('.auth-container button[type=submit]').click();
+  await page.locator('.auth-container .btn-done').click();
+}
+
+async function execute(page, operation) {
+  const block = page.locator(`.opblock[id$="-${operation}"]`);
+  await block.locator('.opblock-summary-control').click();
+  await block.locator('.btn.execute').click();
+  await block.locator('.live-responses-table').waitFor();
+  return block;
+}
+
+// The page down to the answer, without the command that holds the key.
+async function show(page, block) {
+  await page.addStyleTag({
+    content: '.topbar, .curl-command, .responses-table:not(.live-responses-table), .responses-inner h4:last-of-type '
+      + '{ display: none !important } textarea { height: 5em !important; min-height: 0 !important }',
+  });
+  const { y, height } = await block.boundingBox();
+  const top = await page.evaluate(() => window.scrollY);
+  await page.screenshot({ path: screenshot, fullPage: true, clip: { x: 0, y: 0, width: 1000, height: top + y + height + 20 } });
+}
