@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MERMAID = ("mermaid@11.12.0", "jsdom@26.1.0")
 METRIC_PREFIXES = ("http_", "vehicle_client_", "enrichment_", "settings_", "db_client_", "feature_toggle_")
 # Names of other programs, which no file of ours needs to know.
-FOREIGN = ("pg_", "kube_", "process_", "container_", "node_")
+FOREIGN = ("pg_", "log_", "kube_", "process_", "container_", "node_")
 EXTENSIONS = ("conf hcl json lock md mjs py rs sh snap sql svg template tf toml yaml yml").split()
 
 
@@ -48,6 +48,7 @@ class Repository:
         self.literals = set(re.findall(r'"([a-z0-9_.]+)"', self.source))
         self.settings = {service: self.manual(service) for service in ("vehicle", "insurance")}
         self.metrics = self.known_metrics()
+        self.tables = set(re.findall(r"\b(?:vehicle|insurance)\.[a-z_]+", self.migrations()))
         self.routes = set(re.findall(r'(get|post|put|delete), path = "(/api/v1/[^"]+)"', self.source))
         self.members = self.members_of_answers()
 
@@ -68,6 +69,9 @@ class Repository:
         about_keys = about_keys.split("\n\n# Keys of the")[1].split("[api_keys]\n")[0]
         parts = {"key"} | set(re.findall(r"`([a-z0-9_]+)`", about_keys))
         return known | {"api_keys.*"} | {f"api_keys.*.{part}" for part in parts}
+
+    def migrations(self):
+        return "\n".join(text for name, text in self.texts.items() if name.startswith("migrations/"))
 
     def is_setting(self, path, services=("vehicle", "insurance")):
         path = re.sub(r"^api_keys\.[^.]+", "api_keys.*", path)
@@ -230,7 +234,7 @@ class Checker:
     def dotted(self, document, number, name):
         if self.repository.is_setting(name) or name in self.repository.literals:
             return
-        if name in self.repository.members or self.beside(document, name.split(".")[-1]):
+        if name in self.repository.members | self.repository.tables or self.beside(document, name.split(".")[-1]):
             return
         self.say(number, f"no setting `{name}`")
 
