@@ -27,11 +27,12 @@ pub(crate) struct Enricher {
     toggles: Counter<u64>,
 }
 
-/// Whose request it is, and how long it may take.
+/// Whose request it is, and how long its lookups may take.
 pub(crate) struct Caller {
     pub(crate) request_id: String,
     pub(crate) traceparent: String,
-    pub(crate) time: Duration,
+    /// Nothing is waited for past this.
+    pub(crate) deadline: Instant,
 }
 
 impl Enricher {
@@ -99,7 +100,7 @@ impl Enricher {
             Strategy::Single
         };
         let context = CallContext {
-            deadline: Instant::now() + caller.time,
+            deadline: caller.deadline,
             request_id: caller.request_id.into(),
             traceparent: caller.traceparent.into(),
         };

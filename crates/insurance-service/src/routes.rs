@@ -17,9 +17,11 @@ use opentelemetry::metrics::Meter;
 use service_database::Database;
 use service_defaults::{
     extract::{Json, Path, invalid_member, invalid_parameter},
+    limits::RequestDeadline,
     request_context::RequestContext,
     settings::Live,
 };
+use tokio::time::Instant;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use vehicle_client::VehicleClient;
@@ -38,6 +40,10 @@ const ALTERNATE: HeaderValue =
     HeaderValue::from_static("</api/v1/insurances/lookup>; rel=\"alternate\"");
 /// `Retry-After` of a strict refusal for a trouble that does not pass by itself.
 const LASTING_RETRY_AFTER_SECONDS: u64 = 30;
+
+/// Kept back from the time of a caller in a hurry (`X-Deadline-Ms`), so that a partial answer
+/// reaches it.
+const TIME_TO_ANSWER: Duration = Duration::from_millis(20);
 
 #[derive(OpenApi)]
 #[openapi(
@@ -117,6 +123,7 @@ async fn never_stored(mut response: Response) -> Response {
 async fn get_insurances(
     State(service): State<Service>,
     Extension(context): Extension<RequestContext>,
+    Extension(RequestDeadline(deadline)): Extension<RequestDeadline>,
     strict: Strict,
     Path(person): Path<PersonalIdentityNumber>,
 ) -> Result<Response, Error> {
@@ -124,7 +131,15 @@ async fn get_insurances(
     person
         .verify(settings.service.personal_identity_number.check)
         .map_err(|rule| Error::Invalid(invalid_parameter(NUMBER, &rule)))?;
-    let mut response = answer(&service, &settings.service, &context, strict, person).await?;
+    let mut response = answer(
+        &service,
+        &settings.service,
+        &context,
+        deadline,
+        strict,
+        person,
+    )
+    .await?;
     response.headers_mut().insert(LINK, ALTERNATE);
     Ok(response)
 }
@@ -150,6 +165,7 @@ async fn get_insurances(
 async fn look_up_insurances(
     State(service): State<Service>,
     Extension(context): Extension<RequestContext>,
+    Extension(RequestDeadline(deadline)): Extension<RequestDeadline>,
     strict: Strict,
     Json(request): Json<LookupRequest>,
 ) -> Result<Response, Error> {
@@ -164,13 +180,22 @@ async fn look_up_insurances(
                 .map(|()| person)
         })
         .map_err(|rule| Error::Invalid(invalid_member(NUMBER, &rule)))?;
-    answer(&service, &settings.service, &context, strict, person).await
+    answer(
+        &service,
+        &settings.service,
+        &context,
+        deadline,
+        strict,
+        person,
+    )
+    .await
 }
 
 async fn answer(
     service: &Service,
     settings: &InsuranceSettings,
     context: &RequestContext,
+    deadline: Instant,
     strict: Strict,
     person: PersonalIdentityNumber,
 ) -> Result<Response, Error> {
@@ -184,7 +209,7 @@ async fn answer(
     let caller = Caller {
         request_id: context.request_id().to_owned(),
         traceparent: context.traceparent(),
-        time: service.time,
+        deadline: (Instant::now() + service.time).min(deadline - TIME_TO_ANSWER),
     };
     let insurances = service
         .enricher

@@ -10,7 +10,10 @@ use axum::{
 };
 use contracts::X_DEADLINE_MS;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 
 use crate::{extract::invalid_parameter, problem::Rejection, settings::Violations};
 
@@ -114,11 +117,16 @@ pub(crate) async fn in_progress(
     next.run(request).await
 }
 
+/// When a request is ended; an extension of every API request, for handlers that can say something
+/// useful before.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestDeadline(pub Instant);
+
 /// Ends a request (503) that takes longer than the service allows or its caller waits, whichever
 /// is less. One whose caller no longer waits never begins.
 pub(crate) async fn deadline(
     State(limit): State<Duration>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let limit = match callers_limit(request.headers()) {
@@ -128,7 +136,9 @@ pub(crate) async fn deadline(
     if limit.is_zero() {
         return deadline_exceeded().into_response();
     }
-    tokio::time::timeout(limit, next.run(request))
+    let deadline = Instant::now() + limit;
+    request.extensions_mut().insert(RequestDeadline(deadline));
+    timeout_at(deadline, next.run(request))
         .await
         .unwrap_or_else(|_| deadline_exceeded().into_response())
 }

@@ -126,6 +126,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_can_be_read() {
+        let start = Instant::now();
+        let mut budget = Budget::new(OPTIONS, start);
+        budget.earn(start + Duration::from_secs(4));
+        assert!((budget.balance() - 2.1).abs() < 1e-9);
+        let later = start + Duration::from_millis(4_500);
+        assert!((budget.left(later) - 2.35).abs() < 1e-9);
+        assert!(budget.spend(later));
+        assert!((budget.balance() - 1.35).abs() < 1e-9);
+    }
+
+    #[test]
     fn no_more_is_saved_than_may_be() {
         let start = Instant::now();
         let mut budget = Budget::new(OPTIONS, start);

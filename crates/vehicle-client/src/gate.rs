@@ -161,4 +161,37 @@ mod tests {
         assert!(gate.pass(call(8), vehicle).await.is_ok());
         assert_eq!(start.elapsed().as_secs(), 7);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_was_let_through_before_the_gate_closed_is_kept_back_until_it_opens() {
+        let (start, gate) = (Instant::now(), RetryAfter::default());
+        let vehicle = service_fn(|_: Call| async { Ok::<_, Failure>(Answer::new()) });
+        let queue = service_fn({
+            let gate = gate.clone();
+            move |call: Call| {
+                let gate = gate.clone();
+                async move {
+                    if start.elapsed().is_zero() {
+                        // Told to another call while this one waits for its turn.
+                        let pause = Duration::from_secs(7);
+                        gate.gate().close(Cause::RateLimited, start, pause);
+                    }
+                    gate.check().pass(call, vehicle).await
+                }
+            }
+        });
+        let call = Call {
+            numbers: Arc::from([]),
+            strategy: Strategy::Single,
+            context: CallContext {
+                deadline: start + Duration::from_mins(1),
+                request_id: "".into(),
+                traceparent: "".into(),
+            },
+            attempt: 0,
+            trail: Trail::default(),
+        };
+        assert!(gate.pass(call, queue).await.is_ok());
+        assert_eq!(start.elapsed().as_secs(), 7);
+    }
 }

@@ -4,9 +4,6 @@ use service_defaults::worst_case::{Figure, Shown};
 
 use crate::InsuranceSettings;
 
-/// An entry of short texts is weighed as little more than 256 bytes and takes almost 600.
-const MEMORY_BY_WEIGHT: u64 = 3;
-
 /// How old what callers are told can be, and what keeping it takes.
 pub(super) fn figures(settings: &InsuranceSettings) -> Vec<Figure> {
     let cache = &settings.vehicle_client.cache;
@@ -19,7 +16,6 @@ pub(super) fn figures(settings: &InsuranceSettings) -> Vec<Figure> {
         }
     };
     let spread = |time: Duration| time.mul_f64(1.0 + cache.jitter);
-    let memory = cache.max_bytes.saturating_mul(MEMORY_BY_WEIGHT);
     vec![
         age(
             "oldest_enriched_answer",
@@ -50,11 +46,8 @@ pub(super) fn figures(settings: &InsuranceSettings) -> Vec<Figure> {
             ),
         ),
         if cache.enabled {
-            let because = format_args!(
-                "vehicle_client.cache.max_bytes {} x {MEMORY_BY_WEIGHT}, as small entries take more than they weigh",
-                cache.max_bytes
-            );
-            Figure::bytes("cache_memory", memory, because)
+            let because = format_args!("vehicle_client.cache.max_bytes {}", cache.max_bytes);
+            Figure::bytes("cache_memory", cache.max_bytes, because)
         } else {
             Figure::bytes("cache_memory", 0, "vehicle_client.cache.enabled false")
         },

@@ -63,7 +63,7 @@ fn each_figure_follows_from_the_documented_defaults() {
         ("oldest_enriched_answer", millis(600_000)),
         ("oldest_stale_answer", millis(24 * hour + 2_000)),
         ("oldest_not_found_answer", millis(33_000)),
-        ("cache_memory", Quantity::Bytes(192 << 20)),
+        ("cache_memory", Quantity::Bytes(64 << 20)),
         ("most_database_connections", Quantity::Count(8)),
         ("longest_query", millis(1_000)),
     ] {

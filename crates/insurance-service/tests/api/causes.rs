@@ -133,6 +133,16 @@ async fn the_deadline_of_all_lookups_ends_them_and_keeps_what_is_there() {
 }
 
 #[tokio::test]
+async fn a_caller_in_a_hurry_gets_what_is_there_in_its_time() {
+    let vehicle = FakeVehicle::start(|_| Reply::Hang).await;
+    let service = Service::with(vehicle, &[]).await;
+    let path = format!("/api/v1/insurances/{PERSON}");
+    let hurry = [("x-deadline-ms", "2000")];
+    let answer = service.api.get_with(&path, &hurry).await;
+    assert_eq!(enrichments(&answer)[0], unavailable("timeout", Some(1)));
+}
+
+#[tokio::test]
 async fn a_call_that_finds_no_place_is_overloaded_and_worth_another_try() {
     let (capture, _guard) = Capture::start(LevelFilter::WARN);
     let gate = Gate::closed();

