@@ -390,6 +390,7 @@ def main():
     if "--no-mermaid" not in sys.argv[1:]:
         refused, diagrams = mermaid(documents)
         problems += refused
+    problems = list(dict.fromkeys(problems))
     for problem in problems:
         print(problem)
     print(f"{len(documents)} documents, {diagrams} diagrams parsed, {len(problems)} problems")
