@@ -48,6 +48,8 @@ class Repository:
         self.literals = set(re.findall(r'"([a-z0-9_.]+)"', self.source))
         self.settings = {service: self.manual(service) for service in ("vehicle", "insurance")}
         self.metrics = self.known_metrics()
+        labels = re.findall(r'KeyValue::new\(\s*"([a-z_.]+)"', self.source)
+        self.labels = {label.replace(".", "_") for label in labels}
         self.tables = set(re.findall(r"\b(?:vehicle|insurance)\.[a-z_]+", self.migrations()))
         self.routes = set(re.findall(r'(get|post|put|delete), path = "(/api/v1/[^"]+)"', self.source))
         self.members = self.members_of_answers()
@@ -94,9 +96,10 @@ class Repository:
         """`parent.child` of the JSON in the reviewed OpenAPI documents."""
         members = set()
         for name, text in self.texts.items():
-            if not name.endswith("openapi.snap"):
+            if not name.endswith(("openapi.snap", ".openapi.json")):
                 continue
-            schemas = json.loads(text.split("\n---\n", 1)[1])["components"]["schemas"]
+            document = json.loads(text[text.index("\n{" if text.startswith("---") else "{") :])
+            schemas = document["components"]["schemas"]
             for schema in schemas.values():
                 for member, inner in schema.get("properties", {}).items():
                     for target in re.findall(r"#/components/schemas/(\w+)", json.dumps(inner)):
@@ -175,7 +178,7 @@ class Checker:
                 self.toml(number, text)
             if kind == "promql":
                 for name in re.findall(r"[a-z_]{3,}", text):
-                    self.metric(number, name)
+                    self.metric(number, name, in_query=True)
 
     def links(self, document, number, line):
         targets = re.findall(r"\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)", line)
@@ -238,11 +241,11 @@ class Checker:
             return
         self.say(number, f"no setting `{name}`")
 
-    def metric(self, number, name):
+    def metric(self, number, name, in_query=False):
         if not name.startswith(METRIC_PREFIXES):
             return
         known = self.repository.metrics | self.repository.literals
-        if not fnmatch.filter(known, name):
+        if not fnmatch.filter(known, name) and not (in_query and name in self.repository.labels):
             self.say(number, f"no metric `{name}`")
 
     def word(self, document, number, name):
@@ -253,7 +256,7 @@ class Checker:
 
     def routes(self, number, line):
         for method, route in re.findall(r"(?:\b(GET|POST|PUT|DELETE)\s+)?(/api/v1/[^\s`\"'<>)|,;]*)", line):
-            route = route.split("?")[0].split("#")[0].rstrip(".:…*")
+            route = route.split("?")[0].split("#")[0].rstrip(".:…*+")
             parts = route.strip("/").split("/")
             if not any(
                 (not method or method.lower() == its_method) and fits(parts, its_route, route)
@@ -312,6 +315,7 @@ BROKEN = {
     "VEHICLE__VEHICLE_CLIENT__BASE_URL=x": "no setting for the variable",
     "`vehicle_client_lookups`": "no metric `vehicle_client_lookups`",
     "`http_server_request_duration_second{status}`": "no metric",
+    "```promql\nrate(http_server_requests_total[1m])\n```": "no metric `http_server_requests_total`",
     "`no_such_test_is_there`": "nothing is called",
     "GET /api/v1/vehicle/ABC123": "no route `GET /api/v1/vehicle/ABC123`",
     "`POST /api/v1/vehicles/{registrationNumber}`": "no route `POST",
@@ -327,6 +331,9 @@ GOOD = """
 `server.port` `api_keys.<id>.scopes` `enrichment.status` `http.route` `application/json`
 `INSURANCE__API_KEYS__CORE_SYSTEM__SHA256` `http_server_request_duration_seconds{http_route}`
 `settings_worst_case_*` `vehicle_client_queue_wait_seconds_bucket` `enrichment_incomplete` `config.toml`
+```promql
+sum by (http_route) (rate(http_server_request_duration_seconds_count{http_route=~"/api/v1/.+"}[5m]))
+```
 `GET /api/v1/vehicles/abc-123`, `/api/v1/operations/` `crates/*/config.toml` `secrets.local.json`
 """
 
