@@ -96,9 +96,13 @@ class Checker:
         )
 
     def dotted(self, document, number, name):
-        if self.repository.is_setting(name) or name in self.repository.literals:
+        repository = self.repository
+        if repository.is_setting(name) or name in repository.members | repository.tables:
             return
-        if name in self.repository.members | self.repository.tables or self.beside(document, name.split(".")[-1]):
+        # Attributes of spans and metrics, such as `http.route`.
+        if name in repository.literals and not repository.is_setting(name.split(".")[0]):
+            return
+        if self.beside(document, name.split(".")[-1]):
             return
         self.say(number, f"no setting `{name}`")
 
