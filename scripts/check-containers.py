@@ -83,11 +83,11 @@ for name, service in services.items():
     for other, need in service.get("depends_on", {}).items():
         condition = need["condition"]
         target = services.get(other, {})
-        checked = "healthcheck" in target or "build" in target
+        disabled = target.get("healthcheck", {}).get("disable", False)
+        checked = not disabled and ("healthcheck" in target or "build" in target)
         expect(target, f"compose: {name} waits for {other}, which there is not")
         expect(condition != "service_healthy" or checked, f"compose: {name} waits for the health of {other}, which has none")
-        once = "ports" not in target and target.get("healthcheck", {"disable": True}).get("disable")
-        expect(condition != "service_completed_successfully" or once, f"compose: {other} does not end")
+        expect(condition != "service_completed_successfully" or not checked, f"compose: {name} waits for the end of {other}, which serves")
 
 
 def paths(value, above=()):
