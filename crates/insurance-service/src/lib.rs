@@ -47,14 +47,14 @@ pub fn sources(arguments: Arguments) -> Sources {
 
 /// Runs a command line to its exit code.
 pub async fn run(arguments: CommandLine) -> ExitCode {
-    let command = arguments.command.unwrap_or_default();
+    let command = arguments.command();
     let execute = |process: Process<InsuranceSettings>, command| async move {
         let database = &process.settings().service.database;
         match command {
             Command::Serve => serve(&process, None).await?,
             Command::Migrate => SCHEMA.migrate(database).await?,
             Command::Seed => SCHEMA.seed(database).await?,
-            Command::Check { .. } => {}
+            Command::Check { .. } | Command::Healthcheck => {}
         }
         Ok::<(), RunError>(())
     };

@@ -9,6 +9,7 @@ pub mod check;
 pub mod edge;
 pub mod extract;
 pub mod health;
+mod healthcheck;
 pub mod lifecycle;
 pub mod limits;
 pub mod metrics;

@@ -11,6 +11,7 @@ use crate::{
     check::{self, Output},
     edge::{self, Assembled, Edge},
     health::{Check, Readiness},
+    healthcheck,
     lifecycle::Shutdown,
     metrics::{Metrics, MetricsError},
     server::{self, ServerError},
@@ -29,9 +30,23 @@ pub struct CommandLine {
     /// Where settings come from.
     #[command(flatten)]
     pub settings: Arguments,
+    /// Instead of a command, ask the service that runs with these settings whether it is ready;
+    /// exit code 0 or 1 within 2 s
+    #[arg(long)]
+    pub healthcheck: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+impl CommandLine {
+    /// What to do.
+    pub fn command(&self) -> Command {
+        if self.healthcheck {
+            return Command::Healthcheck;
+        }
+        self.command.unwrap_or_default()
+    }
 }
 
 /// What a service's binary can do.
@@ -50,6 +65,9 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Ask the running service whether it is ready: the option `--healthcheck`
+    #[command(skip)]
+    Healthcheck,
 }
 
 /// A service's settings and everything that it shares with the others at its edge.
@@ -236,6 +254,19 @@ where
         let said = check::good(service, &settings.worst_case(), output);
         say(&mut std::io::stdout(), &said);
         return ExitCode::SUCCESS;
+    }
+    if command == Command::Healthcheck {
+        let common = &settings.common;
+        return match healthcheck::ask(&common.server, &common.management).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                say(
+                    &mut std::io::stderr(),
+                    &format!("{service}: {}\n", chain(&error)),
+                );
+                ExitCode::FAILURE
+            }
+        };
     }
     let (log, traces) = (&settings.common.log, &settings.common.telemetry);
     let telemetry = match Telemetry::install(service, log, traces) {

@@ -40,7 +40,7 @@ pub fn sources(arguments: Arguments) -> Sources {
 
 /// Runs a command line to its exit code.
 pub async fn run(arguments: CommandLine) -> ExitCode {
-    let command = arguments.command.unwrap_or_default();
+    let command = arguments.command();
     process::run(
         NAME,
         sources(arguments.settings),
@@ -51,7 +51,7 @@ pub async fn run(arguments: CommandLine) -> ExitCode {
                 Command::Serve => serve(&process, None).await?,
                 Command::Migrate => SCHEMA.migrate(database).await?,
                 Command::Seed => SCHEMA.seed(database).await?,
-                Command::Check { .. } => {}
+                Command::Check { .. } | Command::Healthcheck => {}
             }
             Ok::<(), RunError>(())
         },

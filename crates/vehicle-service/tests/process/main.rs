@@ -8,6 +8,7 @@
 mod binary;
 mod caller;
 mod commands;
+mod healthcheck;
 mod log;
 mod overload;
 mod stop;
