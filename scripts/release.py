@@ -24,6 +24,7 @@ SUBJECT = re.compile(r"(?P<type>[a-z]+)(\((?P<scope>[a-z0-9-]+)\))?(?P<breaking>
 # What carries the version, besides Cargo.lock.
 CARRIERS = ("Cargo.toml", "*/Chart.yaml", "*openapi*")
 CHANGELOG = pathlib.Path("CHANGELOG.md")
+UNRELEASED = "## [Unreleased]"
 
 
 def git(*arguments):
@@ -92,15 +93,21 @@ def write_version(old, new):
 
 
 def write_changelog(version):
-    text = f"## {version} ({git('log', '-1', '--format=%cs').strip()})\n"
+    """Moves what stands under Unreleased, and the titles since the last release, under the version."""
+    old = CHANGELOG.read_text() if CHANGELOG.exists() else f"# Changelog\n\n{UNRELEASED}\n"
+    head, _, rest = old.partition(f"{UNRELEASED}\n")
+    written, _, older = rest.partition("\n## ")
     found = changes()
+    parts = [f"## {version} ({git('log', '-1', '--format=%cs').strip()})", written.strip("\n")]
     for section in ("Breaking changes", *SECTIONS.values()):
-        if lines := [f"- {line}\n" for name, line in found if name == section]:
-            text += f"\n### {section}\n\n{''.join(lines)}"
-    if not found:
-        text += "\nThe first release.\n"
-    old = CHANGELOG.read_text().split("\n", 2)[2] if CHANGELOG.exists() else ""
-    CHANGELOG.write_text(f"# Changelog\n\n{text}{old and chr(10)}{old}")
+        if lines := [f"- {line}" for name, line in found if name == section]:
+            parts += [f"### {section}", "\n".join(lines)]
+    if len(parts) == 2 and not parts[1]:
+        parts.append("The first release.")
+    if older:
+        parts.append(f"## {older.strip(chr(10))}")
+    text = "\n\n".join(part for part in parts if part)
+    CHANGELOG.write_text(f"{head}{UNRELEASED}\n\n{text}\n")
 
 
 def notes(version):

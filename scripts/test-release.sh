@@ -47,6 +47,8 @@ equal 'it waits for its tag' 0.1.0 "$(release pending)"
 git tag v0.1.0
 equal 'a tag ends the wait' '' "$(release pending)"
 
+sed -i 's/^## \[Unreleased\]$/&\n\n### Added\n\n- A word by hand./' CHANGELOG.md
+git add CHANGELOG.md
 commit -m 'Say something plain' && commit -m 'docs: say more'
 equal 'plain and silent subjects ask for no release' '' "$(release next)$(release prepare)"
 commit -m 'fix: count from one'
@@ -62,7 +64,13 @@ commit -m 'refactor: count in hexadecimal' -m 'BREAKING CHANGE: readers see lett
 equal 'below 1.0 a breaking change moves the minor' 0.2.0 "$(release prepare)"
 equal 'its changelog' '# Changelog
 
+## [Unreleased]
+
 ## 0.2.0 (2026-01-02)
+
+### Added
+
+- A word by hand.
 
 ### Breaking changes
 
