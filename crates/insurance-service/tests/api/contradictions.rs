@@ -57,8 +57,8 @@ VEHICLE_CLIENT__CACHE__NEGATIVE=61s | vehicle_client.cache.negative | 1m 1s | ve
 VEHICLE_CLIENT__CACHE__FRESH=29s | vehicle_client.cache.negative | 30s | vehicle_client.cache.fresh = 29s
 # The breaker.
 VEHICLE_CLIENT__BREAKER__MAX_OPEN_FOR=4s | vehicle_client.breaker.max_open_for | 4s | 5s..=1h
-VEHICLE_CLIENT__BREAKER__MINIMUM_CALLS=157 | vehicle_client.breaker.minimum_calls | 157 slow calls are never seen: at most 156 | vehicle_client.breaker.window = 10s
-VEHICLE_CLIENT__BREAKER__WINDOW=1s | vehicle_client.breaker.minimum_calls | 20 slow calls are never seen: at most 18 | vehicle_client.breaker.window = 1s
+VEHICLE_CLIENT__BREAKER__MINIMUM_CALLS=27 | vehicle_client.breaker.minimum_calls | 27 slow calls are never seen: at most 26 | vehicle_client.breaker.window = 10s
+VEHICLE_CLIENT__BREAKER__WINDOW=1s | vehicle_client.breaker.minimum_calls | 20 slow calls are never seen: at most 3 | vehicle_client.breaker.window = 1s
 ";
 
 #[test]
@@ -89,7 +89,7 @@ fn what_just_fits_is_good() {
         [("VEHICLE_CLIENT__QUEUE_WAIT", "1500ms")],
         [("VEHICLE_CLIENT__CONNECT_TIMEOUT", "500ms")],
         [("VEHICLE_CLIENT__BREAKER__SLOW_AFTER", "499ms")],
-        [("VEHICLE_CLIENT__BREAKER__MINIMUM_CALLS", "156")],
+        [("VEHICLE_CLIENT__BREAKER__MINIMUM_CALLS", "26")],
         [("VEHICLE_CLIENT__MAX_ANSWER_BYTES", "3450")],
         [("VEHICLE_CLIENT__GATHER_FOR", "100ms")],
         [("VEHICLE_CLIENT__CACHE__NEGATIVE", "60s")],
