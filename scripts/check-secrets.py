@@ -1,4 +1,4 @@
-"""Fails on what looks like a secret and is not in known-secrets.txt, and on what is there in vain."""
+"""Fails on what looks like a secret and is not in known-secrets.txt; tells what is there in vain."""
 
 import pathlib
 import subprocess
@@ -43,7 +43,9 @@ for secret in secrets():
     seen.add(secret.secret_hash)
 shallow = git("rev-parse", "--is-shallow-repository").strip() == "true"
 if not shallow:
-    failures += [f"{KNOWN}: nothing has the value {value}" for value in sorted(known - seen)]
+    # No failure: a history that was written anew may have lost them.
+    for value in sorted(known - seen):
+        print(f"{KNOWN}: nothing has the value {value} any more")
 if failures:
     sys.exit("\n".join(failures))
 print(f"no secret in {git('rev-list', '--count', 'HEAD').strip()} commits{', all that this shallow clone has' * shallow}")
