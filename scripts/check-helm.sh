@@ -4,18 +4,8 @@
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 
-# install FOLDER REQUIREMENT…
-install() {
-    folder=target/tools/$1
-    shift
-    [ "$(cat "$folder/installed" 2>/dev/null)" != "$*" ] || return 0
-    rm -rf "$folder"
-    python3 -m venv "$folder"
-    "$folder/bin/pip" install --quiet --disable-pip-version-check "$@"
-    echo "$*" >"$folder/installed"
-}
-install helm helm-python-sdk==0.2.2 kubernetes-validate==1.37.0 PyYAML==6.0.3
-install checkov checkov==3.3.30
+scripts/install-python.sh helm helm-python-sdk==0.2.2 kubernetes-validate==1.37.0 PyYAML==6.0.3
+scripts/install-python.sh checkov checkov==3.3.30
 
 manifests=target/tools/helm-manifests
 rm -rf "$manifests"
