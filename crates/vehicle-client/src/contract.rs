@@ -194,4 +194,11 @@ mod tests {
             assert_eq!(batch(&asked, body.as_bytes()), Err(VIOLATION), "{body}");
         }
     }
+
+    #[test]
+    fn a_batch_answer_that_says_nothing_of_any_number_is_a_violation() {
+        let asked = [number("ABC123"), number("DEF456")];
+        let empty = batch_of(&[], "");
+        assert_eq!(batch(&asked, empty.as_bytes()), Err(VIOLATION));
+    }
 }

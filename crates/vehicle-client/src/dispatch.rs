@@ -10,7 +10,6 @@ use contracts::{Cause, RegistrationNumber, Source};
 use futures_util::future::{BoxFuture, WeakShared};
 use tokio::{
     sync::Notify,
-    task::yield_now,
     time::{Instant, sleep, timeout_at},
 };
 use tower::ServiceExt;
@@ -275,9 +274,7 @@ impl Dispatch {
                 tokio::select! {
                     biased;
                     () = full.notified() => {}
-                    // All that one caller asks for boards, even where nothing is waited for.
-                    () = yield_now(), if dispatch.gather_for.is_zero() => {}
-                    () = sleep(dispatch.gather_for), if !dispatch.gather_for.is_zero() => {}
+                    () = sleep(dispatch.gather_for) => {}
                 }
             }
             let numbers = boarded.depart();

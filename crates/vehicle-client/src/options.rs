@@ -39,7 +39,8 @@ pub struct Options {
     pub max_retry_pause: Duration,
     /// How long answers are kept; nothing = they are not.
     pub cache: Option<CacheOptions>,
-    /// How long a batch waits for the numbers of other requests.
+    /// How long a batch waits for more numbers; a millisecond or more, so that all that one caller
+    /// asks for share it.
     pub gather_for: Duration,
     /// Time for a lookup that refreshes what is kept while nobody waits for it.
     pub refresh_within: Duration,

@@ -112,7 +112,7 @@ impl VehicleClientSettings {
         violations.range(&name("max_retries"), &self.max_retries, 0..=5);
         for (key, value, bounds) in [
             ("queue_wait", self.queue_wait, Duration::ZERO..=seconds(10)),
-            ("gather_for", self.gather_for, Duration::ZERO..=millis(100)),
+            ("gather_for", self.gather_for, millis(1)..=millis(100)),
             (
                 "connect_timeout",
                 self.connect_timeout,

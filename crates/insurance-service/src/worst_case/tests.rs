@@ -88,10 +88,10 @@ fn pauses_double_with_each_retry_and_each_look_up_to_their_end() {
         ("ENRICHMENT__DEADLINE", "8s"),
         ("VEHICLE_CLIENT__MAX_RETRIES", "3"),
         ("VEHICLE_CLIENT__QUEUE_WAIT", "0s"),
-        ("VEHICLE_CLIENT__GATHER_FOR", "0s"),
+        ("VEHICLE_CLIENT__GATHER_FOR", "1ms"),
     ];
-    // 4 x 500 + (50 + 100) + (100 + 200) + (200 + 250)
-    assert_eq!(figure("longest_lookup", &changes).quantity, millis(2_900));
+    // 1 + 4 x 500 + (50 + 100) + (100 + 200) + (200 + 250)
+    assert_eq!(figure("longest_lookup", &changes).quantity, millis(2_901));
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
         ("VEHICLE_CLIENT__QUEUE_WAIT", 0, 1_000),
         ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", 410, 1_500),
         ("VEHICLE_CLIENT__RETRY_PAUSE", 1, 250),
-        ("VEHICLE_CLIENT__GATHER_FOR", 0, 50),
+        ("VEHICLE_CLIENT__GATHER_FOR", 1, 50),
     ];
     let counts = [
         ("VEHICLE_CLIENT__MAX_RETRIES", 0, 5),

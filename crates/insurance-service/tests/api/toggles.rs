@@ -7,7 +7,10 @@ use service_defaults::settings::Arguments;
 use sqlx::{AssertSqlSafe, Connection};
 use tempfile::TempDir;
 use test_support::FakeVehicle;
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use crate::service::{PERSON, Service};
 
@@ -61,9 +64,14 @@ impl Followed {
 
     /// Waits until the running service has taken or refused the newest contents.
     async fn until(&self, reached: impl Fn(&Service) -> bool) {
-        while !reached(&self.service) {
-            sleep(Duration::from_millis(5)).await;
-        }
+        let taken = async {
+            while !reached(&self.service) {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_mins(1), taken)
+            .await
+            .expect("the new contents are looked at");
     }
 }
 

@@ -102,7 +102,7 @@ impl Dice {
                 jitter: 0.1,
                 max_bytes: 1 << 20,
             }),
-            gather_for: self.millis(0, 5),
+            gather_for: self.millis(1, 5),
             refresh_within: self.millis(100, 3_000),
             retry_budget: BudgetOptions {
                 retries_per_good_call: share(0, 50),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contracts::Cause;
 use serde_json::json;
-use test_support::{FakeVehicle, Reply};
+use test_support::{FakeVehicle, Gate, Reply};
 use vehicle_client::{BreakerOptions, Lookup, Options, Strategy};
 
 use crate::setup::{BREAKER, Client, cause, client, many, patient, unhurried, within};
@@ -246,4 +246,55 @@ async fn a_hundred_callers_are_one_probe() {
         client.one("AAA111", &unhurried()).await,
         Lookup::Found { .. }
     ));
+}
+
+#[tokio::test]
+async fn while_a_probe_holds_the_only_place_others_are_refused_and_not_queued() {
+    let fake = FakeVehicle::start(|_| Reply::status(500)).await;
+    let mut options = guarded(&fake, PROBING);
+    options.max_degree_of_parallelism_single = 1;
+    options.queue_length = 0;
+    let client = client(&options);
+    for _ in 0..20 {
+        client.one("AAA111", &unhurried()).await;
+    }
+    let gate = Gate::closed();
+    let held = gate.clone();
+    fake.script(move |request| Reply::healthy(request).held(&held));
+    let probing = client.clone();
+    let probe = tokio::spawn(async move {
+        while cause_if_any(&probing.one("AAA111", &unhurried()).await) == Some(Cause::BreakerOpen) {
+            tokio::task::yield_now().await;
+        }
+    });
+    fake.reached(21).await;
+    // Were it to ask for a place first, it would be `overloaded`.
+    let other = client.one("BBB222", &unhurried()).await;
+    assert_eq!(cause(&other), Cause::BreakerOpen);
+    gate.open();
+    probe.await.unwrap();
+}
+
+#[tokio::test]
+async fn calls_that_were_slow_when_their_callers_ran_out_of_time_open_it() {
+    let fake = FakeVehicle::start(|_| Reply::Hang).await;
+    let breaker = BreakerOptions {
+        slow_after: Duration::from_millis(20),
+        ..LASTING
+    };
+    let client = client(&guarded(&fake, breaker));
+    for _ in 0..20 {
+        let lookup = client
+            .one("AAA111", &within(Duration::from_millis(60)))
+            .await;
+        assert_eq!(cause(&lookup), Cause::Timeout);
+    }
+    assert_eq!(state(&client), "open");
+}
+
+fn cause_if_any(lookup: &Lookup) -> Option<Cause> {
+    match lookup {
+        Lookup::Unavailable(failure) => Some(failure.cause),
+        _ => None,
+    }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use contracts::{Cause, Source};
 use serde_json::json;
-use test_support::{FakeVehicle, Reply};
+use test_support::{FakeVehicle, Gate, Reply};
 use vehicle_client::{CacheOptions, Lookup, Options, Strategy};
 
-use crate::setup::{Client, cause, client, found, patient, unhurried};
+use crate::setup::{Client, cause, client, found, patient, unhurried, within};
 
 /// Nothing leaves its class within a test.
 const KEEPING: CacheOptions = CacheOptions {
@@ -167,4 +167,42 @@ async fn what_is_erased_while_it_is_on_its_way_is_not_kept() {
     );
     assert_eq!(found(&first.await.unwrap()), Source::Live);
     assert_eq!(fake.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_refresh_has_its_own_time_and_not_what_is_left_of_a_callers() {
+    let fake = FakeVehicle::healthy().await;
+    let client = caching(&fake, SOFT);
+    client.one("ABC123", &unhurried()).await;
+    fake.script(|request| Reply::healthy(request).after(Duration::from_millis(200)));
+    let hasty = within(Duration::from_millis(20));
+    assert_eq!(found(&client.one("ABC123", &hasty).await), Source::Cache);
+    fake.reached(2).await;
+    fake.idle().await;
+    let answered = [("outcome", "answered")];
+    let ended = async {
+        while client.metric("vehicle_client_attempts_total", &[]) < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), ended)
+        .await
+        .expect("the refresh ends");
+    assert_eq!(client.metric("vehicle_client_attempts_total", &answered), 2);
+}
+
+#[tokio::test]
+async fn what_is_erased_while_vehicle_is_asked_is_not_given_when_it_fails() {
+    let fake = FakeVehicle::healthy().await;
+    let client = caching(&fake, HARD);
+    client.one("ABC123", &unhurried()).await;
+    let gate = Gate::closed();
+    let held = gate.clone();
+    fake.script(move |_| Reply::status(500).held(&held));
+    let (asking, context) = (client.clone(), unhurried());
+    let asked = tokio::spawn(async move { asking.one("ABC123", &context).await });
+    fake.reached(2).await;
+    client.vehicles.erase(&"ABC123".parse().unwrap());
+    gate.open();
+    assert_eq!(cause(&asked.await.unwrap()), Cause::ServerError);
 }

@@ -237,3 +237,23 @@ async fn lookups_add_up() {
     );
     assert_eq!(client.metric("vehicle_client_lookups_asked_total", &[]), 5);
 }
+
+#[tokio::test]
+async fn a_batch_is_not_given_up_for_want_of_its_first_callers_time() {
+    let fake = FakeVehicle::start(|_| Reply::with_header(503, "retry-after", "1")).await;
+    let mut options = patient(&fake);
+    options.max_retries = 0;
+    // Longer than both callers take to ask.
+    options.gather_for = Duration::from_millis(200);
+    let client = client(&options);
+    client.one("AB99", &unhurried()).await;
+    fake.script(Reply::healthy);
+    let hasty = within(Duration::from_millis(500));
+    let unhurried = unhurried();
+    let (first, second) = tokio::join!(
+        client.all(&["AB00"], Strategy::Batch, &hasty),
+        client.all(&["AB01"], Strategy::Batch, &unhurried)
+    );
+    assert_eq!(cause(&first["AB00"]), Cause::ServerError);
+    assert_eq!(found(&second["AB01"]), Source::Batch);
+}

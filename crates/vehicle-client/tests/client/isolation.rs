@@ -283,3 +283,24 @@ async fn the_state_says_for_how_long_vehicle_asked_to_be_left_alone() {
     assert!((30..=50).contains(&left), "{left}");
     assert!(state.retries_left > 0.0, "{state:?}");
 }
+
+#[tokio::test]
+async fn nobody_waits_for_a_place_to_be_told_of_an_isolation() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let fake = FakeVehicle::start(move |request| Reply::healthy(request).held(&held)).await;
+    let client = client(&Options {
+        max_degree_of_parallelism_single: 1,
+        queue_length: 0,
+        ..patient(&fake)
+    });
+    let asking = client.clone();
+    let first = tokio::spawn(async move { asking.one("AB00", &unhurried()).await });
+    fake.reached(1).await;
+    isolate(&client, MINUTE);
+    // Were it to ask for a place first, it would be `overloaded`.
+    let other = client.one("AB01", &unhurried()).await;
+    assert_eq!(cause(&other), Cause::BreakerOpen);
+    gate.open();
+    assert_eq!(found(&first.await.unwrap()), Source::Live);
+}
