@@ -120,8 +120,6 @@ pub enum Cause {
     Overloaded,
     /// Vehicle refused for its rate limit (429).
     RateLimited,
-    /// A retry was due, but the retry budget is used up.
-    BudgetExhausted,
     /// Vehicle refused our key (401, 403). The on-call people are told.
     Unauthorized,
     /// Vehicle's answer breaks its contract and cannot be trusted.

@@ -1,3 +1,5 @@
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
@@ -25,6 +27,26 @@ pub struct Vehicle {
     #[serde(deserialize_with = "present")]
     #[schema(example = 2021, required)]
     pub model_year: Option<i16>,
+}
+
+/// The most characters of a make or a model.
+const MAX_TEXT_LENGTH: usize = 100;
+
+/// The first car was built in 1886 (Reichspatent 37435); the upper bound leaves room.
+const MODEL_YEARS: RangeInclusive<i16> = 1886..=2200;
+
+impl Vehicle {
+    /// Whether the texts have at most 100 characters and no control characters among them, and the
+    /// model year is 1886 to 2200. The `vehicle` schema holds its rows to the same.
+    pub fn is_plausible(&self) -> bool {
+        let texts = [&self.make, &self.model].into_iter().flatten();
+        texts
+            .into_iter()
+            .all(|text| text.chars().count() <= MAX_TEXT_LENGTH && !text.contains(char::is_control))
+            && self
+                .model_year
+                .is_none_or(|year| MODEL_YEARS.contains(&year))
+    }
 }
 
 /// Lets a value be `null` but not missing (serde would take a missing `Option` for `None`).

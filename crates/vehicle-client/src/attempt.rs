@@ -8,6 +8,7 @@ use crate::{
     Answer, Call, Failure, Found, Options,
     failure_log::FailureLog,
     instruments::Instruments,
+    retry::Retry,
     step::{Inner, Step, ask},
 };
 
@@ -17,14 +18,21 @@ pub(crate) struct Attempt {
     limit: Duration,
     instruments: Instruments,
     failures: FailureLog,
+    retry: Retry,
 }
 
 impl Attempt {
-    pub(crate) fn new(options: &Options, instruments: Instruments, failures: FailureLog) -> Self {
+    pub(crate) fn new(
+        options: &Options,
+        instruments: Instruments,
+        failures: FailureLog,
+        retry: Retry,
+    ) -> Self {
         Self {
             limit: options.attempt_timeout,
             instruments,
             failures,
+            retry,
         }
     }
 }
@@ -50,12 +58,13 @@ impl Step for Attempt {
             numbers = call.numbers.len(),
             outcome = Empty,
         );
-        let trail = call.trail.clone();
+        let (trail, attempt) = (call.trail.clone(), call.attempt);
         let mut outgoing = self.instruments.outgoing(strategy, reason);
         let result = timeout_at(until, ask(&inner, call).instrument(span.clone()))
             .await
             .unwrap_or(Err(Failure::transient(Cause::Timeout)));
         outgoing.outcome = result.as_ref().map_or_else(Failure::label, |_| "answered");
+        outgoing.retry_budget = self.retry.label(attempt, &result);
         span.record("outcome", outgoing.outcome);
         trail.note(format_args!("{reason} attempt: {}", outgoing.outcome));
         drop(outgoing);

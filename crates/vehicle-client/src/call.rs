@@ -1,4 +1,4 @@
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use contracts::{RegistrationNumber, Source, Vehicle};
 use tokio::time::Instant;
@@ -39,6 +39,16 @@ pub struct CallContext {
     pub request_id: Arc<str>,
     /// Sent on as `traceparent` where no tracer records a span of its own.
     pub traceparent: Arc<str>,
+}
+
+/// The least that a caller must have left of its time for a call to be worth making.
+pub(crate) const LEAST_TIME: Duration = Duration::from_millis(10);
+
+impl CallContext {
+    /// Whether a call that goes out then may still be answered within the deadline.
+    pub(crate) fn has_time_at(&self, then: Instant) -> bool {
+        then + LEAST_TIME <= self.deadline
+    }
 }
 
 /// One question to Vehicle, as it passes the guard.

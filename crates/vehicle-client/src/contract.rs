@@ -12,7 +12,7 @@ const VIOLATION: Failure = Failure::lasting(Cause::ContractViolation);
 /// The answer to a single call (200): the vehicle that was asked for, or a violation.
 pub(crate) fn single(asked: &RegistrationNumber, body: &[u8]) -> Result<Answer, Failure> {
     let vehicle: Vehicle = object(body)?;
-    if vehicle.registration_number != *asked {
+    if vehicle.registration_number != *asked || !vehicle.is_plausible() {
         return Err(VIOLATION);
     }
     Ok(Answer::from([(asked.clone(), Found::Vehicle(vehicle))]))
@@ -34,15 +34,15 @@ pub(crate) fn single_not_found(asked: &RegistrationNumber, body: &[u8]) -> Resul
 
 /// The answer to a batch call (200). A number that was not asked for, or one that is in two
 /// places, shows that the answer is for another question: all of it is a violation. A number that
-/// is not answered, or that Vehicle calls invalid, is a violation of its own; where all are, the
-/// answer is.
+/// is not answered, that Vehicle calls invalid, or whose vehicle is not plausible is a violation
+/// of its own; where all are, the answer is.
 pub(crate) fn batch(asked: &[RegistrationNumber], body: &[u8]) -> Result<Answer, Failure> {
     let batch: BatchAnswer = object(body)?;
     let expected: HashSet<_> = asked.iter().collect();
     let vehicles = batch
         .vehicles
         .into_iter()
-        .map(|it| (Some(it.registration_number.clone()), Found::Vehicle(it)));
+        .map(|it| (Some(it.registration_number.clone()), plausible(it)));
     let missing = batch
         .not_found
         .into_iter()
@@ -67,6 +67,14 @@ pub(crate) fn batch(asked: &[RegistrationNumber], body: &[u8]) -> Result<Answer,
         return Err(VIOLATION);
     }
     Ok(answer)
+}
+
+fn plausible(vehicle: Vehicle) -> Found {
+    if vehicle.is_plausible() {
+        Found::Vehicle(vehicle)
+    } else {
+        Found::Failure(VIOLATION)
+    }
 }
 
 /// A JSON object; serde alone would take a list for one, member by member.
@@ -130,6 +138,28 @@ mod tests {
         );
         let year = VOLVO.replace("2021", "\"2021\"");
         assert_eq!(single(&number("ABC123"), year.as_bytes()), Err(VIOLATION));
+    }
+
+    #[test]
+    fn a_vehicle_that_cannot_be_is_a_violation_of_its_own() {
+        let asked = [number("ABC123"), number("GHI789")];
+        let long = "x".repeat(101);
+        for (from, to) in [
+            ("Volvo", &*long),
+            ("XC60", &long),
+            ("Volvo", "Vol\\nvo"),
+            ("XC60", "XC\\u009f60"),
+            ("2021", "1885"),
+            ("2021", "2201"),
+        ] {
+            let volvo = VOLVO.replace(from, to);
+            assert_eq!(single(&asked[0], volvo.as_bytes()), Err(VIOLATION), "{to}");
+            let answer = batch(&asked, batch_of(&[&volvo, FORD], "").as_bytes()).unwrap();
+            assert_eq!(answer[&asked[0]], Found::Failure(VIOLATION), "{to}");
+            assert!(matches!(answer[&asked[1]], Found::Vehicle(_)));
+        }
+        let longest = VOLVO.replace("Volvo", &"é".repeat(100));
+        assert!(single(&asked[0], longest.as_bytes()).is_ok());
     }
 
     #[test]

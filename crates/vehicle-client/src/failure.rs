@@ -77,7 +77,6 @@ impl Failure {
             Cause::ServerError => "server_error",
             Cause::Overloaded => "overloaded",
             Cause::RateLimited => "rate_limited",
-            Cause::BudgetExhausted => "budget_exhausted",
             Cause::Unauthorized => "unauthorized",
             Cause::ContractViolation => "contract_violation",
         }

@@ -68,9 +68,9 @@ impl Step for RetryAfter {
             let now = Instant::now();
             let closed = self.gate().closed(now);
             if let Some((until, cause)) = closed {
-                if until >= call.context.deadline {
+                if !call.context.has_time_at(until) {
                     call.trail
-                        .note(format_args!("Retry-After is past the deadline"));
+                        .note(format_args!("Retry-After leaves no time for the call"));
                     let refusal = Failure::lasting(cause).with_retry_after(Some(until - now));
                     return Err(refusal.for_want_of_time());
                 }
@@ -147,17 +147,17 @@ mod tests {
             numbers: Arc::from([]),
             strategy: Strategy::Single,
             context: CallContext {
-                deadline: start + Duration::from_secs(deadline),
+                deadline: start + Duration::from_millis(deadline),
                 request_id: "".into(),
                 traceparent: "".into(),
             },
             attempt: 0,
             trail: Trail::default(),
         };
-        let refused = gate.clone().pass(call(7), vehicle).await.unwrap_err();
+        let refused = gate.clone().pass(call(7_009), vehicle).await.unwrap_err();
         assert_eq!(refused.retry_after, Some(Duration::from_secs(7)));
         assert_eq!(start.elapsed(), Duration::ZERO);
-        assert!(gate.pass(call(8), vehicle).await.is_ok());
+        assert!(gate.pass(call(7_010), vehicle).await.is_ok());
         assert_eq!(start.elapsed().as_secs(), 7);
     }
 

@@ -68,6 +68,7 @@ pub(crate) fn build(
             options,
             instruments.clone(),
             failures,
+            controls.retry.clone(),
         )))
         .service(transport);
     (BoxCloneSyncService::new(stack), controls)

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use contracts::Cause;
 
-use crate::{Lookup, Strategy, breaker::Phase};
+use crate::{Lookup, Strategy, breaker::Phase, retry::UNUSED};
 
 /// What became of something that its caller gave up.
 pub(crate) const CANCELLED: &str = "cancelled";
@@ -174,6 +174,7 @@ impl Instruments {
             strategy,
             reason,
             outcome: CANCELLED,
+            retry_budget: UNUSED,
         }
     }
 
@@ -223,6 +224,7 @@ pub(crate) struct Outgoing {
     strategy: Strategy,
     reason: &'static str,
     pub(crate) outcome: &'static str,
+    pub(crate) retry_budget: &'static str,
 }
 
 impl Drop for Outgoing {
@@ -231,6 +233,7 @@ impl Drop for Outgoing {
             label(self.strategy),
             KeyValue::new("reason", self.reason),
             KeyValue::new("outcome", self.outcome),
+            KeyValue::new("retry_budget", self.retry_budget),
         ];
         self.instruments.0.attempts.add(1, &labels);
     }

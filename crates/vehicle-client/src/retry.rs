@@ -3,7 +3,6 @@ use std::{
     time::Duration,
 };
 
-use contracts::Cause;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -14,6 +13,9 @@ use crate::{
     instruments::Instruments,
     step::{Inner, Step, ask},
 };
+
+/// What the budget has for an attempt after which no retry comes into question.
+pub(crate) const UNUSED: &str = "unused";
 
 /// Makes a call again that failed for a passing reason, as long as the budget has a retry for it.
 /// All calls are reads, so all may be made again.
@@ -45,6 +47,21 @@ impl Retry {
     /// Retries that could be made at once.
     pub(crate) fn left(&self) -> f64 {
         self.budget(Budget::left)
+    }
+
+    /// What the budget has for an attempt that ended so, as a metric label: whether a retry is
+    /// `left` or it is `empty` where one comes into question, `unused` where none does.
+    pub(crate) fn label(&self, attempt: u32, result: &Result<Answer, Failure>) -> &'static str {
+        match result {
+            Err(failure) if failure.nature == Nature::Transient && attempt < self.max_retries => {
+                if self.left() < 1.0 {
+                    "empty"
+                } else {
+                    "left"
+                }
+            }
+            _ => UNUSED,
+        }
     }
 
     /// Does this to the budget and reports what is left of it.
@@ -95,19 +112,13 @@ impl Retry {
     /// A retry is for a single bad answer. After the pause it goes out only if Vehicle does not
     /// fail call after call; otherwise it looks once more after another pause.
     async fn wait(&self, call: &Call, failure: Failure) -> Result<(), Failure> {
+        let mut pause = self.pause_in_time(call, failure, 0)?;
         let Some(mut taken) = Taken::from(self) else {
             call.trail
                 .note(format_args!("no retry: the budget is empty"));
-            let exhausted = Failure::lasting(Cause::BudgetExhausted);
-            return Err(exhausted.with_retry_after(failure.retry_after));
+            return Err(failure);
         };
-        for look in 0..LOOKS {
-            let number = call.attempt + look;
-            let pause = self.pause(number, failure.retry_after, self.chance.draw());
-            if Instant::now() + pause >= call.context.deadline {
-                call.trail.note(format_args!("no retry: no time is left"));
-                return Err(failure.for_want_of_time());
-            }
+        for look in 1..=LOOKS {
             sleep(pause).await;
             let own = call.attempt + 1;
             if !self.budget(|budget, _| budget.in_outage(own)) {
@@ -116,10 +127,24 @@ impl Retry {
                     .note(format_args!("retry after a pause of {pause:?}"));
                 return Ok(());
             }
+            if look < LOOKS {
+                pause = self.pause_in_time(call, failure, look)?;
+            }
         }
         call.trail
             .note(format_args!("no retry: call after call fails"));
         Err(failure)
+    }
+
+    /// The pause before this look of the call's next retry, or the failure where it leaves no time
+    /// for the call.
+    fn pause_in_time(&self, call: &Call, failure: Failure, look: u32) -> Result<Duration, Failure> {
+        let pause = self.pause(call.attempt + look, failure.retry_after, self.chance.draw());
+        if call.context.has_time_at(Instant::now() + pause) {
+            return Ok(pause);
+        }
+        call.trail.note(format_args!("no retry: no time is left"));
+        Err(failure.for_want_of_time())
     }
 }
 
@@ -158,6 +183,7 @@ mod tests {
     };
 
     use contracts::Cause;
+    use futures_util::FutureExt;
     use opentelemetry::metrics::{MeterProvider, noop::NoopMeterProvider};
     use tokio::time::Instant;
     use tower::service_fn;
@@ -186,6 +212,21 @@ mod tests {
         }
     }
 
+    /// A call whose deadline is this far away.
+    fn call(time: Duration) -> Call {
+        Call {
+            numbers: Arc::from(["ABC123".parse().unwrap()]),
+            strategy: Strategy::Single,
+            context: CallContext {
+                deadline: Instant::now() + time,
+                request_id: "".into(),
+                traceparent: "".into(),
+            },
+            attempt: 0,
+            trail: Trail::default(),
+        }
+    }
+
     /// Passes a call whose every attempt fails like this, with the deadline in this many seconds:
     /// the attempts and the seconds that went by.
     async fn fail(failure: Failure, deadline: u64) -> (u32, u64) {
@@ -195,17 +236,7 @@ mod tests {
             made.fetch_add(1, Ordering::Relaxed);
             async move { Err::<Answer, _>(failure) }
         });
-        let call = Call {
-            numbers: Arc::from(["ABC123".parse().unwrap()]),
-            strategy: Strategy::Single,
-            context: CallContext {
-                deadline: start + Duration::from_secs(deadline),
-                request_id: "".into(),
-                traceparent: "".into(),
-            },
-            attempt: 0,
-            trail: Trail::default(),
-        };
+        let call = call(Duration::from_secs(deadline));
         let retry = retry(1, Duration::from_millis(1), Duration::from_millis(1));
         let failed = retry.pass(call, vehicle).await.unwrap_err();
         assert_eq!(failed.cause, failure.cause);
@@ -220,6 +251,25 @@ mod tests {
         };
         assert_eq!(fail(after(7), 60).await, (2, 7));
         assert_eq!(fail(after(60), 60).await, (1, 0));
+    }
+
+    #[test]
+    fn without_time_the_budget_is_not_asked() {
+        let mut retry = retry(1, Duration::ZERO, Duration::ZERO);
+        let nothing = BudgetOptions {
+            retries_per_good_call: 0.0,
+            retries_per_second: 0.0,
+            max_saved: 1.0,
+        };
+        retry.budget = Arc::new(Mutex::new(Budget::new(nothing, Instant::now())));
+        let failure = Failure::transient(Cause::ServerError);
+        let told = |after| {
+            let vehicle = service_fn(move |_: Call| async move { Err::<Answer, _>(failure) });
+            let passed = retry.clone().pass(call(after), vehicle).now_or_never();
+            passed.unwrap().unwrap_err()
+        };
+        assert_eq!(told(Duration::from_millis(9)), failure.for_want_of_time());
+        assert_eq!(told(Duration::from_secs(1)), failure);
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use super::world::{State, World};
 use crate::{Failure, Lookup, Strategy};
 
 /// What a run must have shown for its rules to mean something.
-pub(super) const EVERYTHING: [&str; 25] = [
+pub(super) const EVERYTHING: [&str; 24] = [
     "closed",
     "open",
     "half_open",
@@ -32,7 +32,6 @@ pub(super) const EVERYTHING: [&str; 25] = [
     "server_error",
     "overloaded",
     "rate_limited",
-    "budget_exhausted",
     "unauthorized",
     "contract_violation",
 ];
@@ -167,14 +166,6 @@ impl State {
             Cause::BreakerOpen => self.last_not_closed.is_some_and(|at| at >= since),
             Cause::Overloaded => self.last_full.values().any(|at| *at >= since),
             Cause::RateLimited | Cause::ServerError => failed(failure.cause) || told_to_wait,
-            Cause::BudgetExhausted => [
-                Cause::Connection,
-                Cause::ServerError,
-                Cause::RateLimited,
-                Cause::Timeout,
-            ]
-            .into_iter()
-            .any(failed),
             Cause::Connection | Cause::Unauthorized | Cause::ContractViolation => {
                 failed(failure.cause)
             }

@@ -25,9 +25,14 @@ async fn a_vehicle_that_is_down_from_the_start_is_never_retried() {
     let client = client(&earning(&fake));
     for _ in 0..100 {
         let lookup = client.one("ABC123", &unhurried()).await;
-        assert_eq!(cause(&lookup), Cause::BudgetExhausted);
+        assert_eq!(cause(&lookup), Cause::ServerError);
     }
     assert_eq!(fake.calls(), 100);
+    let without = [("outcome", "server_error"), ("retry_budget", "empty")];
+    assert_eq!(
+        client.metric("vehicle_client_attempts_total", &without),
+        100
+    );
 }
 
 #[tokio::test]
@@ -43,6 +48,11 @@ async fn good_calls_earn_retries() {
         found(&client.one("ABC123", &unhurried()).await);
     }
     assert_eq!(fake.calls(), 49);
+    for (label, attempts) in [("unused", 40), ("left", 9), ("empty", 0)] {
+        let labels = [("retry_budget", label)];
+        let counted = client.metric("vehicle_client_attempts_total", &labels);
+        assert_eq!(counted, attempts, "{label}");
+    }
 }
 
 #[tokio::test]
