@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::IntoDeserializer};
 use utoipa::ToSchema;
 use validator::{Validate, ValidationError, ValidationErrors};
 
@@ -141,6 +141,7 @@ pub struct GuardCache {
 }))]
 pub struct VehicleGuardChange {
     /// Who is to decide.
+    #[serde(deserialize_with = "from_name")]
     pub mode: GuardMode,
     /// Why: 1 to 200 characters, none of them a control character, and nothing that could be a
     /// personal identity number.
@@ -153,6 +154,13 @@ pub struct VehicleGuardChange {
     /// refused for `automatic`.
     #[schema(minimum = 1, maximum = 86_400, example = 900)]
     pub expires_in_seconds: Option<u64>,
+}
+
+/// Reads an enum from its name only: serde would take `{"isolated": null}` for it as well.
+fn from_name<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    T::deserialize(Cow::<str>::deserialize(deserializer)?.into_deserializer())
 }
 
 // By hand, because one rule is about two members and is told at one of them.

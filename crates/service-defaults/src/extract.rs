@@ -4,12 +4,19 @@ use std::{borrow::Cow, fmt::Display, str::FromStr};
 
 use axum::{
     extract::{FromRequest, FromRequestParts, RawPathParams, Request, rejection::BytesRejection},
-    http::{HeaderMap, StatusCode, header::CONTENT_TYPE, request::Parts},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE},
+        request::Parts,
+    },
     response::{IntoResponse, Response},
 };
 use contracts::FieldError;
 use hyper::body::Bytes;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_path_to_error::Segment;
 use validator::{Validate, ValidationErrors, ValidationErrorsKind};
 
@@ -25,6 +32,9 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate> FromRequest<S> for Json<T> 
     async fn from_request(request: Request, state: &S) -> Result<Self, Rejection> {
         if !is_json(request.headers()) {
             return Err(Rejection::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        }
+        if !is_plain(request.headers()) {
+            return Err(unsupported_content_coding());
         }
         let bytes = Bytes::from_request(request, state)
             .await
@@ -120,6 +130,23 @@ fn is_json(headers: &HeaderMap) -> bool {
         || (media_type.starts_with("application/") && media_type.ends_with("+json"))
 }
 
+/// Whether the body is what its media type says, in no content coding (RFC 9110, 8.4).
+fn is_plain(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Says which coding would do (RFC 9110, 15.5.16).
+fn unsupported_content_coding() -> Rejection {
+    Rejection::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_content_coding",
+        "Unsupported content coding",
+        "Send the body as it is, without Content-Encoding.",
+    )
+    .with_header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+}
+
 fn unreadable(rejection: &BytesRejection) -> Rejection {
     match rejection.status() {
         status @ StatusCode::PAYLOAD_TOO_LARGE => Rejection::of_status(status),
@@ -128,16 +155,19 @@ fn unreadable(rejection: &BytesRejection) -> Rejection {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Rejection> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| bad_request("malformed_json", "No JSON: the body is not UTF-8."))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        if error.inner().is_data() {
-            return invalid_body(pointer(error.path()));
+        // serde_json calls some wrong types bad syntax, such as a number where a name is due.
+        match serde_json::from_str::<IgnoredAny>(text) {
+            Ok(_) => invalid_body(pointer(error.path())),
+            Err(error) => malformed(&error),
         }
-        malformed(error.inner())
     })?;
     deserializer.end().map_err(|error| malformed(&error))?;
     // serde takes a list for an object, member by member.
-    if bytes.trim_ascii_start().starts_with(b"[") {
+    if text.trim_start().starts_with('[') {
         return Err(invalid_body(String::new()));
     }
     Ok(value)

@@ -38,7 +38,10 @@ const EDGE_ANSWERS: [(&str, &str); 8] = [
 /// Answers for routes that take a body.
 const BODY_ANSWERS: [(&str, &str); 2] = [
     ("413", "The body is over the size limit"),
-    ("415", "The body is not `application/json`"),
+    (
+        "415",
+        "The body is not `application/json`, or it has a `Content-Encoding`",
+    ),
 ];
 
 /// Adds the key with the scope that the route asks for, the deadline and the answers of the edge to

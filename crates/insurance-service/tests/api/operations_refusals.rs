@@ -56,7 +56,10 @@ async fn an_order_that_breaks_a_rule_says_which_and_changes_nothing() {
         ("expiresInSeconds", json!(-1), "invalid_body"),
         ("expiresInSeconds", json!(1.5), "invalid_body"),
         ("expiresInSeconds", json!("900"), "invalid_body"),
+        ("expiresInSeconds", json!(1e300), "invalid_body"),
         ("mode", json!("open"), "invalid_body"),
+        ("mode", json!(5), "invalid_body"),
+        ("mode", json!({ "isolated": null }), "invalid_body"),
         ("reason", json!(null), "invalid_body"),
         ("force", json!(true), "invalid_body"),
     ] {

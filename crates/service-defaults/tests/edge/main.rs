@@ -6,6 +6,7 @@
 )]
 
 mod access;
+mod bodies;
 mod document;
 mod failure;
 mod observation;

@@ -2,16 +2,18 @@ use axum::{
     body::Body,
     http::{Request, StatusCode, header::CONTENT_TYPE},
     response::IntoResponse,
-    routing::get,
+    routing::{get, post},
 };
 use serde::Deserialize;
 use service_defaults::{
+    extract::Json,
     problem::Rejection,
     process::Process,
     settings::{Arguments, Checked, CommonSettings, Sources, Violations},
 };
 use test_support::{API_KEY, Answer, Api};
 use utoipa_axum::router::OpenApiRouter;
+use validator::Validate;
 
 /// A service with nothing but what all services have.
 #[derive(Deserialize)]
@@ -31,6 +33,7 @@ pub(crate) fn service(variables: &[(&str, &str)]) -> (Process<Nothing>, Api) {
     let routes = OpenApiRouter::new()
         .route("/own", get(async || "own"))
         .route("/api/v1/operations/own", get(async || "operated"))
+        .route("/orders", post(async |Json(_): Json<Order>| "ordered"))
         .route("/panics", get(panics))
         .route("/fails", get(async || fault()))
         .route(
@@ -41,6 +44,24 @@ pub(crate) fn service(variables: &[(&str, &str)]) -> (Process<Nothing>, Api) {
         .route("/hangs", get(std::future::pending::<()>));
     let api = Api(process.assemble(routes, &process.readiness()).public);
     (process, api)
+}
+
+/// A body with a member of each kind that JSON numbers and texts become.
+#[derive(Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    #[serde(rename = "kind")]
+    _kind: Kind,
+    #[serde(rename = "count")]
+    _count: Option<u64>,
+    #[serde(rename = "words")]
+    _words: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Small,
 }
 
 async fn panics() {
