@@ -10,6 +10,9 @@ pub(crate) enum Error {
     /// No vehicle has the registration number.
     #[error("no such vehicle")]
     NotFound,
+    /// The vehicle has none of the versions that the caller takes.
+    #[error("another version")]
+    OtherVersion,
     /// The database gave no rows.
     #[error(transparent)]
     Database(#[from] service_database::Error),
@@ -23,6 +26,12 @@ impl IntoResponse for Error {
                 "vehicle_not_found",
                 "Vehicle not found",
                 "There is no vehicle with this registration number.",
+            ),
+            Self::OtherVersion => Rejection::new(
+                StatusCode::PRECONDITION_FAILED,
+                "precondition_failed",
+                "Precondition failed",
+                "The vehicle has none of the versions that If-Match names.",
             ),
             Self::Database(error) => error.into(),
         }

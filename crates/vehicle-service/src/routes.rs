@@ -5,7 +5,7 @@ use axum::{
     routing::get,
 };
 use contracts::{BatchAnswer, BatchRequest, RegistrationNumber, Vehicle};
-use headers::{ETag, HeaderMapExt, IfNoneMatch};
+use headers::{ETag, HeaderMapExt, IfMatch, IfNoneMatch};
 use service_database::Database;
 use service_defaults::extract::{Json, Path};
 use utoipa::OpenApi;
@@ -52,6 +52,7 @@ pub(crate) fn api(database: Database, vehicles: VehiclesSettings) -> OpenApiRout
     get, path = "/api/v1/vehicles/{registrationNumber}", tag = "Vehicles",
     params(
         ("registrationNumber" = String, Path, description = "Registration number in any spelling", example = "ABC123", max_length = 64, pattern = "^[ -]*([0-9A-Za-zÅÄÖåäö][ -]*){2,7}$"),
+        ("If-Match" = Option<String>, Header, description = "Entity tags of the versions that the caller takes; `*` for any"),
         ("If-None-Match" = Option<String>, Header, description = "Entity tag of the answer that the caller has"),
     ),
     responses(
@@ -61,6 +62,7 @@ pub(crate) fn api(database: Database, vehicles: VehiclesSettings) -> OpenApiRout
         )),
         (status = 304, description = "The caller's answer is still good"),
         (status = 404, description = "No vehicle has this registration number", body = contracts::Problem, content_type = "application/problem+json"),
+        (status = 412, description = "The vehicle has none of the versions of `If-Match`", body = contracts::Problem, content_type = "application/problem+json"),
     )
 )]
 async fn get_vehicle(
@@ -74,12 +76,17 @@ async fn get_vehicle(
         .await?
         .ok_or(Error::NotFound)?;
     let tag = entity_tag(row.version);
-    let condition = headers.typed_get::<IfNoneMatch>();
-    let changed = match (&condition, &tag) {
-        (Some(condition), Some(tag)) => condition.precondition_passes(tag),
-        _ => true,
-    };
-    let mut response = if changed {
+    // In the order of RFC 9110, 13.2.2.
+    let wanted = headers.typed_get::<IfMatch>();
+    if !holds(wanted.as_ref(), tag.as_ref(), IfMatch::precondition_passes) {
+        return Err(Error::OtherVersion);
+    }
+    let known = headers.typed_get::<IfNoneMatch>();
+    let mut response = if holds(
+        known.as_ref(),
+        tag.as_ref(),
+        IfNoneMatch::precondition_passes,
+    ) {
         Json(row.into_vehicle(number)).into_response()
     } else {
         StatusCode::NOT_MODIFIED.into_response()
@@ -124,6 +131,13 @@ async fn find_vehicles(
             .await?
     };
     Ok(Json(batch.answer(found)))
+}
+
+/// Whether a condition on the entity tag is met, or was not made.
+fn holds<C>(condition: Option<&C>, tag: Option<&ETag>, passes: fn(&C, &ETag) -> bool) -> bool {
+    condition
+        .zip(tag)
+        .is_none_or(|(condition, tag)| passes(condition, tag))
 }
 
 fn entity_tag(version: i64) -> Option<ETag> {

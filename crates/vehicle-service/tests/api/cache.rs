@@ -58,6 +58,56 @@ async fn a_tag_of_a_missing_vehicle_is_not_found() {
 }
 
 #[tokio::test]
+async fn a_caller_that_insists_on_a_version_gets_that_one_or_none() {
+    let service = Service::start().await;
+    let tag = tag(&service).await;
+    for (tags, status) in [
+        (tag.clone(), StatusCode::OK),
+        (format!("\"other\", {tag}"), StatusCode::OK),
+        ("*".to_owned(), StatusCode::OK),
+        ("\"other\"".to_owned(), StatusCode::PRECONDITION_FAILED),
+        // RFC 9110, 13.1.1: a weak tag matches nothing here.
+        (format!("W/{tag}"), StatusCode::PRECONDITION_FAILED),
+        (
+            format!("W/{tag}, \"other\""),
+            StatusCode::PRECONDITION_FAILED,
+        ),
+        (
+            tag.trim_matches('"').to_owned(),
+            StatusCode::PRECONDITION_FAILED,
+        ),
+        (String::new(), StatusCode::PRECONDITION_FAILED),
+    ] {
+        for path in [PATH, "/api/v1/vehicles/abc-123"] {
+            let answer = service.api.get_with(path, &[("if-match", &tags)]).await;
+            assert_eq!(answer.status, status, "{tags}");
+            if status == StatusCode::PRECONDITION_FAILED {
+                insta::assert_json_snapshot!("precondition_failed", answer.problem());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn if_match_counts_before_if_none_match_and_after_the_vehicle_itself() {
+    let service = Service::start().await;
+    let tag = tag(&service).await;
+    for (tags, status) in [
+        (&*tag, StatusCode::NOT_MODIFIED),
+        ("\"other\"", StatusCode::PRECONDITION_FAILED),
+    ] {
+        let conditions = [("if-none-match", &*tag), ("if-match", tags)];
+        let answer = service.api.get_with(PATH, &conditions).await;
+        assert_eq!(answer.status, status, "{tags}");
+    }
+    for tags in ["*", "\"other\""] {
+        let missing = "/api/v1/vehicles/ZZZ999";
+        let answer = service.api.get_with(missing, &[("if-match", tags)]).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{tags}");
+    }
+}
+
+#[tokio::test]
 async fn every_change_of_a_vehicle_changes_its_tag() {
     let service = Service::start().await;
     let mut seen = vec![tag(&service).await];

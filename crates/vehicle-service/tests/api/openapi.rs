@@ -109,6 +109,7 @@ async fn every_status_that_a_route_gives_is_documented() {
     for (template, request, body) in [
         (vehicle, plate("ABC123"), ""),
         (vehicle, plate("ABC123").header("if-none-match", "*"), ""),
+        (vehicle, plate("ABC123").header("if-match", "\"x\""), ""),
         (vehicle, plate("A"), ""),
         (vehicle, plate("ZZZ999"), ""),
         (vehicle, plate(&long), ""),
