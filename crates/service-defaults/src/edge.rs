@@ -6,13 +6,13 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
     http::{
-        HeaderName, HeaderValue, Method, StatusCode,
+        HeaderValue, StatusCode,
         header::{
-            CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
-            LINK, LOCATION, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+            ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+            REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
         },
     },
-    middleware::{Next, from_fn, from_fn_with_state},
+    middleware::{Next, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -20,7 +20,7 @@ use opentelemetry::trace::TraceContextExt;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tower::{ServiceBuilder, util::option_layer};
-use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
+use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use utoipa::openapi::OpenApi;
@@ -28,7 +28,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{
-    api_keys::{self, Access, KeyRing, X_API_KEY},
+    api_keys::{self, Access, KeyRing},
+    cors::{self, CrossOrigin},
     health::{self, Readiness},
     lifecycle::Shutdown,
     limits,
@@ -37,9 +38,9 @@ use crate::{
     problem::{self, Rejection},
     process::chain,
     rate_limit,
-    request_context::{RequestContext, TRACEPARENT, X_REQUEST_ID},
+    request_context::RequestContext,
     server::ServerSettings,
-    settings::{CommonSettings, Violations, list},
+    settings::{CommonSettings, Violations},
 };
 
 /// The routes that need no key. Every other one does, known or not.
@@ -60,6 +61,8 @@ const SWAGGER_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
      img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'",
 );
+/// For a year (RFC 6797); not for subdomains, which may be somebody else's.
+const STAY_WITH_HTTPS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// The section `[swagger]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -67,38 +70,6 @@ const SWAGGER_POLICY: HeaderValue = HeaderValue::from_static(
 pub struct SwaggerSettings {
     /// Serves the page and the document.
     pub enabled: bool,
-}
-
-/// The section `[cors]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CorsSettings {
-    /// Origins whose pages may call the API.
-    #[serde(deserialize_with = "list")]
-    pub allowed_origins: Vec<String>,
-}
-
-impl CorsSettings {
-    /// Reports origins that no browser would send.
-    pub fn check(&self, violations: &mut Violations) {
-        for origin in &self.allowed_origins {
-            if !is_origin(origin) {
-                let rule = format_args!("`{origin}` is no origin such as https://example.com");
-                violations.report("cors.allowed_origins", rule);
-            }
-        }
-    }
-}
-
-/// Scheme, host and port as browsers write them: nothing behind them, nothing in upper case.
-fn is_origin(text: &str) -> bool {
-    let place = ["http://", "https://"]
-        .iter()
-        .find_map(|scheme| text.strip_prefix(scheme));
-    let host =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]".contains(&byte);
-    place.is_some_and(|place| !place.is_empty() && place.bytes().all(host))
-        && text.parse::<http::Uri>().is_ok()
 }
 
 /// The section `[management]`.
@@ -218,7 +189,7 @@ fn guarded(api: Router, edge: &Edge<'_>) -> Router {
 /// 1. `observe`: ids, span, metrics, closing log line, problem documents; sees every answer.
 /// 2. `secure`: security headers on every answer.
 /// 3. panics become a 500, inside what must see that 500.
-/// 4. CORS, which answers preflights; they carry no key.
+/// 4. CORS, which answers preflights of allowed origins; they carry no key.
 /// 5. `limits::head`: bounds on the request's head, before anything reads it.
 /// 6. `authenticate`: no key, no further.
 fn around(routes: Router, edge: &Edge<'_>, port: u16) -> Router {
@@ -235,60 +206,39 @@ fn around(routes: Router, edge: &Edge<'_>, port: u16) -> Router {
         origin: Origin::new(&edge.settings.server, port),
         shutdown: edge.shutdown.clone(),
     };
-    routes.fallback(async || StatusCode::NOT_FOUND).layer(
+    let https = edge.settings.server.scheme() == "https";
+    let cross_origin = CrossOrigin::new(&edge.settings.cors);
+    let routes = routes.fallback(async || StatusCode::NOT_FOUND).layer(
         ServiceBuilder::new()
             .layer(from_fn_with_state(observer, observe))
-            .layer(from_fn(secure))
+            .layer(from_fn_with_state(https, secure))
             .layer(CatchPanicLayer::custom(|_| {
                 Rejection::internal().into_response()
             }))
-            .layer(option_layer(cors(&edge.settings.cors)))
+            .layer(option_layer(
+                cross_origin.map(|it| from_fn_with_state(it, cors::answer)),
+            ))
             .layer(from_fn_with_state(
                 Arc::new(edge.settings.limits.clone()),
                 limits::head,
             ))
             .layer(from_fn_with_state(access, api_keys::authenticate)),
-    )
+    );
+    // Around the router, which adds `Allow` outside all of its layers.
+    Router::new()
+        .fallback_service(routes)
+        .layer(map_response(methods_are_told_with_405))
 }
 
-/// Nothing where no origin may call: the layer would answer every `OPTIONS`, key or not.
-fn cors(settings: &CorsSettings) -> Option<CorsLayer> {
-    let origins: Vec<_> = settings
-        .allowed_origins
-        .iter()
-        .filter_map(|origin| origin.parse().ok())
-        .collect();
-    if origins.is_empty() {
-        return None;
+/// Drops `Allow` from all other answers: who may not use a route does not learn its methods.
+async fn methods_are_told_with_405(mut response: Response) -> Response {
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().remove(ALLOW);
     }
-    let layer = CorsLayer::new()
-        .allow_origin(origins)
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([
-            CONTENT_TYPE,
-            IF_NONE_MATCH,
-            X_API_KEY,
-            X_REQUEST_ID,
-            TRACEPARENT,
-            HeaderName::from_static("prefer"),
-            HeaderName::from_static("x-deadline-ms"),
-        ])
-        .expose_headers([
-            ETAG,
-            LINK,
-            LOCATION,
-            RETRY_AFTER,
-            WWW_AUTHENTICATE,
-            X_REQUEST_ID,
-            TRACEPARENT,
-            HeaderName::from_static("preference-applied"),
-            rate_limit::RATE_LIMIT,
-            rate_limit::RATE_LIMIT_POLICY,
-        ]);
-    Some(layer)
+    response
 }
 
-async fn secure(request: Request, next: Next) -> Response {
+async fn secure(State(https): State<bool>, request: Request, next: Next) -> Response {
     let swagger = request
         .extensions()
         .get::<MatchedPath>()
@@ -299,6 +249,9 @@ async fn secure(request: Request, next: Next) -> Response {
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     let policy = if swagger { SWAGGER_POLICY } else { API_POLICY };
     headers.insert(CONTENT_SECURITY_POLICY, policy);
+    if https {
+        headers.insert(STRICT_TRANSPORT_SECURITY, STAY_WITH_HTTPS);
+    }
     response
 }
 

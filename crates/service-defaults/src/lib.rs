@@ -6,6 +6,7 @@
 
 pub mod api_keys;
 pub mod check;
+pub mod cors;
 pub mod edge;
 pub mod extract;
 pub mod health;

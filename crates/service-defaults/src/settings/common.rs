@@ -3,7 +3,8 @@ use serde::Deserialize;
 use super::{Checked, SettingsError, Violations, sections::Sections};
 use crate::{
     api_keys::{self, ApiKeySettings},
-    edge::{CorsSettings, ManagementSettings, SwaggerSettings},
+    cors::CorsSettings,
+    edge::{ManagementSettings, SwaggerSettings},
     limits::LimitSettings,
     rate_limit::RateLimitSettings,
     server::ServerSettings,

@@ -1,4 +1,7 @@
-use axum::http::StatusCode;
+use axum::{
+    body::Body,
+    http::{Method, Request, StatusCode},
+};
 use test_support::API_KEY;
 
 use crate::sample::{get_with_key, service};
@@ -33,6 +36,28 @@ async fn a_key_is_asked_for_before_the_handler_runs() {
     for path in ["/panics", "/hangs"] {
         let answer = get_with_key(&api, path, None).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn only_a_caller_that_may_use_a_route_learns_its_methods() {
+    let (_, api) = service(&SCOPED);
+    let long = format!("/own?{}", "x".repeat(9_000));
+    for (path, key, status, allowed) in [
+        ("/own", "", StatusCode::UNAUTHORIZED, ""),
+        ("/own", "wrong-key-0123456789", StatusCode::UNAUTHORIZED, ""),
+        ("/own", OPERATIONS_KEY, StatusCode::FORBIDDEN, ""),
+        (&long, "", StatusCode::URI_TOO_LONG, ""),
+        ("/nowhere", "", StatusCode::UNAUTHORIZED, ""),
+        ("/own", API_KEY, StatusCode::METHOD_NOT_ALLOWED, "GET,HEAD"),
+    ] {
+        for method in [Method::PUT, Method::DELETE, Method::OPTIONS] {
+            let request = Request::builder().method(&method).uri(path);
+            let request = request.header("x-api-key", key).body(Body::empty());
+            let answer = api.send(request.unwrap()).await;
+            assert_eq!(answer.status, status, "{method} {path} {key}");
+            assert_eq!(answer.header("allow"), allowed, "{method} {path} {key}");
+        }
     }
 }
 

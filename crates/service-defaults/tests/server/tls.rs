@@ -36,14 +36,14 @@ fn routes() -> Router {
 }
 
 #[tokio::test]
-async fn a_server_with_a_certificate_speaks_https() {
+async fn a_server_with_a_certificate_speaks_https_and_tells_browsers_to_stay_with_it() {
     install_crypto_provider();
     let (_folder, certificate, key, roots) = certificate();
     let settings = [
         ("TLS_CERTIFICATE", &*certificate),
         ("TLS_PRIVATE_KEY", &*key),
     ];
-    let server = Running::start(&settings, routes()).await;
+    let server = Running::behind_edge(&settings, routes()).await;
     let config = ClientConfig::builder()
         .with_root_certificates(roots)
         .with_no_client_auth();
@@ -52,7 +52,20 @@ async fn a_server_with_a_certificate_speaks_https() {
     let connector = TlsConnector::from(Arc::new(config));
     let mut caller = Caller(within(connector.connect(name, stream)).await.unwrap());
     caller.get("/").await;
-    assert_eq!(caller.answer().await.1, "done");
+    let (head, body) = caller.answer().await;
+    assert_eq!(body, "done");
+    let promise = "strict-transport-security: max-age=31536000\r\n";
+    assert!(head.contains(promise), "{head}");
+}
+
+#[tokio::test]
+async fn without_a_certificate_browsers_are_promised_none() {
+    let server = Running::behind_edge(&[], routes()).await;
+    let mut caller = server.connect().await;
+    caller.get("/").await;
+    let (head, body) = caller.answer().await;
+    assert_eq!(body, "done");
+    assert!(!head.contains("strict-transport-security"), "{head}");
 }
 
 #[tokio::test]

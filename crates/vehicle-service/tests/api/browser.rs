@@ -18,6 +18,14 @@ fn allowed_origin(answer: &Answer) -> &str {
     answer.header("access-control-allow-origin")
 }
 
+/// The names of all headers that speak to browsers about other origins.
+fn cross_origin_headers(answer: &Answer) -> Vec<&str> {
+    let names = answer.headers.keys().map(http::HeaderName::as_str);
+    names
+        .filter(|name| name.starts_with("access-control"))
+        .collect()
+}
+
 #[tokio::test]
 async fn no_page_may_call_unless_a_setting_says_so() {
     let service = Service::start().await;
@@ -25,12 +33,7 @@ async fn no_page_may_call_unless_a_setting_says_so() {
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
     let answer = service.api.get_with(PATH, &[("origin", PAGE)]).await;
     assert_eq!(answer.status, StatusCode::OK);
-    let names = answer.headers.keys().map(http::HeaderName::as_str);
-    assert!(
-        !names
-            .into_iter()
-            .any(|name| name.starts_with("access-control"))
-    );
+    assert_eq!(cross_origin_headers(&answer), [""; 0]);
 }
 
 #[tokio::test]
@@ -57,6 +60,7 @@ async fn a_page_of_an_allowed_origin_may_ask_without_a_key_and_call_with_one() {
         answer.header("access-control-allow-methods"),
         "GET,POST,PUT,DELETE"
     );
+    assert_eq!(answer.header("access-control-max-age"), "3600");
 
     let answer = service.api.get_with(PATH, &[("origin", PAGE)]).await;
     assert_eq!(
@@ -95,8 +99,16 @@ async fn a_page_of_another_origin_is_not_let_in_with_it() {
         "https://portal.example.evil",
         "http://portal.example",
     ] {
-        let answer = preflight(&service, origin).await;
-        assert_eq!(allowed_origin(&answer), "", "{origin}");
+        let preflight = preflight(&service, origin).await;
+        assert_eq!(preflight.status, StatusCode::UNAUTHORIZED, "{origin}");
+        let call = service.api.get_with(PATH, &[("origin", origin)]).await;
+        assert_eq!(call.status, StatusCode::OK, "{origin}");
+        let no_origin = service.api.get(PATH).await;
+        for answer in [preflight, call, no_origin] {
+            assert_eq!(cross_origin_headers(&answer), [""; 0], "{origin}");
+            // A cache must not give it to a page of the origin that is allowed.
+            assert!(answer.header("vary").contains("origin"), "{origin}");
+        }
     }
 }
 

@@ -1,0 +1,128 @@
+//! Which pages of other origins may call the API from a browser (CORS).
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Request, State},
+    http::{
+        HeaderName, HeaderValue, Method,
+        header::{
+            CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LINK, LOCATION, ORIGIN, RETRY_AFTER, VARY,
+            WWW_AUTHENTICATE,
+        },
+    },
+    middleware::Next,
+    response::Response,
+};
+use serde::Deserialize;
+use tower::{Layer, ServiceExt};
+use tower_http::cors::CorsLayer;
+
+use crate::{
+    api_keys::X_API_KEY,
+    rate_limit,
+    request_context::{TRACEPARENT, X_REQUEST_ID},
+    settings::{Violations, list},
+};
+
+/// How long a browser may keep the answer to a preflight.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(1);
+
+/// The section `[cors]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorsSettings {
+    /// Origins whose pages may call the API.
+    #[serde(deserialize_with = "list")]
+    pub allowed_origins: Vec<String>,
+}
+
+impl CorsSettings {
+    /// Reports origins that no browser would send.
+    pub fn check(&self, violations: &mut Violations) {
+        for origin in &self.allowed_origins {
+            if !is_origin(origin) {
+                let rule = format_args!("`{origin}` is no origin such as https://example.com");
+                violations.report("cors.allowed_origins", rule);
+            }
+        }
+    }
+}
+
+/// Scheme, host and port as browsers write them: nothing behind them, nothing in upper case.
+fn is_origin(text: &str) -> bool {
+    let place = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    let host =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]".contains(&byte);
+    place.is_some_and(|place| !place.is_empty() && place.bytes().all(host))
+        && text.parse::<http::Uri>().is_ok()
+}
+
+/// What the pages of the allowed origins are told.
+#[derive(Clone)]
+pub(crate) struct CrossOrigin {
+    origins: Arc<[HeaderValue]>,
+    layer: CorsLayer,
+}
+
+impl CrossOrigin {
+    /// Nothing where no origin may call.
+    pub(crate) fn new(settings: &CorsSettings) -> Option<Self> {
+        let origins: Vec<HeaderValue> = settings
+            .allowed_origins
+            .iter()
+            .filter_map(|origin| origin.parse().ok())
+            .collect();
+        if origins.is_empty() {
+            return None;
+        }
+        let layer = CorsLayer::new()
+            .allow_origin(origins.clone())
+            .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+            .allow_headers([
+                CONTENT_TYPE,
+                IF_MATCH,
+                IF_NONE_MATCH,
+                X_API_KEY,
+                X_REQUEST_ID,
+                TRACEPARENT,
+                HeaderName::from_static("prefer"),
+                HeaderName::from_static("x-deadline-ms"),
+            ])
+            .expose_headers([
+                ETAG,
+                LINK,
+                LOCATION,
+                RETRY_AFTER,
+                WWW_AUTHENTICATE,
+                X_REQUEST_ID,
+                TRACEPARENT,
+                HeaderName::from_static("preference-applied"),
+                rate_limit::RATE_LIMIT,
+                rate_limit::RATE_LIMIT_POLICY,
+            ])
+            .max_age(PREFLIGHT_MAX_AGE);
+        let origins = origins.into();
+        Some(Self { origins, layer })
+    }
+}
+
+/// Leads only requests of allowed origins through the CORS layer: it answers every `OPTIONS`, key
+/// or not, and puts most of its headers on every answer.
+pub(crate) async fn answer(
+    State(cross_origin): State<CrossOrigin>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let origin = request.headers().get(ORIGIN);
+    if origin.is_some_and(|origin| cross_origin.origins.contains(origin)) {
+        let answered = cross_origin.layer.layer(next).oneshot(request).await;
+        return answered.unwrap_or_else(|never| match never {});
+    }
+    let mut response = next.run(request).await;
+    let origin = HeaderValue::from_static("origin");
+    response.headers_mut().append(VARY, origin);
+    response
+}
