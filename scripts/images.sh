@@ -1,20 +1,24 @@
 #!/bin/sh
-# Builds the images of a release.
+# Builds the images and the chart of a release.
 #   scripts/images.sh push SERVICE VERSION           builds for this machine's architecture, pushes
 #                                                    without a tag and prints the digest
 #   scripts/images.sh join SERVICE VERSION DIGEST…   puts the architectures under the version's tag and
 #                                                    prints the whole by digest
-# IMAGES is where to, as in ghcr.io/owner/name. Needs Docker's buildx, logged in.
+#   scripts/images.sh chart CHART VERSION            packages and pushes deploy/helm/CHART beside the
+#                                                    images and prints it by digest
+# IMAGES is where to, as in ghcr.io/owner/name. Needs Docker's buildx, logged in, and Helm, which
+# uses Docker's login.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 usage() {
-    sed -n '2,7s/^# *//p' "$0" >&2
+    sed -n '2,10s/^# *//p' "$0" >&2
     exit 2
 }
 [ $# -ge 3 ] || usage
 verb=$1 service=$2 version=$3
 shift 3
-name=$(echo "${IMAGES:?}" | tr '[:upper:]' '[:lower:]')/$service
+images=$(echo "${IMAGES:?}" | tr '[:upper:]' '[:lower:]')
+name=$images/$service
 
 # A format that begins with {{.Manifest is not taken for one.
 digest_of() {
@@ -55,6 +59,12 @@ case $verb in
         docker buildx imagetools create --tag "$name:$version" "$@" >&2
         digest=$(digest_of "$name:$version")
         echo "$name:$version@$digest"
+        ;;
+    chart)
+        helm package "deploy/helm/$service" --destination target/charts >&2
+        said=$(helm push "target/charts/$service-$version.tgz" "oci://$images/charts" 2>&1)
+        digest=$(echo "$said" | sed -n 's/^Digest: //p')
+        echo "oci://$images/charts/$service:$version@${digest:?no digest in: $said}"
         ;;
     *) usage ;;
 esac

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Publishes a release: its tag, its notes, the contracts as a crate, and what each binary is built from.
-#   scripts/publish-release.sh VERSION IMAGE…
+#   scripts/publish-release.sh VERSION IMAGE… CHART
 # Needs gh and GH_TOKEN.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
@@ -9,7 +9,7 @@ shift
 mkdir -p target
 {
     scripts/release.py notes "$version"
-    printf '\n### Images\n\n'
+    printf '\n### Images and chart\n\n'
     printf -- '- %s\n' "$@"
 } >target/notes.md
 cargo package --locked --package contracts

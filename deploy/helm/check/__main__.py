@@ -1,6 +1,7 @@
 """Lints and renders the chart with each example, and checks what comes out. Offline.
 
-Needs helm-python-sdk, kubernetes-validate and PyYAML. Writes the manifests to the folder given.
+Needs helm-python-sdk, kubernetes-validate, PyYAML and promtool. Writes the manifests to the first
+folder given; the services' binaries are in the second.
 """
 
 import json
@@ -13,7 +14,10 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
+import binaries
 import network
+import observability
+import published
 import workloads
 from release import COMPONENT, SERVICES, Release, flat, live_settings, manual
 
@@ -27,10 +31,12 @@ RENDERED = {
     "existing-secrets": ["existing-secrets.yaml"],
     "operators": ["operators.yaml"],
     "operators-sized": ["operators.yaml", SIZED.name],
+    "vehicle-elsewhere": ["vehicle-elsewhere.yaml"],
 }
 
 API_KEY = re.compile(r"api_keys\.[a-z0-9_]+\.(key|sha256|expires_at|scopes)")
 BROUGHT_BY_DATABASE = {("postgres-ca", "ca.crt")}
+ELSEWHERE = {"base_url": "https://vehicle.example"}
 CAPACITY = "legacy.capacity.singleCalls"
 # What must not render, on top of existing-secrets.yaml, and what the refusal must name.
 REFUSED = [
@@ -57,6 +63,26 @@ REFUSED = [
     ({"insurance": {"settings": {"server": {"drain_delay": "30s"}}}}, ["drain_delay"]),
     ({"insurance": {"callers": []}}, ["callers"]),
     ({"replicas": 3}, ["replicas"]),
+    ({"insurance": {"resources": {"limits": {"memory": None}}}}, ["memory"]),
+    ({"podLabels": {COMPONENT: "other"}}, ["propertyName"]),
+    ({"prometheusRule": {"enabled": True}}, ["runbooks"]),
+    ({"insurance": {"settings": {"vehicle_client": ELSEWHERE}}}, ["base_url"]),
+    ({"vehicle": {"caSecret": {"name": "vehicle-ca"}}}, ["caSecret"]),
+    ({"vehicle": {"enabled": False}}, ["vehicle_client"]),
+    (
+        {
+            "vehicle": {"enabled": False},
+            "insurance": {"settings": {"vehicle_client": {"base_url": "http://vehicle.example"}}},
+        },
+        ["base_url"],
+    ),
+    (
+        {
+            "vehicle": {"enabled": False},
+            "insurance": {"settings": {"vehicle_client": ELSEWHERE}},
+        },
+        ["networkPolicy/vehicle"],
+    ),
 ]
 
 
@@ -92,15 +118,15 @@ def check_schema(item):
             yield f"Kubernetes {version}: {fault.message}"
 
 
-def check_example(name, files, folder):
+def check_example(chart, name, files, folder, memory):
     """Faults of the chart under one example's values."""
     values = read(files)
-    report = helm_python.lint(str(CHART), values, strict=True)
+    report = helm_python.lint(chart, values, strict=True)
     yield from report["errors"]
     yield from (m["error"] for m in report["messages"] if m["severity"] > 1)
-    with helm_python.Chart.load(str(CHART)) as chart:
-        manifests = chart.render(values, name="example", namespace="threadpilot")
-        merged = chart.merge_values(values)
+    with helm_python.Chart.load(chart) as loaded:
+        manifests = loaded.render(values, name="example", namespace="threadpilot")
+        merged = loaded.merge_values(values)
     objects = [
         item
         for path, text in manifests.items()
@@ -111,9 +137,10 @@ def check_example(name, files, folder):
     (folder / f"{name}.yaml").write_text(yaml.safe_dump_all(objects))
     for item in objects:
         yield from (f"{item['kind']} {item['metadata']['name']}: {f}" for f in check_schema(item))
-    release = Release(objects, merged)
+    release = Release(objects, merged, memory)
     workloads.check(release)
     network.check(release)
+    observability.check(release, folder)
     yield from release.faults
     if name == "existing-secrets":
         yield from check_secrets(set(release.needed_secrets()))
@@ -135,15 +162,15 @@ def check_secrets(needed):
         yield f"secrets.yaml: holds {given}, needed are {needed}"
 
 
-def check_restarts():
+def check_restarts(chart):
     """Live settings leave the pods as they are; all others start new ones."""
-    with helm_python.Chart.load(str(CHART)) as chart:
+    with helm_python.Chart.load(chart) as loaded:
 
         def pods(service, path, value):
             for key in reversed(path.split(".")):
                 value = {key: value}
             values = overlaid(read(RENDERED["operators"]), {service: {"settings": value}})
-            text = chart.render(values, name="example")["threadpilot/templates/deployment.yaml"]
+            text = loaded.render(values, name="example")["threadpilot/templates/deployment.yaml"]
             for item in yaml.safe_load_all(text):
                 if item and item["metadata"]["labels"][COMPONENT] == service:
                     return item["spec"]["template"]
@@ -157,15 +184,15 @@ def check_restarts():
             print(f"{service}: {len(live)} settings need no restart")
 
 
-def check_refusals():
-    with helm_python.Chart.load(str(CHART)) as chart:
+def check_refusals(chart):
+    with helm_python.Chart.load(chart) as loaded:
         base = read(RENDERED["existing-secrets"])
         for over, words in [({}, None), *REFUSED]:
             values = overlaid(base, over) if words else {}
             try:
-                chart.render(values, name="example", namespace="threadpilot")
+                loaded.render(values, name="example", namespace="threadpilot")
             except helm_python.HelmError as refusal:
-                missing = [word for word in words or ["registry"] if word not in str(refusal)]
+                missing = [word for word in words or ["capacity"] if word not in str(refusal)]
                 if missing:
                     yield f"{over}: the refusal does not say {missing}: {refusal}"
             else:
@@ -174,13 +201,16 @@ def check_refusals():
 
 
 def main():
-    folder = Path(sys.argv[1])
+    folder, memory = Path(sys.argv[1]), binaries.memory(Path(sys.argv[2]))
+    # The package, as a release publishes it, with what the chart's links lead to.
+    chart = helm_python.package(str(CHART), destination=str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     faults = []
     for name, files in RENDERED.items():
-        faults += [f"{name}: {fault}" for fault in check_example(name, files, folder)]
-    faults += check_restarts()
-    faults += check_refusals()
+        faults += [f"{name}: {fault}" for fault in check_example(chart, name, files, folder, memory)]
+    faults += check_restarts(chart)
+    faults += check_refusals(chart)
+    faults += published.check(chart, read(RENDERED["existing-secrets"]))
     for item in yaml.safe_load_all((EXAMPLES / "cloudnativepg.yaml").read_text()):
         faults += [f"cloudnativepg.yaml: {fault}" for fault in check_schema(item)]
     for fault in faults:

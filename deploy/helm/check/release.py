@@ -47,6 +47,11 @@ def live_settings(service):
             comment = ""
 
 
+def containers(workload):
+    pod = workload["spec"]["template"]["spec"]
+    return [*pod.get("initContainers", []), *pod["containers"]]
+
+
 def matches(selector, labels):
     return selector.items() <= labels.items()
 
@@ -54,17 +59,24 @@ def matches(selector, labels):
 class Release:
     """The objects of one rendering, and what is found wrong with them."""
 
-    def __init__(self, objects, values):
+    def __init__(self, objects, values, memory):
+        """`memory` is what a service's `check` says of its settings' file: bytes, or a refusal."""
         self.objects = objects
         self.values = values
+        self.memory = memory
         self.faults = []
+        self.services = [s for s in SERVICES if s != "vehicle" or values["vehicle"]["enabled"]]
         self.workloads = [o for o in objects if o["kind"] in ("Deployment", "Job")]
         self.deployments = {
             o["metadata"]["labels"][COMPONENT]: o for o in self.of("Deployment")
         }
-        self.configs = {
-            o["metadata"]["labels"][COMPONENT]: dict(flat(tomllib.loads(o["data"]["config.toml"])))
+        self.files = {
+            o["metadata"]["labels"][COMPONENT]: o["data"]["config.toml"]
             for o in self.of("ConfigMap")
+            if "config.toml" in o["data"]
+        }
+        self.configs = {
+            name: dict(flat(tomllib.loads(text))) for name, text in self.files.items()
         }
 
     def of(self, kind):
@@ -77,7 +89,7 @@ class Release:
             for volume in pod["volumes"]:
                 for item in volume.get("secret", {}).get("items", []):
                     yield volume["secret"]["secretName"], item["key"]
-            for container in pod["containers"]:
+            for container in containers(workload):
                 for variable in container.get("env", []):
                     if "valueFrom" in variable:
                         reference = variable["valueFrom"]["secretKeyRef"]

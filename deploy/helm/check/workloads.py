@@ -3,20 +3,19 @@
 import json
 import re
 
-from release import COMPONENT, MANAGEMENT_PORT, SERVICES, manual, matches
+from release import COMPONENT, MANAGEMENT_PORT, containers, manual, matches
 
 # The last traces leave in 5 s at most, which is the exporter's own bound.
 SLACK_SECONDS = 6
-# What a service's `check` adds up: requests' heads and bodies on both listeners, the cache, and
-# Vehicle's answers; and what a process needs besides.
+# What a process needs besides the worst case of its `check`.
 BASE_MEMORY = 64 * 1024**2
-HEAD_BYTES = 128 * 1024
+HOOKS = "pre-install,pre-upgrade"
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
 
 def check(release):
-    for service in SERVICES:
-        release.expect(service in release.deployments, service, "has no Deployment")
+    found = set(release.deployments)
+    release.expect(found == set(release.services), "Deployments", f"are for {found}")
     for workload in release.workloads:
         check_pod(release, workload)
     for service, deployment in release.deployments.items():
@@ -45,7 +44,16 @@ def check_pod(release, workload):
     release.expect(security.get("runAsNonRoot") is True, where, "may run as root")
     release.expect(security.get("seccompProfile") == {"type": "RuntimeDefault"}, where, "seccomp")
     release.expect(pod.get("automountServiceAccountToken") is False, where, "mounts a token")
-    for container in pod["containers"]:
+    chosen = release.values
+    metadata = workload["spec"]["template"]["metadata"]
+    for kind, wanted in (("labels", chosen["podLabels"]), ("annotations", chosen["podAnnotations"])):
+        release.expect(wanted.items() <= metadata.get(kind, {}).items(), where, f"lacks {kind}")
+    priority = pod.get("priorityClassName", "")
+    release.expect(priority == chosen["priorityClassName"], where, f"has the priority {priority}")
+    service = workload["metadata"]["labels"][COMPONENT].removesuffix("-migrate")
+    affinity = pod.get("affinity", {})
+    release.expect(affinity == chosen[service]["affinity"], where, f"has the affinity {affinity}")
+    for container in containers(workload):
         context = container.get("securityContext", {})
         release.expect(
             context.get("allowPrivilegeEscalation") is False
@@ -54,9 +62,9 @@ def check_pod(release, workload):
             where,
             "the container is not restricted",
         )
-        for bound in ("requests", "limits"):
-            stated = container.get("resources", {}).get(bound, {})
-            release.expect({"cpu", "memory"} <= stated.keys(), where, f"lacks {bound}")
+        resources = container.get("resources", {})
+        release.expect({"cpu", "memory"} <= resources.get("requests", {}).keys(), where, "requests")
+        release.expect("memory" in resources.get("limits", {}), where, "lacks a limit of memory")
         release.expect(
             re.search(r"@sha256:[0-9a-f]{64}$|:(?!latest$)[\w.-]+$", container["image"]),
             where,
@@ -69,9 +77,11 @@ def check_pod(release, workload):
         )
         mounted = {mount["name"] for mount in container["volumeMounts"]}
         release.expect(mounted == {v["name"] for v in pod["volumes"]}, where, "mounts ≠ volumes")
-        service = workload["metadata"]["labels"][COMPONENT].removesuffix("-migrate")
         prefix = f"{service.upper()}__"
-        for variable in container.get("env", []):
+        extra = chosen[service]["extraEnv"]
+        given = container.get("env", [])
+        release.expect(given[len(given) - len(extra) :] == extra, where, "lacks variables")
+        for variable in given[: len(given) - len(extra)]:
             path = variable["name"].removeprefix(prefix).replace("__", ".").lower()
             known = variable["name"].startswith(prefix) and path in manual(service)
             release.expect(known, where, f"{variable['name']} is no setting of {service}")
@@ -116,15 +126,12 @@ def check_config(release, service, deployment):
         kind = type(defaults[path])
         fits = isinstance(value, (int, float) if kind is float else kind)
         release.expect(fits, service, f"{path} = {value!r} is no {kind.__name__}")
-    settings = defaults | release.configs[service]
+    try:
+        needed = BASE_MEMORY + release.memory(service, release.files[service])
+    except ValueError as refusal:
+        release.expect(False, service, f"`check` refuses its settings: {refusal}")
+        return
     limits = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
-    needed = BASE_MEMORY + 2 * settings["server.max_connections"] * (
-        HEAD_BYTES + settings["limits.max_body_bytes"]
-    )
-    if service == "insurance":
-        client = {k.removeprefix("vehicle_client."): v for k, v in settings.items()}
-        calls = sum(client[f"max_degree_of_parallelism_{kind}"] for kind in ("single", "batch"))
-        needed += client["cache.max_bytes"] + calls * client["max_answer_bytes"]
     limit = limits["memory"]
     needed_mebibytes = -(-needed // 1024**2)
     release.expect(size(limit) >= needed, service, f"{limit} of memory < {needed_mebibytes}Mi")
@@ -143,15 +150,30 @@ def check_spread(release, service, deployment):
 
 def check_migrations(release):
     jobs = {o["metadata"]["labels"][COMPONENT]: o for o in release.of("Job")}
-    release.expect(jobs.keys() == {f"{s}-migrate" for s in SERVICES}, "migrations", f"{set(jobs)}")
+    wanted = {f"{service}-migrate" for service in release.services}
+    release.expect(jobs.keys() == wanted, "migrations", f"{set(jobs)}")
+    brought = {
+        o["metadata"]["name"]
+        for o in release.of("ConfigMap")
+        if o["metadata"].get("annotations", {}).get("helm.sh/hook") == HOOKS
+    }
     for name, job in jobs.items():
         hooks = job["metadata"]["annotations"].get("helm.sh/hook")
-        release.expect(hooks == "pre-install,pre-upgrade", name, f"runs at {hooks}")
+        release.expect(hooks == HOOKS, name, f"runs at {hooks}")
         pod = job["spec"]["template"]["spec"]
-        release.expect(pod["containers"][0]["args"][-1] == "migrate", name, "does not migrate")
-        release.expect(
-            all("secret" in volume for volume in pod["volumes"]), name, "waits for the release"
-        )
+        service = name.removesuffix("-migrate")
+        serving = release.deployments[service]["spec"]["template"]["spec"]["containers"][0]
+        commands = [container["args"] for container in containers(job)]
+        before = serving["args"][:-1]
+        wanted = [[*before, "check"], [*before, "migrate"]]
+        release.expect(commands == wanted, name, f"runs {commands}")
+        checked = pod["initContainers"][0]
+        for what in ("image", "env", "volumeMounts"):
+            release.expect(checked.get(what) == serving.get(what), name, f"checks another {what}")
+        same = release.configs[name] == release.configs[service]
+        release.expect(same, name, "checks other settings than those that serve")
+        maps = {v["configMap"]["name"] for v in pod["volumes"] if "configMap" in v}
+        release.expect(maps <= brought, name, f"waits for the release, which brings {maps}")
     for service, deployment in release.deployments.items():
         release.expect(
             "MIGRATION" not in json.dumps(deployment), service, "knows the migrator's password"

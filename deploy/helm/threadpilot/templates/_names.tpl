@@ -1,4 +1,9 @@
-{{/* Each takes (dict "root" $ "service" "vehicle" | "insurance"). */}}
+{{/* The services of this release, with a blank between. */}}
+{{- define "threadpilot.services" -}}
+{{ ternary "vehicle " "" .Values.vehicle.enabled }}insurance
+{{- end }}
+
+{{/* Each of these takes (dict "root" $ "service" "vehicle" | "insurance"). */}}
 
 {{- define "threadpilot.name" -}}
 {{ printf "%s-%s" (.root.Release.Name | trunc 40 | trimSuffix "-") .service }}
@@ -19,7 +24,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 
 {{- define "threadpilot.image" -}}
 {{- $values := index .root.Values .service -}}
-{{- $repository := printf "%s/threadpilot-%s" .root.Values.image.registry .service -}}
+{{- $repository := $values.image.repository -}}
+{{- if not $repository -}}
+{{- $registry := required "image.registry: say where the images are, or give each service an image.repository" .root.Values.image.registry -}}
+{{- $repository = printf "%s/%s-service" $registry .service -}}
+{{- end -}}
 {{- if $values.image.digest -}}
 {{ printf "%s@%s" $repository $values.image.digest }}
 {{- else -}}
@@ -27,13 +36,17 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 {{- end }}
 
-{{/* The service's prefix of environment variables. */}}
-{{- define "threadpilot.prefix" -}}
-{{ upper .service }}__
-{{- end }}
-
 {{- define "threadpilot.port" -}}
 {{ get (dict "vehicle" "5081" "insurance" "5082") .service }}
+{{- end }}
+
+{{/* Where Vehicle listens, from $: here, or by the URL of one that is elsewhere. */}}
+{{- define "threadpilot.vehiclePort" -}}
+{{- if .Values.vehicle.enabled -}}
+{{ include "threadpilot.port" (dict "service" "vehicle") }}
+{{- else -}}
+{{ regexFind ":[0-9]+$" (urlParse .Values.insurance.settings.vehicle_client.base_url).host | trimPrefix ":" | default "443" }}
+{{- end -}}
 {{- end }}
 
 {{- define "threadpilot.managementPort" -}}

@@ -16,12 +16,19 @@ securityContext:
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .root.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
 {{- with .root.Values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .root.Values.tolerations }}
 tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with index .root.Values .service "affinity" }}
+affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
@@ -36,46 +43,75 @@ securityContext:
     drop: [ALL]
 resources:
   {{- toYaml (index .root.Values .service "resources") | nindent 2 }}
+volumeMounts:
+  # Whole folders: a mount by subPath never sees a change.
+  {{- range $folder := include "threadpilot.folders" . | fromJsonArray }}
+  - name: {{ $folder.name }}
+    mountPath: /etc/threadpilot/{{ $folder.name }}
+    readOnly: true
+  {{- end }}
 {{- end }}
 
-{{/* A password in a variable, from (dict … "setting" "PASSWORD" "secret" reference). */}}
-{{- define "threadpilot.password" -}}
-- name: {{ include "threadpilot.prefix" . }}DATABASE__{{ .setting }}
-  valueFrom:
-    secretKeyRef:
-      name: {{ .secret.name }}
-      key: {{ .secret.key }}
+{{/* The options before a command, and the command. */}}
+{{- define "threadpilot.args" -}}
+args:
+  - --config=/etc/threadpilot/config/config.toml
+  - --secrets=/etc/threadpilot/secrets/secrets.json
+  - {{ .command }}
 {{- end }}
 
-{{- define "threadpilot.secretMounts" -}}
-{{- $database := include "threadpilot.database" . | fromJson -}}
-- name: secrets
-  mountPath: /etc/threadpilot/secrets
-  readOnly: true
-{{- if $database.caSecret.name }}
-- name: database-ca
-  mountPath: /etc/threadpilot/database-ca
-  readOnly: true
+{{/* A password from (dict … "setting" "PASSWORD" "secret" reference), where there is one, and the values' own variables. */}}
+{{- define "threadpilot.env" -}}
+{{- $extra := index .root.Values .service "extraEnv" -}}
+{{- if or .secret.name $extra -}}
+env:
+  {{- if .secret.name }}
+  - name: {{ upper .service }}__DATABASE__{{ .setting }}
+    valueFrom:
+      secretKeyRef:
+        name: {{ .secret.name }}
+        key: {{ .secret.key }}
+  {{- end }}
+  {{- with $extra }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 {{- end }}
 
-{{- define "threadpilot.secretVolumes" -}}
-{{- $database := include "threadpilot.database" . | fromJson -}}
+{{/* What is mounted besides the settings' ConfigMap: each Secret, its key and the name of its folder. */}}
+{{- define "threadpilot.secretFolders" -}}
 {{- $file := index .root.Values .service "secrets" "file" -}}
-- name: secrets
-  secret:
-    secretName: {{ $file.name }}
-    defaultMode: 0440
-    items:
-      - key: {{ $file.key }}
-        path: secrets.json
-{{- if $database.caSecret.name }}
-- name: database-ca
-  secret:
-    secretName: {{ $database.caSecret.name }}
-    defaultMode: 0440
-    items:
-      - key: {{ $database.caSecret.key }}
-        path: {{ $database.caSecret.key }}
+{{- $folders := list (dict "name" "secrets" "secret" $file.name "key" $file.key "path" "secrets.json") -}}
+{{- $authorities := dict "database-ca" (include "threadpilot.database" . | fromJson).caSecret -}}
+{{- if and (eq .service "insurance") (not .root.Values.vehicle.enabled) -}}
+{{- $_ := set $authorities "vehicle-ca" .root.Values.vehicle.caSecret -}}
+{{- end -}}
+{{- range $name, $secret := $authorities -}}
+{{- if $secret.name -}}
+{{- $folders = append $folders (dict "name" $name "secret" $secret.name "key" $secret.key "path" $secret.key) -}}
+{{- end -}}
+{{- end -}}
+{{ $folders | toJson }}
 {{- end }}
+
+{{- define "threadpilot.folders" -}}
+{{ prepend (include "threadpilot.secretFolders" . | fromJsonArray) (dict "name" "config") | toJson }}
+{{- end }}
+
+{{/* From (dict … "config" name of the ConfigMap). */}}
+{{- define "threadpilot.volumes" -}}
+volumes:
+  - name: config
+    configMap:
+      name: {{ .config }}
+      defaultMode: 0440
+  {{- range $folder := include "threadpilot.secretFolders" . | fromJsonArray }}
+  - name: {{ $folder.name }}
+    secret:
+      secretName: {{ $folder.secret }}
+      defaultMode: 0440
+      items:
+        - key: {{ $folder.key }}
+          path: {{ $folder.path }}
+  {{- end }}
 {{- end }}

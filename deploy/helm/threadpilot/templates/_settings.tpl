@@ -25,14 +25,25 @@
   "database" (dict "url" (include "threadpilot.databaseUrl" .))
 -}}
 {{- if eq .service "insurance" -}}
-{{- $vehicle := dict "root" .root "service" "vehicle" -}}
-{{- $_ := set $settings "vehicle_client" (dict
-  "base_url" (printf "http://%s.%s.svc:%s" (include "threadpilot.name" $vehicle) .root.Release.Namespace (include "threadpilot.port" $vehicle))
+{{- $client := dict
   "max_degree_of_parallelism_single" (include "threadpilot.cap" (dict "root" .root "kind" "single") | int)
-  "max_degree_of_parallelism_batch" (include "threadpilot.cap" (dict "root" .root "kind" "batch") | int))
+  "max_degree_of_parallelism_batch" (include "threadpilot.cap" (dict "root" .root "kind" "batch") | int)
 -}}
+{{- $vehicle := dict "root" .root "service" "vehicle" -}}
+{{- if .root.Values.vehicle.enabled -}}
+{{- $_ := set $client "base_url" (printf "http://%s.%s.svc:%s" (include "threadpilot.name" $vehicle) .root.Release.Namespace (include "threadpilot.port" $vehicle)) -}}
+{{- else if .root.Values.vehicle.caSecret.name -}}
+{{- $_ := set $client "ca_certificate" (printf "/etc/threadpilot/vehicle-ca/%s" .root.Values.vehicle.caSecret.key) -}}
+{{- end -}}
+{{- $_ := set $settings "vehicle_client" $client -}}
 {{- end -}}
 {{ mergeOverwrite (deepCopy (index .root.Values .service "settings")) $settings | toJson }}
+{{- end }}
+
+{{/* The settings' file, in a ConfigMap. */}}
+{{- define "threadpilot.configMap" -}}
+config.toml: |
+  {{- include "threadpilot.toml" (dict "path" list "tree" (include "threadpilot.settings" . | fromJson)) | trim | nindent 2 }}
 {{- end }}
 
 {{/* A tree of settings as TOML, a line for each: `server.port = 5081`. */}}
