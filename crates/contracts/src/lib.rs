@@ -24,7 +24,8 @@ pub use operations::{
     VehicleGuard, VehicleGuardChange,
 };
 pub use personal_identity_number::{
-    PersonalIdentityNumber, PersonalIdentityNumberCheck, PersonalIdentityNumberError, UncheckedText,
+    PersonalIdentityNumber, PersonalIdentityNumberCheck, PersonalIdentityNumberError,
+    UncheckedText, may_hold_personal_identity_number,
 };
 pub use problem::{FieldError, Problem};
 pub use registration_number::{RegistrationNumber, RegistrationNumberError};

@@ -1,3 +1,5 @@
+mod within;
+
 use std::{borrow::Cow, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -5,6 +7,8 @@ use utoipa::{
     PartialSchema, ToSchema,
     openapi::{ObjectBuilder, RefOr, Schema, Type},
 };
+
+pub use within::may_hold_personal_identity_number;
 
 const LENGTH: usize = 12;
 

@@ -11,6 +11,7 @@ pub mod edge;
 pub mod extract;
 pub mod health;
 mod healthcheck;
+mod ids;
 pub mod lifecycle;
 pub mod limits;
 pub mod metrics;

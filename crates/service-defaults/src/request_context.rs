@@ -3,12 +3,15 @@
 use std::sync::{Arc, OnceLock};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use contracts::may_hold_personal_identity_number;
 use opentelemetry::{
-    Context, SpanId, TraceFlags, TraceId,
+    Context, TraceFlags, TraceId,
     propagation::{Extractor, TextMapPropagator},
     trace::{SpanContext, TraceContextExt, TraceState},
 };
 use opentelemetry_sdk::propagation::TraceContextPropagator;
+
+use crate::ids;
 
 /// `X-Request-Id`.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -29,23 +32,20 @@ struct Inner {
 }
 
 impl RequestContext {
-    /// Takes the request id and the trace from the caller's headers, or makes what is missing.
-    /// Also returns the caller's trace context, for the parent of the request's span.
+    /// Takes the request id and the trace from the caller's headers, or makes what is missing or
+    /// may hold a personal identity number. Also returns the caller's trace context, for the parent
+    /// of the request's span: empty for a new trace.
     pub fn from_headers(headers: &HeaderMap) -> (Self, Context) {
-        let caller = TraceContextPropagator::new()
-            .extract_with_context(&Context::new(), &HeaderCarrier(headers));
+        let caller = callers_trace(headers);
         let span = match caller.span().span_context() {
             parent if parent.is_valid() => own_span(parent.trace_id(), parent.trace_flags()),
-            _ => own_span(
-                TraceId::from(rand::random::<u128>()),
-                TraceFlags::NOT_SAMPLED,
-            ),
+            _ => own_span(ids::trace_id(), TraceFlags::NOT_SAMPLED),
         };
         let request_id = headers
             .get(X_REQUEST_ID)
             .and_then(|value| value.to_str().ok())
             .filter(|id| is_request_id(id))
-            .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
+            .map_or_else(ids::request_id, str::to_owned);
         (
             Self(Arc::new(Inner {
                 request_id,
@@ -70,7 +70,7 @@ impl RequestContext {
         }))
     }
 
-    /// The request id: the caller's or a new UUID (version 7).
+    /// The request id: the caller's or a new UUID.
     pub fn request_id(&self) -> &str {
         &self.0.request_id
     }
@@ -115,54 +115,66 @@ impl RequestContext {
 }
 
 fn own_span(trace_id: TraceId, flags: TraceFlags) -> SpanContext {
-    let span_id = SpanId::from(rand::random_range(1..=u64::MAX));
-    SpanContext::new(trace_id, span_id, flags, false, TraceState::default())
+    SpanContext::new(
+        trace_id,
+        ids::span_id(),
+        flags,
+        false,
+        TraceState::default(),
+    )
 }
 
 /// Bounded and printable; and nothing that may hold an identity number, because a careless caller
 /// may use somebody's and it would reach every log.
 fn is_request_id(id: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/+=-".contains(&byte);
-    let letters = id.bytes().any(|byte| byte.is_ascii_alphabetic());
-    // Random digits of a UUID often look like a date.
-    let random = letters && uuid::Uuid::try_parse(id).is_ok();
     !id.is_empty()
         && id.len() <= MAX_REQUEST_ID
         && id.bytes().all(allowed)
-        && (random || !holds_dated_number(id))
+        && !may_hold_personal_identity_number(id)
 }
 
-/// Whether 10 or 12 digits in a row, separators aside, begin as a date of birth does: `YYMMDD`
-/// with or without its century, the day perhaps that of a coordination number (day + 60).
-fn holds_dated_number(id: &str) -> bool {
-    let joined: String = id
-        .chars()
-        .filter(|letter| !"._:/+=-".contains(*letter))
-        .collect();
-    let runs = joined.split(|letter: char| !letter.is_ascii_digit());
-    runs.filter(|run| run.len() >= 10).any(|run| {
-        run.as_bytes().windows(10).any(|window| {
-            let two = |at: usize| (window[at] - b'0') * 10 + (window[at + 1] - b'0');
-            (1..=12).contains(&two(2)) && matches!(two(4), 1..=31 | 61..=91)
-        })
-    })
+/// The caller's place in a trace, if neither of its ids may hold an identity number.
+fn callers_trace(headers: &HeaderMap) -> Context {
+    let caller = TraceContextPropagator::new()
+        .extract_with_context(&Context::new(), &TraceparentCarrier(headers));
+    let (trace_id, parent) = {
+        let span = caller.span();
+        let context = span.span_context();
+        (
+            context.trace_id().to_string(),
+            context.span_id().to_string(),
+        )
+    };
+    if [trace_id, parent]
+        .iter()
+        .any(|id| may_hold_personal_identity_number(id))
+    {
+        Context::new()
+    } else {
+        caller
+    }
 }
 
-struct HeaderCarrier<'a>(&'a HeaderMap);
+/// Carries no `tracestate`: it is other vendors' free text (W3C Trace Context, 3.3), which may be
+/// anything, and it would be exported with every span.
+struct TraceparentCarrier<'a>(&'a HeaderMap);
 
-impl Extractor for HeaderCarrier<'_> {
+impl Extractor for TraceparentCarrier<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).and_then(|value| value.to_str().ok())
+        let value = self.0.get(TRACEPARENT).filter(|_| TRACEPARENT == key);
+        value.and_then(|value| value.to_str().ok())
     }
 
     fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(HeaderName::as_str).collect()
+        vec!["traceparent"]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use axum::http::{HeaderMap, HeaderValue};
+    use opentelemetry::trace::TraceContextExt;
 
     use super::{RequestContext, TRACEPARENT, X_REQUEST_ID};
 
@@ -207,6 +219,9 @@ mod tests {
             "user-900101-1234",
             "person:199001011234",
             "lookup-19900161-1234-2",
+            "19900101T1234",
+            "19900101-1234-abcd-abcd-abcdefabcdef",
+            "abcdefab-abcd-4bcd-8bcd-199001011234",
         ] {
             assert_ne!(context(&[(X_REQUEST_ID, id)]).request_id(), id);
         }
@@ -224,6 +239,33 @@ mod tests {
             );
             assert!(own.ends_with(flags) && own != parent, "{own}");
         }
+    }
+
+    #[test]
+    fn a_trace_that_may_name_a_person_is_not_continued() {
+        for parent in [
+            "00-00000000000000000000199001011234-00f067aa0ba902b7-01",
+            "00-199001011234abcdef00f067aa0ba902-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-199001011234abcd-01",
+        ] {
+            let headers = HeaderMap::from_iter([(TRACEPARENT, parent.parse().unwrap())]);
+            let (context, caller) = RequestContext::from_headers(&headers);
+            assert!(!caller.span().span_context().is_valid(), "{parent}");
+            assert!(!parent.contains(&context.trace_id().to_string()));
+        }
+    }
+
+    #[test]
+    fn a_trace_state_is_dropped() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let headers = HeaderMap::from_iter([
+            (TRACEPARENT, parent.parse().unwrap()),
+            ("tracestate".parse().unwrap(), "core=1".parse().unwrap()),
+        ]);
+        let (_, caller) = RequestContext::from_headers(&headers);
+        let span = caller.span();
+        assert!(span.span_context().is_valid());
+        assert_eq!(span.span_context().trace_state().header(), "");
     }
 
     #[test]

@@ -25,7 +25,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::settings::Violations;
+use crate::{ids::Ids, settings::Violations};
 
 /// Target of the log lines that say who changed what by hand. They are written whatever
 /// `log.filter` says: a filter is for noise, and whoever may set it must not be able to act unseen.
@@ -159,6 +159,7 @@ fn tracer_provider(
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
             ratio,
         ))))
+        .with_id_generator(Ids)
         .with_batch_exporter(exporter)
         .build())
 }

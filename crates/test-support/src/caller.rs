@@ -61,14 +61,14 @@ pub(crate) async fn connect(address: SocketAddr) -> hyper::Result<SendRequest<Bo
     Ok(sender)
 }
 
-/// Sends a request, as it is but with a `Host`, and reads the whole answer.
+/// Sends a request, with a `Host` if it has none, and reads the whole answer.
 pub(crate) async fn exchange(
     connection: &mut SendRequest<Body>,
     address: SocketAddr,
     mut request: Request<Body>,
 ) -> hyper::Result<Answer> {
     let host = address.to_string().parse().unwrap();
-    request.headers_mut().insert(HOST, host);
+    request.headers_mut().entry(HOST).or_insert(host);
     let (parts, body) = connection.send_request(request).await?.into_parts();
     let body = body.collect().await?.to_bytes().to_vec();
     Ok(Answer {

@@ -8,7 +8,9 @@
 )]
 
 mod caller;
+mod canary;
 mod client;
+mod collector;
 mod committed;
 mod database;
 mod fake_vehicle;
@@ -18,7 +20,9 @@ mod remote;
 mod table_lock;
 
 pub use caller::Caller;
+pub use canary::{assert_free_of_canaries, assert_log_and_spans_free_of_canaries, send_canaries};
 pub use client::{Answer, Api};
+pub use collector::{Collector, Span};
 pub use committed::assert_committed;
 pub use database::TestDatabase;
 pub use fake_vehicle::{FakeVehicle, Gate, Reply, Request};

@@ -65,7 +65,7 @@ impl Remote {
         String::from_utf8(answer).unwrap()
     }
 
-    /// Any request, as it is, with a `Host`. Fails when the connection does.
+    /// Any request, as it is, with a `Host` if it has none. Fails when the connection does.
     pub async fn send(&self, request: Request<Body>) -> hyper::Result<Answer> {
         exchange(&mut connect(self.0).await?, self.0, request).await
     }

@@ -38,9 +38,12 @@ async fn an_order_that_breaks_a_rule_says_which_and_changes_nothing() {
         ("reason", json!("x".repeat(201)), "invalid_reason"),
         ("reason", json!("a\nb"), "invalid_reason"),
         ("reason", json!("199001011234"), "invalid_reason"),
+        ("reason", json!("a\u{202e}b"), "invalid_reason"),
+        ("reason", json!("1\u{2062}b"), "invalid_reason"),
         ("owner", json!("  "), "invalid_owner"),
         ("owner", json!("x".repeat(101)), "invalid_owner"),
         ("owner", json!("a\u{1b}[31m"), "invalid_owner"),
+        ("owner", json!("a\u{200b}b"), "invalid_owner"),
         ("owner", json!("900101-1234"), "invalid_owner"),
         ("expiresInSeconds", json!(0), "invalid_expires_in_seconds"),
         (

@@ -7,10 +7,10 @@
 )]
 
 mod binary;
-mod collector;
 mod commands;
 mod log;
 mod overload;
+mod privacy;
 mod reload;
 mod stop;
 mod trace;

@@ -11,4 +11,5 @@ mod commands;
 mod healthcheck;
 mod log;
 mod overload;
+mod privacy;
 mod stop;

@@ -8,24 +8,31 @@ use axum::{Router, body::Bytes};
 use tokio::net::TcpListener;
 
 /// A trace collector: takes OTLP over HTTP and keeps what it was sent.
-pub(crate) struct Collector {
-    pub(crate) endpoint: String,
+#[derive(Debug)]
+pub struct Collector {
+    /// Where it takes them: the setting `telemetry.otlp_endpoint`.
+    pub endpoint: String,
     bodies: Arc<Mutex<Vec<Bytes>>>,
 }
 
 /// A span, as far as tests look at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) trace_id: String,
-    pub(crate) id: String,
-    pub(crate) parent: String,
-    pub(crate) name: String,
+pub struct Span {
+    /// Trace id in hexadecimal.
+    pub trace_id: String,
+    /// Span id in hexadecimal.
+    pub id: String,
+    /// Span id of the parent in hexadecimal; empty for a root.
+    pub parent: String,
+    /// Name.
+    pub name: String,
     /// Whether its status is an error.
-    pub(crate) failed: bool,
+    pub failed: bool,
 }
 
 impl Collector {
-    pub(crate) async fn start() -> Self {
+    /// Listens on a port that the system chooses.
+    pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}/v1/traces", listener.local_addr().unwrap());
         let bodies = Arc::new(Mutex::new(Vec::new()));
@@ -37,12 +44,12 @@ impl Collector {
     }
 
     /// Everything that was sent, as far as it is text.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bodies.lock().unwrap().concat()).into_owned()
     }
 
     /// The spans that were sent: `ExportTraceServiceRequest` of opentelemetry-proto.
-    pub(crate) fn spans(&self) -> Vec<Span> {
+    pub fn spans(&self) -> Vec<Span> {
         let mut spans = Vec::new();
         for body in self.bodies.lock().unwrap().iter() {
             for resource in members(body).remove(&1).unwrap_or_default() {

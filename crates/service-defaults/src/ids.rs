@@ -1,0 +1,57 @@
+//! Ids that we make. They reach logs, spans, headers and errors, so one that may hold a personal
+//! identity number is drawn again.
+
+use contracts::may_hold_personal_identity_number;
+use opentelemetry::{SpanId, TraceId};
+use opentelemetry_sdk::trace::IdGenerator;
+use uuid::Uuid;
+
+/// A new request id: a random UUID. Not one that begins with the time: in some milliseconds all of
+/// those would have to be drawn again.
+pub(crate) fn request_id() -> String {
+    drawn(|| Uuid::new_v4().to_string())
+}
+
+/// A new trace id.
+pub(crate) fn trace_id() -> TraceId {
+    drawn(|| TraceId::from(rand::random_range(1..=u128::MAX)))
+}
+
+/// A new span id.
+pub(crate) fn span_id() -> SpanId {
+    drawn(|| SpanId::from(rand::random_range(1..=u64::MAX)))
+}
+
+fn drawn<T: ToString>(mut draw: impl FnMut() -> T) -> T {
+    loop {
+        let id = draw();
+        if !may_hold_personal_identity_number(&id.to_string()) {
+            return id;
+        }
+    }
+}
+
+/// Makes the ids of recorded spans.
+#[derive(Debug)]
+pub(crate) struct Ids;
+
+impl IdGenerator for Ids {
+    fn new_trace_id(&self) -> TraceId {
+        trace_id()
+    }
+
+    fn new_span_id(&self) -> SpanId {
+        span_id()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::drawn;
+
+    #[test]
+    fn an_id_that_may_hold_a_number_is_drawn_again() {
+        let mut draws = ["199001011234", "19900101a1234bcd", "00f067aa0ba902b7"].into_iter();
+        assert_eq!(drawn(|| draws.next().unwrap()), "00f067aa0ba902b7");
+    }
+}
