@@ -1,10 +1,12 @@
 //! What the command `check` says: that the settings are good and what they allow at worst, or what
 //! is wrong with them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::{
-    settings::SettingsError,
+    settings::{Checked, Settings, SettingsError},
     worst_case::{Figure, page},
 };
 
@@ -18,12 +20,20 @@ pub enum Output {
     Json,
 }
 
-/// What there is to say about good settings.
-pub fn good(service: &str, figures: &[Figure], output: Output) -> String {
+/// What there is to say about good settings, where whom the service calls works for so long on a
+/// call that we gave up.
+pub fn good<S: Checked>(
+    service: &str,
+    settings: &Settings<S>,
+    work: Duration,
+    output: Output,
+) -> String {
+    let mut figures = settings.worst_case();
+    figures.extend(settings.service.worst_case_at_work(work));
     match output {
         Output::Text => format!(
             "{service}: the settings are good; at worst they allow\n\n{}",
-            page(figures)
+            page(&figures)
         ),
         Output::Json => {
             let figures: Vec<_> = figures.iter().map(Figure::json).collect();

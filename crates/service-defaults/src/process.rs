@@ -1,6 +1,6 @@
 //! One service process from its command line to its exit code.
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, process::ExitCode, time::Duration};
 
 use opentelemetry::metrics::Meter;
 use tokio::net::TcpListener;
@@ -64,6 +64,9 @@ pub enum Command {
         /// For whom to write
         #[arg(long, value_enum, default_value_t)]
         output: Output,
+        /// How long whom the service calls may work on a call that we gave up
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "5s")]
+        work: Duration,
     },
     /// Ask the running service whether it is ready: the option `--healthcheck`
     #[command(skip)]
@@ -239,10 +242,13 @@ where
     let process = match Process::<S>::new(service, sources) {
         Ok(process) => process,
         Err(ProcessError::Settings(error))
-            if command
-                == (Command::Check {
+            if matches!(
+                command,
+                Command::Check {
                     output: Output::Json,
-                }) =>
+                    ..
+                }
+            ) =>
         {
             say(&mut std::io::stdout(), &check::bad(service, &error));
             return ExitCode::from(EXIT_SETTINGS);
@@ -250,8 +256,8 @@ where
         Err(error) => return refuse(service, &error),
     };
     let settings = process.settings();
-    if let Command::Check { output } = command {
-        let said = check::good(service, &settings.worst_case(), output);
+    if let Command::Check { output, work } = command {
+        let said = check::good(service, &settings, work, output);
         say(&mut std::io::stdout(), &said);
         return ExitCode::SUCCESS;
     }

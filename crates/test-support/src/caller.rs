@@ -30,8 +30,18 @@ impl Caller {
 
     /// `GET` with the test key. The connection is closed when the future is dropped.
     pub async fn get(&self, path: &str) -> Answer {
+        self.get_with(path, &[]).await
+    }
+
+    /// `GET` with the test key and more headers, likewise.
+    pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut connection = self.connection().await;
-        let request = keyed(Method::GET, path).body(Body::empty()).unwrap();
+        let request = headers
+            .iter()
+            .fold(keyed(Method::GET, path), |request, (name, value)| {
+                request.header(*name, *value)
+            });
+        let request = request.body(Body::empty()).unwrap();
         let answer = exchange(&mut connection, self.address, request)
             .await
             .unwrap();

@@ -26,6 +26,8 @@ pub struct Span {
     pub parent: String,
     /// Name.
     pub name: String,
+    /// Trace and span of each link.
+    pub links: Vec<(String, String)>,
     /// Whether its status is an error.
     pub failed: bool,
 }
@@ -67,7 +69,13 @@ impl Span {
     fn read(bytes: &[u8]) -> Self {
         let members = members(bytes);
         let only = |number| members.get(&number).map_or(&[][..], |values| values[0]);
+        let links = members.get(&13).into_iter().flatten();
+        let links = links.map(|link| {
+            let link = self::members(link);
+            (hex(link[&1][0]), hex(link[&2][0]))
+        });
         Self {
+            links: links.collect(),
             trace_id: hex(only(1)),
             id: hex(only(2)),
             parent: hex(only(4)),

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::{
     net::TcpListener,
     sync::Notify,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 pub use reply::{Gate, Reply};
@@ -40,6 +40,8 @@ struct State {
     calls: AtomicUsize,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
+    at_work: AtomicUsize,
+    most_at_work: AtomicUsize,
     changed: Notify,
 }
 
@@ -96,6 +98,8 @@ impl FakeVehicle {
             calls: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             most_in_flight: AtomicUsize::new(0),
+            at_work: AtomicUsize::new(0),
+            most_at_work: AtomicUsize::new(0),
             changed: Notify::new(),
         });
         let serving = state.clone();
@@ -145,6 +149,11 @@ impl FakeVehicle {
         self.state.most_in_flight.load(Ordering::SeqCst)
     }
 
+    /// The most requests that were worked on at once: [`Reply::worked_on`].
+    pub fn most_at_work(&self) -> usize {
+        self.state.most_at_work.load(Ordering::SeqCst)
+    }
+
     /// Waits until this many requests have come, all told.
     pub async fn reached(&self, calls: usize) {
         self.until(|| self.calls() >= calls).await;
@@ -173,6 +182,17 @@ impl FakeVehicle {
 }
 
 impl State {
+    /// Works for this long, whoever waits for it.
+    fn work(self: &Arc<Self>, time: Duration) {
+        let now = self.at_work.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_at_work.fetch_max(now, Ordering::SeqCst);
+        let state = self.clone();
+        tokio::spawn(async move {
+            sleep(time).await;
+            state.at_work.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+
     /// Notes a request down and asks the script what to do with it.
     fn take(&self, mut request: Request) -> (InFlight<'_>, Reply) {
         let now = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;

@@ -5,7 +5,7 @@
     reason = "a panic is the failure that a test wants"
 )]
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use insurance_service::InsuranceSettings;
 use service_defaults::{
@@ -54,7 +54,8 @@ fn the_worst_case_is_what_check_prints_for_the_defaults() {
         .unwrap();
     let page = check::good(
         insurance_service::NAME,
-        &settings.worst_case(),
+        &settings,
+        Duration::from_secs(5),
         Output::Text,
     );
     let command = "$ insurance-service check";

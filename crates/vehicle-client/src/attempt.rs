@@ -3,6 +3,7 @@ use std::time::Duration;
 use contracts::Cause;
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, field::Empty};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{
     Answer, Call, Failure, Found, Options,
@@ -12,7 +13,8 @@ use crate::{
     step::{Inner, Step, ask},
 };
 
-/// One call that goes out: its time limit, its span and its place in the metrics.
+/// One call that is out: its time limit, which is the only one, its span and its place in the
+/// metrics.
 #[derive(Clone)]
 pub(crate) struct Attempt {
     limit: Duration,
@@ -40,17 +42,15 @@ impl Attempt {
 impl Step for Attempt {
     async fn pass(self, mut call: Call, inner: impl Inner) -> Result<Answer, Failure> {
         let started = Instant::now();
-        if started >= call.context.deadline {
-            return Err(Failure::lasting(Cause::Timeout));
-        }
-        // Below, the deadline is the attempt's.
-        call.context.deadline = call.context.deadline.min(started + self.limit);
-        let until = call.context.deadline;
+        let until = started + self.limit;
+        call.until = until;
         let (strategy, reason) = (
             call.strategy,
             if call.attempt == 0 { "first" } else { "retry" },
         );
+        // Of its own, because it may outlast the request that it is made for.
         let span = tracing::info_span!(
+            parent: None,
             "call vehicle",
             otel.kind = "client",
             strategy = strategy.label(),
@@ -58,13 +58,15 @@ impl Step for Attempt {
             numbers = call.numbers.len(),
             outcome = Empty,
         );
-        let (trail, attempt) = (call.trail.clone(), call.attempt);
+        span.add_link(call.first.span.clone());
+        let (trail, attempt, waiters) = (call.trail.clone(), call.attempt, call.waiters.clone());
         let mut outgoing = self.instruments.outgoing(strategy, reason);
         let result = timeout_at(until, ask(&inner, call).instrument(span.clone()))
             .await
             .unwrap_or(Err(Failure::transient(Cause::Timeout)));
         outgoing.outcome = result.as_ref().map_or_else(Failure::label, |_| "answered");
         outgoing.retry_budget = self.retry.label(attempt, &result);
+        outgoing.awaited = waiters.any();
         span.record("outcome", outgoing.outcome);
         trail.note(format_args!("{reason} attempt: {}", outgoing.outcome));
         drop(outgoing);

@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use contracts::Cause;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout},
 };
 
 use crate::{
@@ -51,12 +51,14 @@ impl Bulkhead {
         }
     }
 
-    async fn enter(&self, until: Instant) -> Option<OwnedSemaphorePermit> {
+    /// First in, first out: while anybody queues there is no permit to be had at once, because
+    /// the semaphore hands each that comes back to the first in the queue.
+    async fn enter(&self, wait: Duration) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = self.permits.clone().try_acquire_owned() {
             return Some(permit);
         }
         let _place = self.queue.try_acquire().ok()?;
-        timeout_at(until, self.permits.clone().acquire_owned())
+        timeout(wait, self.permits.clone().acquire_owned())
             .await
             .ok()?
             .ok()
@@ -88,19 +90,13 @@ impl Step for Bulkheads {
             Strategy::Batch => &self.batch,
         };
         let queued = Instant::now();
-        let until = (queued + self.wait).min(call.context.deadline);
         let mut waiting = self.instruments.waiting(call.strategy, queued);
-        let permit = bulkhead.enter(until).await;
+        let permit = bulkhead.enter(self.wait).await;
         waiting.result = if permit.is_some() { "admitted" } else { "shed" };
         drop(waiting);
         let Some(_permit) = permit else {
-            let failure = match Instant::now() {
-                // Without the deadline, its turn might have come in time.
-                now if now >= call.context.deadline => Failure::lasting(Cause::Timeout),
-                _ => Failure::lasting(Cause::Overloaded),
-            };
-            call.trail
-                .note(format_args!("no place: {}", failure.label()));
+            let failure = Failure::lasting(Cause::Overloaded);
+            call.trail.note(format_args!("no place"));
             self.failures.tell(&failure, queued);
             return Err(failure);
         };

@@ -1,9 +1,11 @@
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use contracts::{RegistrationNumber, Source, Vehicle};
+use opentelemetry::trace::{SpanContext, TraceContextExt};
 use tokio::time::Instant;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::{Failure, trail::Trail};
+use crate::{Failure, trail::Trail, waiters::Waiters};
 
 /// How several vehicles are looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,29 +43,47 @@ pub struct CallContext {
     pub traceparent: Arc<str>,
 }
 
-/// The least that a caller must have left of its time for a call to be worth making.
-pub(crate) const LEAST_TIME: Duration = Duration::from_millis(10);
-
-impl CallContext {
-    /// Whether a call that goes out then may still be answered within the deadline.
-    pub(crate) fn has_time_at(&self, then: Instant) -> bool {
-        then + LEAST_TIME <= self.deadline
-    }
-}
-
 /// One question to Vehicle, as it passes the guard.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    /// The numbers asked for, each once: one for [`Strategy::Single`].
+    /// The numbers asked for, each once: one for [`Strategy::Single`]. None before it goes out.
     pub(crate) numbers: Arc<[RegistrationNumber]>,
     /// Which route of Vehicle is called.
     pub(crate) strategy: Strategy,
-    /// For whom.
-    pub(crate) context: CallContext,
+    /// Who waits for it, and until when.
+    pub(crate) waiters: Waiters,
+    /// Who waited for it first.
+    pub(crate) first: Origin,
+    /// When the attempt that is out is given up. Means nothing before it goes out.
+    pub(crate) until: Instant,
     /// 0 for the first attempt.
     pub(crate) attempt: u32,
     /// Where the layers say what they decided.
     pub(crate) trail: Trail,
+}
+
+/// The inbound request that a call is made for, as Vehicle and the traces are told.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) request_id: Arc<str>,
+    pub(crate) traceparent: Arc<str>,
+    /// The span in which it asks; invalid where none is recorded.
+    pub(crate) span: SpanContext,
+}
+
+impl Origin {
+    /// The request that asks now.
+    pub(crate) fn of(context: &CallContext) -> Self {
+        Self {
+            request_id: context.request_id.clone(),
+            traceparent: context.traceparent.clone(),
+            span: tracing::Span::current()
+                .context()
+                .span()
+                .span_context()
+                .clone(),
+        }
+    }
 }
 
 /// What Vehicle says about one number.
@@ -88,3 +108,26 @@ impl Found {
 
 /// What Vehicle says about every number that was asked for, and about no other.
 pub(crate) type Answer = HashMap<RegistrationNumber, Found>;
+
+#[cfg(test)]
+impl Call {
+    /// A single call for which somebody waits until then, with a trail.
+    pub(crate) fn awaited(deadline: Instant) -> (Self, crate::waiters::Waiter) {
+        let number = "ABC123".parse().unwrap();
+        let (waiters, waiter) = Waiters::of(&number, deadline, 1);
+        let call = Self {
+            numbers: Arc::from([number]),
+            strategy: Strategy::Single,
+            waiters,
+            first: Origin {
+                request_id: "".into(),
+                traceparent: "".into(),
+                span: SpanContext::NONE,
+            },
+            until: Instant::now(),
+            attempt: 0,
+            trail: Trail::wanted(),
+        };
+        (call, waiter)
+    }
+}

@@ -7,46 +7,34 @@ use std::{
 };
 
 use contracts::{Cause, RegistrationNumber, Source};
-use futures_util::future::{BoxFuture, WeakShared};
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep, timeout_at},
-};
+use tokio::time::Instant;
 use tower::ServiceExt;
-use tracing::Instrument;
 
 use crate::{
     CacheState, Call, CallContext, Failure, Found, Lookup, Options, Strategy,
     cache::{Cache, Entry, Freshness},
+    call::Origin,
     chance::Chance,
-    flight::{Begun, Boarded, Flights, Joined, Landed, Passengers, flight},
     guard::Guard,
     instruments::Instruments,
+    single_flight::{Shared, SingleFlight},
     trail::Trail,
+    waiters::{CallResult, Waiter, Waiters},
 };
 
-/// What stands before the guard. Clones share the cache and the flights.
+/// What stands before the guard. Clones share the cache and the calls.
 #[derive(Clone)]
 pub(crate) struct Dispatch {
     guard: Guard,
     cache: Option<Cache>,
-    flights: Flights,
-    /// The batch that numbers can still board.
-    boarding: Arc<Mutex<Option<Boarding>>>,
+    single_flight: SingleFlight,
+    /// The batch that was begun last; numbers may be added while it gathers.
+    gathering: Arc<Mutex<Option<Shared>>>,
     max_batch_size: usize,
     gather_for: Duration,
     refresh_within: Duration,
     chance: Chance,
     instruments: Instruments,
-}
-
-struct Boarding {
-    id: u64,
-    deadline: Instant,
-    passengers: Arc<Mutex<Passengers>>,
-    full: Arc<Notify>,
-    flight: WeakShared<BoxFuture<'static, Landed>>,
-    trail: Trail,
 }
 
 impl Dispatch {
@@ -59,8 +47,8 @@ impl Dispatch {
         Self {
             guard,
             cache: options.cache.map(Cache::new),
-            flights: Flights::default(),
-            boarding: Arc::default(),
+            single_flight: SingleFlight::default(),
+            gathering: Arc::default(),
             max_batch_size: options.max_batch_size,
             gather_for: options.gather_for,
             refresh_within: options.refresh_within,
@@ -127,13 +115,13 @@ impl Dispatch {
         if let Some(cache) = &self.cache {
             cache.erase(number);
         }
-        self.flights.forget(number);
+        self.single_flight.forget(number);
     }
 
     /// Whether no call is on its way.
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
-        self.flights.is_empty()
+        self.single_flight.is_empty()
     }
 
     /// How full the cache is, where there is one.
@@ -149,46 +137,33 @@ impl Dispatch {
         context: &CallContext,
         trail: &Trail,
     ) -> Lookup {
-        loop {
-            if Instant::now() >= context.deadline {
-                trail.note(format_args!("no time is left"));
-                return Lookup::Unavailable(Failure::lasting(Cause::Timeout));
-            }
-            let joined = self.join(number, strategy, context);
-            let source = if joined.shared {
-                Source::Shared
-            } else {
-                strategy.source()
-            };
-            let verb = if joined.shared { "joins" } else { "begins" };
-            trail.note(format_args!("{verb} a call"));
-            let landed = timeout_at(context.deadline, joined.flight).await;
-            if trail.is_wanted() {
-                trail.note(format_args!("[{}]", joined.trail.steps_so_far()));
-            }
-            let Ok(landed) = landed else {
-                trail.note(format_args!("the deadline came first"));
-                return Lookup::Unavailable(Failure::lasting(Cause::Timeout));
-            };
-            match landed {
-                // Whoever began the call, or the batch that it is in, had less time than this one.
-                Err(failure)
-                    if failure.cause == Cause::Timeout && Instant::now() >= joined.deadline => {}
-                Err(failure) if failure.short_of_time && joined.deadline < context.deadline => {}
-                landed => return from_flight(number, &landed, source),
-            }
+        if Instant::now() >= context.deadline {
+            trail.note(format_args!("no time is left"));
+            return Lookup::Unavailable(Failure::lasting(Cause::Timeout));
         }
+        let (waiter, steps, shared) = self.join(number, strategy, context);
+        let (source, verb) = if shared {
+            (Source::Shared, "joins")
+        } else {
+            (strategy.source(), "begins")
+        };
+        trail.note(format_args!("{verb} a call"));
+        let result = waiter.result().await;
+        if trail.is_wanted() {
+            trail.note(format_args!("[{}]", steps.steps_so_far()));
+        }
+        from_call(number, &result, source)
     }
 
-    /// Asks Vehicle while nobody waits for it, with all the time that a caller may have.
+    /// Asks Vehicle for nobody, with all the time that a caller may have.
     fn refresh(&self, number: &RegistrationNumber, strategy: Strategy, context: &CallContext) {
         let context = CallContext {
             deadline: Instant::now() + self.refresh_within,
             ..context.clone()
         };
-        let joined = self.join(number, strategy, &context);
-        if !joined.shared {
-            tokio::spawn(joined.flight);
+        let (waiter, _, shared) = self.join(number, strategy, &context);
+        if !shared {
+            tokio::spawn(waiter.result());
         }
     }
 
@@ -197,125 +172,94 @@ impl Dispatch {
         number: &RegistrationNumber,
         strategy: Strategy,
         context: &CallContext,
-    ) -> Joined {
-        self.flights.join(number, || match strategy {
-            Strategy::Single => {
-                let passengers = Passengers {
-                    numbers: vec![number.clone()],
-                    departed: false,
-                };
-                let boarded = self.flights.board(Arc::new(Mutex::new(passengers)));
-                self.depart(boarded, strategy, context, None)
-            }
-            Strategy::Batch => self.board(number, context),
-        })
+    ) -> (Waiter, Trail, bool) {
+        let deadline = context.deadline;
+        self.single_flight
+            .join(number, deadline, || match strategy {
+                Strategy::Single => self.begin(number, strategy, context, 1),
+                Strategy::Batch => self.gather(number, context),
+            })
     }
 
-    /// Puts a number on the batch that is boarding, or begins a new one.
-    fn board(&self, number: &RegistrationNumber, context: &CallContext) -> Begun {
-        let mut boarding = self.boarding.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(batch) = &*boarding {
-            let mut passengers = batch
-                .passengers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if !passengers.departed
-                && passengers.numbers.len() < self.max_batch_size
-                && let Some(flight) = batch.flight.upgrade()
-            {
-                passengers.numbers.push(number.clone());
-                if passengers.numbers.len() == self.max_batch_size {
-                    batch.full.notify_one();
-                }
-                return Begun {
-                    id: batch.id,
-                    deadline: batch.deadline,
-                    flight,
-                    trail: batch.trail.clone(),
-                };
-            }
+    /// Adds a number to the batch that gathers, or begins a new one.
+    fn gather(&self, number: &RegistrationNumber, context: &CallContext) -> (Shared, Waiter) {
+        let mut gathering = self
+            .gathering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(batch) = &*gathering
+            && let Some(waiter) = batch.waiters.add(number, context.deadline)
+        {
+            return (batch.clone(), waiter);
         }
-        let numbers = vec![number.clone()];
-        let passengers = Arc::new(Mutex::new(Passengers {
-            numbers,
-            departed: false,
-        }));
-        let boarded = self.flights.board(passengers.clone());
-        let (id, full) = (boarded.id(), Arc::new(Notify::new()));
-        if self.max_batch_size == 1 {
-            full.notify_one();
-        }
-        let begun = self.depart(boarded, Strategy::Batch, context, Some(full.clone()));
-        *boarding = begun.flight.downgrade().map(|flight| Boarding {
-            id,
-            deadline: begun.deadline,
-            passengers,
-            full,
-            flight,
-            trail: begun.trail.clone(),
-        });
-        begun
+        let (batch, waiter) = self.begin(number, Strategy::Batch, context, self.max_batch_size);
+        *gathering = Some(batch.clone());
+        (batch, waiter)
     }
 
-    /// The flight that goes out for these numbers, after those that gather have had their time.
-    fn depart(
+    /// Begins a call of up to so many numbers in a task of its own, which belongs to nobody who
+    /// waits: they may all go away.
+    fn begin(
         &self,
-        boarded: Boarded,
+        number: &RegistrationNumber,
         strategy: Strategy,
         context: &CallContext,
-        full: Option<Arc<Notify>>,
-    ) -> Begun {
-        let (dispatch, context) = (self.clone(), context.clone());
-        let (id, deadline) = (boarded.id(), context.deadline);
-        let trail = Trail::begin();
-        let steps = trail.clone();
-        let call = async move {
-            if let Some(full) = full {
-                tokio::select! {
-                    biased;
-                    () = full.notified() => {}
-                    () = sleep(dispatch.gather_for) => {}
-                }
-            }
-            let numbers = boarded.depart();
-            if strategy == Strategy::Batch {
-                dispatch.instruments.gathered(numbers.len());
-                trail.note(format_args!("a batch of {} departs", numbers.len()));
-            }
-            let epoch = dispatch.cache.as_ref().map(Cache::epoch);
-            let call = Call {
-                numbers: numbers.clone().into(),
-                strategy,
-                context,
-                attempt: 0,
-                trail,
-            };
-            let answer = dispatch.guard.clone().oneshot(call).await?;
-            if let (Some(cache), Some(epoch)) = (&dispatch.cache, epoch) {
-                let now = Instant::now();
-                for number in numbers {
-                    let vehicle = match answer.get(&number) {
-                        Some(Found::Vehicle(vehicle)) => Some(Arc::new(vehicle.clone())),
-                        Some(Found::Nothing) => None,
-                        Some(Found::Failure(_)) | None => continue,
-                    };
-                    cache.put(&number, vehicle, epoch, now, dispatch.chance.draw());
-                }
-            }
-            drop(boarded);
-            Ok(Arc::new(answer))
+        most: usize,
+    ) -> (Shared, Waiter) {
+        let (waiters, waiter) = Waiters::of(number, context.deadline, most);
+        let call = Call {
+            numbers: Arc::default(),
+            strategy,
+            waiters: waiters.clone(),
+            first: Origin::of(context),
+            until: context.deadline,
+            attempt: 0,
+            trail: Trail::begin(),
         };
-        Begun {
-            id,
-            deadline,
-            flight: flight(call.in_current_span()),
-            trail: steps,
+        let shared = Shared {
+            waiters: waiters.clone(),
+            trail: call.trail.clone(),
+        };
+        let (dispatch, ending) = (self.clone(), self.single_flight.ending(waiters.clone()));
+        tokio::spawn(async move {
+            let result = tokio::select! {
+                biased;
+                result = dispatch.carry_out(call) => result,
+                () = waiters.given_up() => Err(Failure::lasting(Cause::Timeout)),
+            };
+            ending.with(result);
+        });
+        (shared, waiter)
+    }
+
+    /// Makes a call, after those that gather have had their time, and keeps its answers.
+    async fn carry_out(&self, call: Call) -> CallResult {
+        let waiters = call.waiters.clone();
+        if call.strategy == Strategy::Batch {
+            let numbers = waiters.gathered(self.gather_for).await;
+            self.instruments.gathered(numbers);
+            call.trail
+                .note(format_args!("a batch of {numbers} is gathered"));
         }
+        let epoch = self.cache.as_ref().map(Cache::epoch);
+        let answer = self.guard.clone().oneshot(call).await?;
+        if let (Some(cache), Some(epoch)) = (&self.cache, epoch) {
+            let now = Instant::now();
+            for number in waiters.numbers() {
+                let vehicle = match answer.get(&number) {
+                    Some(Found::Vehicle(vehicle)) => Some(Arc::new(vehicle.clone())),
+                    Some(Found::Nothing) => None,
+                    Some(Found::Failure(_)) | None => continue,
+                };
+                cache.put(&number, vehicle, epoch, now, self.chance.draw());
+            }
+        }
+        Ok(Arc::new(answer))
     }
 }
 
-fn from_flight(number: &RegistrationNumber, landed: &Landed, source: Source) -> Lookup {
-    match landed.as_ref().map(|answer| answer.get(number)) {
+fn from_call(number: &RegistrationNumber, result: &CallResult, source: Source) -> Lookup {
+    match result.as_ref().map(|answer| answer.get(number)) {
         Ok(Some(Found::Vehicle(vehicle))) => Lookup::Found {
             vehicle: vehicle.clone(),
             source,
@@ -335,5 +279,52 @@ fn from_cache(entry: Entry, source: Source, now: Instant) -> Lookup {
             age: now.saturating_duration_since(entry.stored),
         },
         None => Lookup::NotFound { source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use contracts::Cause;
+    use opentelemetry::metrics::{MeterProvider, noop::NoopMeterProvider};
+    use tokio::time::{Instant, sleep};
+    use tower::service_fn;
+
+    use crate::{
+        Answer, BreakerPhase, Call, CallContext, Failure, Lookup, Strategy, VehicleClient,
+        chance::Chance, instruments::Instruments, simulation,
+    };
+
+    fn broken() -> Result<Answer, Failure> {
+        panic!("a fault of ours")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_frees_the_permit_counts_as_failed_and_answers_all_who_wait() {
+        let mut options = simulation::options();
+        options.breaker.minimum_calls = 1;
+        options.attempt_timeout = Duration::from_secs(1);
+        let transport = service_fn(|_: Call| async {
+            sleep(Duration::from_millis(500)).await;
+            broken()
+        });
+        let instruments = Instruments::new(&NoopMeterProvider::new().meter("test"));
+        let client = VehicleClient::over(transport, &options, &Chance::default(), instruments);
+        let numbers = ["ABC123".parse().unwrap()];
+        let context = CallContext {
+            deadline: Instant::now() + Duration::from_secs(9),
+            request_id: "".into(),
+            traceparent: "".into(),
+        };
+        let ask = || client.look_up(&numbers, Strategy::Single, &context);
+        let (first, joined) = tokio::join!(ask(), ask());
+        let failure = Failure::lasting(Cause::ContractViolation);
+        for lookups in [first, joined] {
+            assert_eq!(lookups[&numbers[0]], Lookup::Unavailable(failure));
+        }
+        let state = client.guard_state();
+        assert_eq!(state.single.in_flight, 0);
+        assert_eq!(state.breaker.phase, BreakerPhase::Open);
     }
 }

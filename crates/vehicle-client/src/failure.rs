@@ -11,9 +11,6 @@ pub struct Failure {
     /// After how long Vehicle asks to be called again, if it said so.
     pub retry_after: Option<Duration>,
     pub(crate) nature: Nature,
-    /// Whether a caller with more time would have waited or tried again instead. Only those see it
-    /// who share a call that was begun by another.
-    pub(crate) short_of_time: bool,
 }
 
 /// What a failure says about Vehicle and about another attempt.
@@ -46,21 +43,12 @@ impl Failure {
             cause,
             retry_after: None,
             nature,
-            short_of_time: false,
         }
     }
 
     /// A refusal of the call itself, which says nothing against Vehicle.
     pub(crate) const fn refusal(cause: Cause) -> Self {
         Self::new(cause, Nature::Refusal)
-    }
-
-    /// The same, where only the caller's own time did not allow for more.
-    pub(crate) fn for_want_of_time(self) -> Self {
-        Self {
-            short_of_time: true,
-            ..self
-        }
     }
 
     pub(crate) fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {

@@ -68,11 +68,11 @@ impl Step for RetryAfter {
             let now = Instant::now();
             let closed = self.gate().closed(now);
             if let Some((until, cause)) = closed {
-                if !call.context.has_time_at(until) {
+                let refusal = Failure::lasting(cause).with_retry_after(Some(until - now));
+                if !call.waiters.hold(until, refusal) {
                     call.trail
                         .note(format_args!("Retry-After leaves no time for the call"));
-                    let refusal = Failure::lasting(cause).with_retry_after(Some(until - now));
-                    return Err(refusal.for_want_of_time());
+                    return Err(refusal);
                 }
                 call.trail
                     .note(format_args!("waits {:?} for Retry-After", until - now));
@@ -112,14 +112,14 @@ impl Step for RetryAfterCheck {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::time::Duration;
 
     use contracts::Cause;
     use tokio::time::Instant;
     use tower::service_fn;
 
     use super::{Gate, RetryAfter};
-    use crate::{Answer, Call, CallContext, Failure, Strategy, step::Step, trail::Trail};
+    use crate::{Answer, Call, Failure, step::Step};
 
     #[test]
     fn it_opens_at_the_latest_time_that_was_named() {
@@ -143,21 +143,13 @@ mod tests {
         gate.gate()
             .close(Cause::RateLimited, start, Duration::from_secs(7));
         let vehicle = service_fn(|_: Call| async { Ok::<_, Failure>(Answer::new()) });
-        let call = |deadline| Call {
-            numbers: Arc::from([]),
-            strategy: Strategy::Single,
-            context: CallContext {
-                deadline: start + Duration::from_millis(deadline),
-                request_id: "".into(),
-                traceparent: "".into(),
-            },
-            attempt: 0,
-            trail: Trail::default(),
-        };
-        let refused = gate.clone().pass(call(7_009), vehicle).await.unwrap_err();
+        let call = |millis| Call::awaited(start + Duration::from_millis(millis));
+        let (hurried, _waiter) = call(7_009);
+        let refused = gate.clone().pass(hurried, vehicle).await.unwrap_err();
         assert_eq!(refused.retry_after, Some(Duration::from_secs(7)));
         assert_eq!(start.elapsed(), Duration::ZERO);
-        assert!(gate.pass(call(7_010), vehicle).await.is_ok());
+        let (patient, _waiter) = call(7_010);
+        assert!(gate.pass(patient, vehicle).await.is_ok());
         assert_eq!(start.elapsed().as_secs(), 7);
     }
 
@@ -179,17 +171,7 @@ mod tests {
                 }
             }
         });
-        let call = Call {
-            numbers: Arc::from([]),
-            strategy: Strategy::Single,
-            context: CallContext {
-                deadline: start + Duration::from_mins(1),
-                request_id: "".into(),
-                traceparent: "".into(),
-            },
-            attempt: 0,
-            trail: Trail::default(),
-        };
+        let (call, _waiter) = Call::awaited(start + Duration::from_mins(1));
         assert!(gate.pass(call, queue).await.is_ok());
         assert_eq!(start.elapsed().as_secs(), 7);
     }

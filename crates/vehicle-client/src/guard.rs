@@ -8,6 +8,7 @@ use crate::{
     breaker::{Breaker, BreakerGlance},
     bulkhead::Bulkheads,
     chance::Chance,
+    departure::Departure,
     failure_log::FailureLog,
     gate::RetryAfter,
     instruments::Instruments,
@@ -25,8 +26,8 @@ pub(crate) type Guard = BoxCloneSyncService<Call, Answer, Failure>;
 ///
 /// 1. *Deadline* of a request's lookups, 2. *cache*, 3. *collapsing*, 4. *gathering*: they are
 ///    about numbers, not about calls, and save calls, so they stand in
-///    [`dispatch`](crate::dispatch) before everything that bounds calls. Every layer below looks
-///    at the deadline before it waits.
+///    [`dispatch`](crate::dispatch) before everything that bounds calls. The deadlines are those
+///    of the [`waiters`](crate::waiters), not of the call.
 /// 5. *Retry* with its *budget*: above the cap, so that no permit is held through a pause.
 /// 6. *Retry-After gate*: nobody calls before Vehicle asked to be called; waits without a permit
 ///    and outside the queue, as many as there are requests in progress.
@@ -34,6 +35,8 @@ pub(crate) type Guard = BoxCloneSyncService<Call, Answer, Failure>;
 ///    *Bulkhead*: the process-wide cap and its queue, bounded in time and length. A permit is
 ///    held for one attempt.
 ///    *Gate* and *isolation* once more, for what waited in the queue when they began.
+///    *Departure*: the last look at who waits. Up to here a call that nobody waits for any more
+///    ends at once; from here on it is the guard's, and ends by itself.
 /// 7. *Circuit breaker*: asked when the permit is held, so that nothing that was queued goes
 ///    out after it has opened. Below the isolation, so that it learns nothing from calls that
 ///    never went out.
@@ -63,6 +66,7 @@ pub(crate) fn build(
         .layer(StepLayer(controls.bulkheads.clone()))
         .layer(StepLayer(controls.gate.check()))
         .layer(StepLayer(controls.isolation.clone()))
+        .layer(StepLayer(Departure))
         .layer(StepLayer(controls.breaker.clone()))
         .layer(StepLayer(Attempt::new(
             options,

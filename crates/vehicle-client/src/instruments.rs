@@ -12,7 +12,9 @@ use contracts::Cause;
 use crate::{Lookup, Strategy, breaker::Phase, retry::UNUSED};
 
 /// What became of something that its caller gave up.
-pub(crate) const CANCELLED: &str = "cancelled";
+const CANCELLED: &str = "cancelled";
+/// What became of a call that a panic or the end of the process ended.
+pub(crate) const ABORTED: &str = "aborted";
 
 /// Bucket bounds in seconds: calls end within the attempt timeout, waits within the queue's.
 const BUCKETS: [f64; 12] = [
@@ -173,8 +175,9 @@ impl Instruments {
             instruments: self.clone(),
             strategy,
             reason,
-            outcome: CANCELLED,
+            outcome: ABORTED,
             retry_budget: UNUSED,
+            awaited: false,
         }
     }
 
@@ -225,6 +228,8 @@ pub(crate) struct Outgoing {
     reason: &'static str,
     pub(crate) outcome: &'static str,
     pub(crate) retry_budget: &'static str,
+    /// Whether anybody still waited when it ended.
+    pub(crate) awaited: bool,
 }
 
 impl Drop for Outgoing {
@@ -234,6 +239,7 @@ impl Drop for Outgoing {
             KeyValue::new("reason", self.reason),
             KeyValue::new("outcome", self.outcome),
             KeyValue::new("retry_budget", self.retry_budget),
+            KeyValue::new("awaited", self.awaited),
         ];
         self.instruments.0.attempts.add(1, &labels);
     }

@@ -13,10 +13,10 @@ mod call;
 mod chance;
 mod client;
 mod contract;
+mod departure;
 mod dispatch;
 mod failure;
 mod failure_log;
-mod flight;
 mod gate;
 mod guard;
 mod instruments;
@@ -26,10 +26,12 @@ mod retry;
 mod retry_after;
 #[cfg(test)]
 mod simulation;
+mod single_flight;
 mod state;
 mod step;
 mod trail;
 mod transport;
+mod waiters;
 
 pub use breaker::{BreakerOptions, Phase as BreakerPhase};
 pub use budget::BudgetOptions;

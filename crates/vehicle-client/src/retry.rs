@@ -140,11 +140,12 @@ impl Retry {
     /// for the call.
     fn pause_in_time(&self, call: &Call, failure: Failure, look: u32) -> Result<Duration, Failure> {
         let pause = self.pause(call.attempt + look, failure.retry_after, self.chance.draw());
-        if call.context.has_time_at(Instant::now() + pause) {
+        if call.waiters.hold(Instant::now() + pause, failure) {
             return Ok(pause);
         }
-        call.trail.note(format_args!("no retry: no time is left"));
-        Err(failure.for_want_of_time())
+        call.trail
+            .note(format_args!("no retry: nobody has time for it"));
+        Err(failure)
     }
 }
 
@@ -190,8 +191,8 @@ mod tests {
 
     use super::Retry;
     use crate::{
-        Answer, BudgetOptions, Call, CallContext, Failure, Strategy, budget::Budget,
-        chance::Chance, instruments::Instruments, step::Step, trail::Trail,
+        Answer, BudgetOptions, Call, Failure, budget::Budget, chance::Chance,
+        instruments::Instruments, step::Step,
     };
 
     /// With a budget that is never used up.
@@ -212,21 +213,6 @@ mod tests {
         }
     }
 
-    /// A call whose deadline is this far away.
-    fn call(time: Duration) -> Call {
-        Call {
-            numbers: Arc::from(["ABC123".parse().unwrap()]),
-            strategy: Strategy::Single,
-            context: CallContext {
-                deadline: Instant::now() + time,
-                request_id: "".into(),
-                traceparent: "".into(),
-            },
-            attempt: 0,
-            trail: Trail::default(),
-        }
-    }
-
     /// Passes a call whose every attempt fails like this, with the deadline in this many seconds:
     /// the attempts and the seconds that went by.
     async fn fail(failure: Failure, deadline: u64) -> (u32, u64) {
@@ -236,7 +222,7 @@ mod tests {
             made.fetch_add(1, Ordering::Relaxed);
             async move { Err::<Answer, _>(failure) }
         });
-        let call = call(Duration::from_secs(deadline));
+        let (call, _waiter) = Call::awaited(start + Duration::from_secs(deadline));
         let retry = retry(1, Duration::from_millis(1), Duration::from_millis(1));
         let failed = retry.pass(call, vehicle).await.unwrap_err();
         assert_eq!(failed.cause, failure.cause);
@@ -265,11 +251,14 @@ mod tests {
         let failure = Failure::transient(Cause::ServerError);
         let told = |after| {
             let vehicle = service_fn(move |_: Call| async move { Err::<Answer, _>(failure) });
-            let passed = retry.clone().pass(call(after), vehicle).now_or_never();
-            passed.unwrap().unwrap_err()
+            let (call, _waiter) = Call::awaited(Instant::now() + after);
+            let trail = call.trail.clone();
+            let passed = retry.clone().pass(call, vehicle).now_or_never();
+            assert_eq!(passed.unwrap().unwrap_err(), failure);
+            trail.steps_so_far()
         };
-        assert_eq!(told(Duration::from_millis(9)), failure.for_want_of_time());
-        assert_eq!(told(Duration::from_secs(1)), failure);
+        assert!(told(Duration::from_millis(9)).contains("nobody has time"));
+        assert!(told(Duration::from_secs(1)).contains("the budget is empty"));
     }
 
     #[tokio::test(start_paused = true)]

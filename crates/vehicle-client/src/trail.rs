@@ -26,6 +26,11 @@ impl Trail {
         Self(wanted.then(Self::steps))
     }
 
+    #[cfg(test)]
+    pub(crate) fn wanted() -> Self {
+        Self(Some(Self::steps()))
+    }
+
     /// Notes down what was decided, with the milliseconds since the trail began.
     pub(crate) fn note(&self, step: Arguments<'_>) {
         let Some(steps) = &self.0 else { return };

@@ -18,8 +18,10 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use url::Url;
 
 use crate::{
-    Answer, BuildError, Call, CallContext, Failure, Options, Strategy, contract,
-    instruments::{CANCELLED, Instruments},
+    Answer, BuildError, Call, Failure, Options, Strategy,
+    call::Origin,
+    contract,
+    instruments::{ABORTED, Instruments},
     retry_after::retry_after,
 };
 
@@ -85,15 +87,18 @@ impl Transport {
                 ("POST", request.header(CONTENT_TYPE, JSON).body(body))
             }
         };
-        // Recorded also when this future is dropped, by the attempt's time limit or its caller.
+        // Recorded also when this future is dropped, by the attempt's time limit or a panic.
         let mut record = Record {
             instruments: self.instruments.clone(),
             method,
             status: None,
             started,
-            until: call.context.deadline,
+            until: call.until,
         };
-        let sent = request.headers(headers(&call.context)).send().await;
+        let sent = request
+            .headers(headers(&call.first, call.until))
+            .send()
+            .await;
         let response = sent
             .inspect_err(|_| record.status = Some(Err("connection")))
             .map_err(|_| {
@@ -116,7 +121,7 @@ impl Transport {
             StatusCode::NOT_FOUND if single => {
                 contract::single_not_found(&call.numbers[0], &self.body(response).await?)
             }
-            status => Err(failure(status, after, &call.context)),
+            status => Err(failure(status, after, call.until)),
         }
     }
 
@@ -176,10 +181,10 @@ pub fn check_certificates(pem: &[u8]) -> Result<(), BuildError> {
     Ok(())
 }
 
-fn headers(context: &CallContext) -> HeaderMap {
+fn headers(first: &Origin, until: Instant) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(3);
-    headers.insert(X_DEADLINE_MS, remaining_ms(context).into());
-    if let Ok(id) = HeaderValue::from_str(&context.request_id) {
+    headers.insert(X_DEADLINE_MS, remaining_ms(until).into());
+    if let Ok(id) = HeaderValue::from_str(&first.request_id) {
         headers.insert(X_REQUEST_ID, id);
     }
     let recorded = tracing::Span::current().context();
@@ -188,7 +193,7 @@ fn headers(context: &CallContext) -> HeaderMap {
         TraceContextPropagator::new().inject_context(&recorded, &mut carrier);
         carrier.remove(TRACEPARENT)
     } else {
-        Some(context.traceparent.to_string())
+        Some(first.traceparent.to_string())
     };
     if let Some(Ok(value)) = traceparent.as_deref().map(HeaderValue::from_str) {
         headers.insert(TRACEPARENT, value);
@@ -196,20 +201,20 @@ fn headers(context: &CallContext) -> HeaderMap {
     headers
 }
 
-/// The whole milliseconds before the deadline.
-fn remaining_ms(context: &CallContext) -> u64 {
-    let remaining = context.deadline.saturating_duration_since(Instant::now());
+/// The whole milliseconds that the attempt has left.
+fn remaining_ms(until: Instant) -> u64 {
+    let remaining = until.saturating_duration_since(Instant::now());
     u64::try_from(remaining.as_millis()).map_or(MAX_DEADLINE_MS, |ms| ms.min(MAX_DEADLINE_MS))
 }
 
 /// What an answer without vehicles says.
-fn failure(status: StatusCode, after: Option<Duration>, context: &CallContext) -> Failure {
+fn failure(status: StatusCode, after: Option<Duration>, until: Instant) -> Failure {
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::refusal(Cause::Unauthorized),
         StatusCode::REQUEST_TIMEOUT => Failure::transient(Cause::Timeout).with_retry_after(after),
         // Vehicle stopped as it was told to. Its `Retry-After` would keep back calls that have
         // time.
-        StatusCode::SERVICE_UNAVAILABLE if remaining_ms(context) == 0 => {
+        StatusCode::SERVICE_UNAVAILABLE if remaining_ms(until) == 0 => {
             Failure::transient(Cause::Timeout)
         }
         StatusCode::TOO_MANY_REQUESTS => {
@@ -241,7 +246,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         let status = self.status.unwrap_or(match Instant::now() {
             now if now >= self.until => Err("timeout"),
-            _ => Err(CANCELLED),
+            _ => Err(ABORTED),
         });
         self.instruments
             .requested(self.method, status, self.started.elapsed());
@@ -256,7 +261,7 @@ mod tests {
     use http::StatusCode;
     use tokio::time::Instant;
 
-    use super::{CallContext, failure};
+    use super::failure;
 
     #[test]
     fn a_vehicle_that_stopped_in_time_keeps_no_other_call_back() {
@@ -266,12 +271,8 @@ mod tests {
             (Duration::from_micros(900), Cause::Timeout, None),
             (Duration::from_mins(1), Cause::ServerError, after),
         ] {
-            let context = CallContext {
-                deadline: Instant::now() + left,
-                request_id: "".into(),
-                traceparent: "".into(),
-            };
-            let failure = failure(StatusCode::SERVICE_UNAVAILABLE, after, &context);
+            let until = Instant::now() + left;
+            let failure = failure(StatusCode::SERVICE_UNAVAILABLE, after, until);
             assert_eq!((failure.cause, failure.retry_after), (cause, retry_after));
             assert_eq!(failure.nature, crate::failure::Nature::Transient);
         }

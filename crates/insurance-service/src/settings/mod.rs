@@ -78,4 +78,8 @@ impl Checked for InsuranceSettings {
     fn worst_case(&self, _: &CommonSettings) -> Vec<Figure> {
         worst_case::figures(self)
     }
+
+    fn worst_case_at_work(&self, work: Duration) -> Vec<Figure> {
+        vec![worst_case::at_work_when_slow(&self.vehicle_client, work)]
+    }
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use service_defaults::worst_case::Figure;
+use service_defaults::worst_case::{Figure, Shown};
 
 use crate::{InsuranceSettings, settings::VehicleClientSettings};
 
@@ -36,6 +36,7 @@ pub(super) fn figures(settings: &InsuranceSettings) -> Vec<Figure> {
                 client.max_degree_of_parallelism_single, client.max_degree_of_parallelism_batch
             ),
         ),
+        at_work_when_silent(client),
         Figure::count(
             "longest_queue",
             queue.saturating_mul(2),
@@ -68,6 +69,40 @@ fn most_in_flight(client: &VehicleClientSettings) -> u64 {
         client.max_degree_of_parallelism_batch as u64,
     );
     single.saturating_add(batch)
+}
+
+/// Calls at work in a Vehicle that does not notice that we gave up and answers none in time, until
+/// the breaker opens.
+fn at_work_when_silent(client: &VehicleClientSettings) -> Figure {
+    let (minimum, in_flight) = (client.breaker.minimum_calls, most_in_flight(client));
+    Figure::count(
+        "most_calls_at_work_when_silent",
+        minimum.saturating_sub(1).saturating_add(in_flight),
+        format_args!(
+            "vehicle_client.breaker.minimum_calls {minimum} - 1 + most_calls_in_flight \
+             {in_flight}, then one more for each time that the breaker was open; for a Vehicle \
+             that answers nothing in time and works on"
+        ),
+    )
+}
+
+/// Calls at work in a Vehicle that does not notice that we gave up, works for this long on each
+/// call and answers enough of them in time for the breaker to stay closed.
+pub(crate) fn at_work_when_slow(client: &VehicleClientSettings, work: Duration) -> Figure {
+    let (limit, in_flight) = (client.attempt_timeout, most_in_flight(client));
+    let rounds = work.as_nanos().div_ceil(limit.as_nanos().max(1));
+    let rounds = u64::try_from(rounds).unwrap_or(u64::MAX).saturating_add(1);
+    Figure::count(
+        "most_calls_at_work_when_slow",
+        in_flight.saturating_mul(rounds),
+        format_args!(
+            "most_calls_in_flight {in_flight} x (1 + --work {} / vehicle_client.attempt_timeout \
+             {}, rounded up); for a Vehicle that answers some calls in time and works on at the \
+             others",
+            Shown(work),
+            Shown(limit)
+        ),
+    )
 }
 
 /// The calls that one request makes by itself, with single and with batch calls.

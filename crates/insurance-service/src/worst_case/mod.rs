@@ -15,6 +15,7 @@ use crate::InsuranceSettings;
 
 pub(crate) use answer::{longest_answer, longest_attempts};
 pub(crate) use breaker::most_slow_calls_in_window;
+pub(crate) use calls::at_work_when_slow;
 
 /// Every figure, most asked for first.
 pub(crate) fn figures(settings: &InsuranceSettings) -> Vec<Figure> {

@@ -6,7 +6,7 @@ use service_defaults::{
     worst_case::{Figure, Quantity},
 };
 
-use super::figures;
+use super::{at_work_when_slow, figures};
 use crate::{InsuranceSettings, sources};
 
 const NOTHING: [(&str, &str); 0] = [];
@@ -54,6 +54,8 @@ fn each_figure_follows_from_the_documented_defaults() {
         ("retry_amplification", Quantity::Ratio(1.15)),
         ("most_retries_at_once", Quantity::Count(3)),
         ("most_calls_in_flight", Quantity::Count(6)),
+        // 20 - 1 + 6
+        ("most_calls_at_work_when_silent", Quantity::Count(25)),
         ("longest_queue", Quantity::Count(2_048)),
         ("answer_memory", Quantity::Bytes(6 << 20)),
         ("longest_retry_after", millis(60_000)),
@@ -70,7 +72,17 @@ fn each_figure_follows_from_the_documented_defaults() {
         assert_eq!(figure(name, &NOTHING).quantity, quantity, "{name}");
     }
     let known = figures(&settings(&NOTHING).unwrap().service).len();
-    assert_eq!(known, 22, "a new figure belongs into this test");
+    assert_eq!(known, 23, "a new figure belongs into this test");
+}
+
+#[test]
+fn calls_pile_up_in_a_slow_vehicle_by_how_long_it_works_on_each() {
+    let settings = settings(&NOTHING).unwrap().service;
+    // 6 x (1 + work / 500, rounded up)
+    for (work, most) in [(0, 6), (1, 12), (500, 12), (501, 18), (5_000, 66)] {
+        let figure = at_work_when_slow(&settings.vehicle_client, Duration::from_millis(work));
+        assert_eq!(figure.quantity, Quantity::Count(most), "{work}");
+    }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! What opens the breaker, how soon, and what never does.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -87,7 +90,8 @@ async fn hundreds_of_refusals_and_of_callers_who_hang_up_never_open_it() {
             .iter()
             .all(|policy| policy.cause() == "contract_violation")
     );
-    vehicle.script(|_| Reply::Hang);
+    let pause = Duration::from_millis(50);
+    vehicle.script(move |request| Reply::healthy(request).after(pause));
     for first in (600..900).step_by(5) {
         let callers = join_all((first..first + 5).map(|person| service.policy(person)));
         tokio::select! {
@@ -97,7 +101,6 @@ async fn hundreds_of_refusals_and_of_callers_who_hang_up_never_open_it() {
         vehicle.idle().await;
     }
     assert_eq!(service.breaker_became("open").await, 0);
-    vehicle.script(Reply::healthy);
     assert!(service.policy(900).await.is_enriched());
     assert_eq!(vehicle.calls(), 901);
 }

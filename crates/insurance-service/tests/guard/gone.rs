@@ -1,55 +1,44 @@
-//! A caller who hangs up takes the calls along.
+//! A caller who hangs up takes along what waits for its turn, and nothing that is out.
 
-use std::time::Duration;
+use test_support::{FakeVehicle, Gate, Reply};
 
-use test_support::{FakeVehicle, Reply};
-use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
+use crate::service::{PATIENT, Policy, Service};
 
-use crate::service::Service;
-
-const ROUNDS: usize = 20;
-const CARS_EACH: usize = 5;
+const CARS_EACH: usize = 8;
+/// The documented cap.
+const OUT: usize = 5;
 
 #[tokio::test]
-async fn the_calls_of_a_caller_who_hangs_up_end_within_a_tenth_of_a_second() {
-    let vehicle = FakeVehicle::start(|_| Reply::Hang).await;
-    let service = Service::with_cars(&vehicle, ROUNDS, CARS_EACH, &[]).await;
-    let (mut slowest, mut allowed) = (Duration::ZERO, Duration::ZERO);
-    for person in 0..ROUNDS {
-        // What this machine takes to show Vehicle that a neighbour has hung up.
-        let before = vehicle.calls();
-        let mut neighbour = TcpStream::connect(vehicle.address()).await.unwrap();
-        neighbour
-            .write_all(b"GET / HTTP/1.1\r\n\r\n")
-            .await
-            .unwrap();
-        vehicle.reached(before + 1).await;
-        let gone = Instant::now();
-        drop(neighbour);
-        vehicle.idle().await;
-        allowed = allowed.max(gone.elapsed());
-
-        let before = vehicle.calls();
-        tokio::select! {
-            answer = service.answer(person) => panic!("{answer:?}"),
-            () = vehicle.reached(before + CARS_EACH) => {}
-        }
-        let gone = Instant::now();
-        vehicle.idle().await;
-        slowest = slowest.max(gone.elapsed());
+async fn the_calls_of_a_caller_who_hangs_up_run_on_and_no_more_go_out() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let vehicle = FakeVehicle::start(move |request| Reply::healthy(request).held(&held)).await;
+    // The one who stays shows that the places come back.
+    let (gone, staying) = (0, 1);
+    let service = Service::with_cars(&vehicle, 2, CARS_EACH, &PATIENT).await;
+    tokio::select! {
+        answer = service.answer(gone) => panic!("{answer:?}"),
+        () = vehicle.reached(OUT) => {}
     }
-    assert!(
-        slowest <= allowed + Duration::from_millis(100),
-        "{slowest:?}"
-    );
-    for level in ["vehicle_client_in_flight", "vehicle_client_queue_length"] {
-        assert_eq!(service.metric(level, &[]).await, 0, "{level}");
+    let cancelled = [("result", "cancelled")];
+    let lookups = "vehicle_client_lookups_total";
+    while service.metric(lookups, &cancelled).await < 8 {
+        tokio::task::yield_now().await;
     }
-    let calls = i64::try_from(ROUNDS * CARS_EACH).unwrap();
-    for (count, label) in [
-        ("vehicle_client_attempts_total", ("outcome", "cancelled")),
-        ("vehicle_client_lookups_total", ("result", "cancelled")),
-    ] {
-        assert_eq!(service.metric(count, &[label]).await, calls, "{count}");
-    }
+    assert_eq!(service.metric("vehicle_client_in_flight", &[]).await, 5);
+    assert_eq!(service.metric("vehicle_client_queue_length", &[]).await, 0);
+    let (policies, ()) = tokio::join!(service.policies(staying), async {
+        service.measures("vehicle_client_queue_length", 5).await;
+        assert_eq!(vehicle.calls(), OUT);
+        gate.open();
+    });
+    assert!(policies.iter().all(Policy::is_enriched));
+    assert_eq!(vehicle.calls(), OUT + CARS_EACH);
+    let attempts = "vehicle_client_attempts_total";
+    let abandoned = [("outcome", "answered"), ("awaited", "false")];
+    assert_eq!(service.metric(attempts, &abandoned).await, 5);
+    // And what they brought is kept.
+    let policies = service.policies(gone).await;
+    let kept = policies.iter().filter(|policy| policy.source() == "cache");
+    assert_eq!((kept.count(), vehicle.calls()), (OUT, 2 * CARS_EACH));
 }

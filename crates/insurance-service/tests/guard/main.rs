@@ -7,11 +7,13 @@
     reason = "a test fails by panicking, also in the functions that tests share"
 )]
 
+mod at_work;
 mod breaker;
 mod cap;
 mod counters;
 mod deadline;
 mod failures;
+mod fairness;
 mod gone;
 mod hostile;
 mod load;

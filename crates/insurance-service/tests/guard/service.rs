@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use insurance_service::{NAME, SCHEMA};
 use serde_json::Value;
@@ -91,9 +93,13 @@ impl Service {
 
     /// The whole answer for a person.
     pub(crate) async fn answer(&self, person: usize) -> Answer {
-        let person = FIRST_PERSON + person;
-        let path = format!("/api/v1/insurances/{person}");
-        self.caller.get(&path).await
+        self.caller.get(&path(person)).await
+    }
+
+    /// The same for a caller who has so little time; it may be a refusal.
+    pub(crate) async fn hurried_answer(&self, person: usize, time: Duration) -> Answer {
+        let deadline = [("x-deadline-ms", &*time.as_millis().to_string())];
+        self.caller.get_with(&path(person), &deadline).await
     }
 
     /// A person's policies; every request is answered with them, whatever Vehicle does.
@@ -157,6 +163,10 @@ impl Service {
         )
         .await
     }
+}
+
+fn path(person: usize) -> String {
+    format!("/api/v1/insurances/{}", FIRST_PERSON + person)
 }
 
 /// A policy as the service answered it.

@@ -1,6 +1,9 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
@@ -77,20 +80,25 @@ async fn a_request_in_flight_is_answered_before_the_end() {
 }
 
 #[tokio::test]
-async fn a_caller_who_hangs_up_ends_the_call_to_vehicle() {
+async fn a_call_whose_caller_hung_up_delays_no_stop_and_ends_with_it() {
     let vehicle = FakeVehicle::start(|_| Reply::Hang).await;
-    let running = seeded(&vehicle).await.serve().await;
+    let binary = seeded(&vehicle).await.with_all(&[
+        ("VEHICLE_CLIENT__MAX_RETRIES", "0"),
+        ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "8s"),
+        ("VEHICLE_CLIENT__QUEUE_WAIT", "500ms"),
+    ]);
+    let running = binary.serve().await;
     let at = running.at;
     let request = tokio::spawn(async move { at.get(PATH).await });
     vehicle.reached(1).await;
     request.abort();
-    vehicle.idle().await;
-    let metrics = at.get("/metrics").await.text();
-    let cancelled = [("outcome", "cancelled")];
-    assert_eq!(
-        test_support::metric(&metrics, "vehicle_client_attempts_total", &cancelled),
-        1
-    );
-    assert_eq!(vehicle.calls(), 1);
+    let told = Instant::now();
     assert_eq!(running.stop().await.unwrap().code, Some(0));
+    assert!(
+        told.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        told.elapsed()
+    );
+    vehicle.idle().await;
+    assert_eq!(vehicle.calls(), 1);
 }

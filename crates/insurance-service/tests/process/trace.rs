@@ -7,7 +7,7 @@ const CALLER: &str = "00f067aa0ba902b7";
 const PERSON: &str = "199001011234";
 
 #[tokio::test]
-async fn one_request_is_one_trace_with_a_span_for_each_attempt() {
+async fn one_request_is_one_trace_and_each_attempt_one_of_its_own_that_is_linked_to_it() {
     let collector = Collector::start().await;
     let vehicle = FakeVehicle::start(|request| match request.number {
         0 => Reply::status(503),
@@ -30,7 +30,6 @@ async fn one_request_is_one_trace_with_a_span_for_each_attempt() {
     assert_eq!(ended.code, Some(0));
 
     let spans = collector.spans();
-    assert!(spans.iter().all(|span| span.trace_id == TRACE), "{spans:?}");
     let named = |name: &str| -> Vec<Span> {
         let named = spans.iter().filter(|span| span.name == name);
         named.cloned().collect()
@@ -50,13 +49,19 @@ async fn one_request_is_one_trace_with_a_span_for_each_attempt() {
         [1, 1, 2, 1, 5],
         "{spans:?}"
     );
+    for span in [&server, &enrich, &query] {
+        assert_eq!(span[0].trace_id, TRACE);
+    }
     assert_eq!(server[0].parent, CALLER);
     assert!(!server[0].failed);
     assert_eq!(enrich[0].parent, server[0].id);
     assert_eq!(query[0].parent, server[0].id);
     for (attempt, request) in attempts.iter().zip(vehicle.requests()) {
-        assert_eq!(attempt.parent, enrich[0].id);
-        let sent = format!("00-{TRACE}-{}-01", attempt.id);
+        // It may outlast the request.
+        assert_eq!(attempt.parent, "");
+        assert_ne!(attempt.trace_id, TRACE);
+        assert_eq!(attempt.links, [(TRACE.to_owned(), enrich[0].id.clone())]);
+        let sent = format!("00-{}-{}-01", attempt.trace_id, attempt.id);
         assert_eq!(request.header("traceparent"), Some(sent.as_str()));
     }
     let own = format!("00-{TRACE}-{}-01", server[0].id);

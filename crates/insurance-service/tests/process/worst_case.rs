@@ -63,6 +63,23 @@ async fn check_tells_programs_what_good_settings_allow() {
 }
 
 #[tokio::test]
+async fn check_tells_how_many_calls_can_be_at_work_in_a_vehicle_that_does_not_notice() {
+    // An attempt takes 4 s, and 5 single and 1 batch call may be out.
+    for (options, slow) in [(&[][..], 18), (&["--work", "30s"], 54)] {
+        let command = [&["check", "--output", "json"], options].concat();
+        let output = binary().await.run_with(&command).await;
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let figures = said["worstCase"].as_array().unwrap();
+        let value = |name| {
+            let figure = figures.iter().find(|figure| figure["name"] == name);
+            figure.unwrap()["value"].as_u64()
+        };
+        assert_eq!(value("most_calls_at_work_when_silent"), Some(25));
+        assert_eq!(value("most_calls_at_work_when_slow"), Some(slow));
+    }
+}
+
+#[tokio::test]
 async fn check_tells_programs_each_thing_that_is_wrong() {
     let binary = binary()
         .await

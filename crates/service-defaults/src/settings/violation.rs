@@ -20,6 +20,13 @@ pub trait Checked: DeserializeOwned + Send + Sync + 'static {
         let _ = common;
         Vec::new()
     }
+
+    /// What they allow at worst when whom the service calls works for this long on each call,
+    /// whoever waits for it.
+    fn worst_case_at_work(&self, work: Duration) -> Vec<Figure> {
+        let _ = work;
+        Vec::new()
+    }
 }
 
 /// One thing that is wrong with a set of settings.

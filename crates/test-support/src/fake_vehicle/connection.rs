@@ -1,4 +1,4 @@
-use std::fmt::Write;
+use std::{fmt::Write, sync::Arc};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,10 +9,13 @@ use tokio::{
 use super::{InFlight, Reply, Request, State};
 
 /// Serves one connection to its end.
-pub(super) async fn converse(mut stream: TcpStream, state: &State) {
+pub(super) async fn converse(mut stream: TcpStream, state: &Arc<State>) {
     let mut buffer = Vec::new();
     while let Some(request) = read(&mut stream, &mut buffer).await {
         let (in_flight, reply) = state.take(request);
+        if let Reply::WorkedOn(time, _) = &reply {
+            state.work(*time);
+        }
         if !answer(&mut stream, reply, in_flight).await {
             return;
         }
@@ -23,7 +26,7 @@ pub(super) async fn converse(mut stream: TcpStream, state: &State) {
 async fn answer(stream: &mut TcpStream, mut reply: Reply, in_flight: InFlight<'_>) -> bool {
     loop {
         let then = match reply {
-            Reply::After(pause, then) => tokio::select! {
+            Reply::After(pause, then) | Reply::WorkedOn(pause, then) => tokio::select! {
                 () = sleep(pause) => then,
                 () = gone(stream) => return false,
             },
@@ -83,7 +86,7 @@ async fn answer(stream: &mut TcpStream, mut reply: Reply, in_flight: InFlight<'_
             false
         }
         Reply::Close => false,
-        Reply::After(..) | Reply::Held(..) => unreachable!("unwrapped above"),
+        Reply::After(..) | Reply::WorkedOn(..) | Reply::Held(..) => unreachable!("unwrapped above"),
     }
 }
 

@@ -12,6 +12,8 @@ pub enum Reply {
     Answer(u16, Vec<(&'static str, String)>, String),
     /// Answers like this, but only after a time.
     After(Duration, Box<Reply>),
+    /// Works on it for a time, also when its caller has hung up, and then answers like this.
+    WorkedOn(Duration, Box<Reply>),
     /// Answers like this, but only when the gate lets it.
     Held(Gate, Box<Reply>),
     /// Answers 200 with this body, a byte at a time with a pause before each.
@@ -70,6 +72,12 @@ impl Reply {
     #[must_use]
     pub fn after(self, pause: Duration) -> Self {
         Self::After(pause, Box::new(self))
+    }
+
+    /// The same answer, after work of so long that goes on when the caller has hung up.
+    #[must_use]
+    pub fn worked_on(self, time: Duration) -> Self {
+        Self::WorkedOn(time, Box::new(self))
     }
 
     /// The same answer, once the gate is open.

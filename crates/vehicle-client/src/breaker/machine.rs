@@ -10,7 +10,8 @@ pub struct BreakerOptions {
     /// How far back calls count.
     pub window: Duration,
     /// Fewer calls than this prove nothing. As many failures in a row prove enough, whatever
-    /// went before.
+    /// went before and however long they took to come together: a silent Vehicle may still be at
+    /// work on each of them.
     pub minimum_calls: u64,
     /// Share of failed calls that opens, 0 to 1.
     pub failure_ratio: f64,
@@ -72,8 +73,6 @@ pub(crate) enum Outcome {
     Good,
     /// The dependency does not work.
     Failed,
-    /// The caller went away or panicked: this says nothing about the dependency.
-    Cancelled,
 }
 
 /// A change of state.
@@ -214,7 +213,6 @@ impl Machine {
             State::HalfOpen { probing, good } => {
                 *probing = false;
                 match outcome {
-                    Outcome::Cancelled => None,
                     Outcome::Good if !slow => {
                         *good += 1;
                         (*good >= self.options.probes_to_close).then(|| self.close(now))
@@ -265,27 +263,15 @@ impl Closed {
     fn end(&mut self, permit: Permit, outcome: Outcome, slow: bool, now: Instant) {
         self.in_flight.end(permit, now);
         self.window.roll(now);
-        match outcome {
-            Outcome::Cancelled => {}
-            Outcome::Good => {
-                self.failures_in_row = 0;
-                self.window.record(false, slow);
-            }
-            Outcome::Failed => {
-                self.failures_in_row += 1;
-                self.window.record(true, slow);
-            }
-        }
+        let failed = outcome == Outcome::Failed;
+        self.failures_in_row = if failed { self.failures_in_row + 1 } else { 0 };
+        self.window.record(failed, slow);
     }
 
     fn is_ill(&mut self, options: &BreakerOptions, now: Instant) -> bool {
         self.window.roll(now);
         self.in_flight.roll(now);
         let ended = self.window.total();
-        if ended.calls == 0 {
-            // Failures that have all left the window are no row any more.
-            self.failures_in_row = 0;
-        }
         let calls = ended.calls + self.in_flight.slow;
         let slow = ended.slow + self.in_flight.slow;
         self.failures_in_row >= options.minimum_calls

@@ -12,10 +12,7 @@ mod model;
 mod tests;
 mod window;
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use contracts::Cause;
 use tokio::time::Instant;
@@ -36,7 +33,6 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Breaker {
     machine: Arc<Mutex<Machine>>,
-    slow_after: Duration,
     chance: Chance,
     instruments: Instruments,
 }
@@ -47,7 +43,6 @@ impl Breaker {
         instruments.breaker_is(Phase::Closed);
         Self {
             machine,
-            slow_after: options.slow_after,
             chance,
             instruments,
         }
@@ -103,24 +98,13 @@ impl Step for Breaker {
         let permit = leave.map_err(|refused| {
             Failure::lasting(Cause::BreakerOpen).with_retry_after(refused.retry_after)
         })?;
-        let deadline = call.context.deadline;
         let mut leave = Leave {
             breaker: &self,
             permit,
-            outcome: Outcome::Cancelled,
+            outcome: Outcome::Failed,
         };
-        let started = Instant::now();
         let result = ask(&inner, call).await;
         leave.outcome = match &result {
-            // Given up by a caller who had no more time. Vehicle may still have been quick; unless
-            // the call was slow by then, which counts as such.
-            Err(failure) if failure.cause == Cause::Timeout && Instant::now() >= deadline => {
-                if started.elapsed() < self.slow_after {
-                    Outcome::Cancelled
-                } else {
-                    Outcome::Good
-                }
-            }
             // A refusal of our key or of our question is loud by other means and shows a Vehicle
             // that works.
             Err(failure) if failure.nature == Nature::Refusal => Outcome::Good,
@@ -147,7 +131,7 @@ impl Step for BreakerGlance {
     }
 }
 
-/// A permit that gives itself back, also when the call is cancelled or panics.
+/// A permit that gives itself back, also when the call panics, which counts as a failure.
 struct Leave<'a> {
     breaker: &'a Breaker,
     permit: Permit,

@@ -34,20 +34,16 @@ fn open_times_spread_by_a_tenth_to_both_sides() {
 }
 
 #[test]
-fn failures_that_have_left_the_window_are_no_row() {
+fn failures_in_a_row_count_however_far_apart_they_are_until_a_good_call() {
     let start = Instant::now();
+    let after = |minutes| start + Duration::from_mins(minutes);
     let mut machine = Machine::new(OPTIONS, start);
-    for calls in 0..10 {
-        assert_eq!(
-            fail(
-                &mut machine,
-                start + 11 * calls * Duration::from_secs(1),
-                0.5
-            ),
-            None
-        );
-    }
-    assert_eq!(machine.phase(), Phase::Closed);
+    assert_eq!(fail(&mut machine, start, 0.5), None);
+    let good = machine.ask(after(1), 0.5).0.unwrap();
+    assert_eq!(machine.report(good, Outcome::Good, after(1), 0.5), None);
+    assert_eq!(fail(&mut machine, after(2), 0.5), None);
+    assert!(fail(&mut machine, after(3), 0.5).is_some());
+    assert_eq!(machine.phase(), Phase::Open);
 }
 
 #[test]
@@ -67,8 +63,8 @@ fn a_glance_sees_what_would_be_refused_and_changes_nothing() {
     let probe = machine.ask(due, 0.5).0.unwrap();
     assert_eq!(machine.glance(due), Some(Refused { retry_after: None }));
     assert_eq!(machine.retry_after(due), None);
-    machine.report(probe, Outcome::Cancelled, due, 0.5);
-    assert_eq!(machine.glance(due), None);
+    machine.report(probe, Outcome::Failed, due, 0.5);
+    assert_eq!(machine.phase(), Phase::Open);
 }
 
 #[test]
@@ -80,7 +76,7 @@ fn a_permit_of_an_older_state_has_no_say() {
     fail(&mut machine, start, 0.5);
     let due = start + Duration::from_secs(10);
     let probe = machine.ask(due, 0.5).0.unwrap();
-    for outcome in [Outcome::Good, Outcome::Failed, Outcome::Cancelled] {
+    for outcome in [Outcome::Good, Outcome::Failed] {
         assert_eq!(machine.report(old, outcome, due, 0.5), None);
     }
     assert_eq!(machine.glance(due), Some(Refused { retry_after: None }));

@@ -4,23 +4,28 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{rules::Asked, world::World};
+use super::{plan::Crowd, rules::Asked, world::World};
 use crate::{CallContext, VehicleClient};
 
 /// Most time that a caller has.
 pub(super) const LONGEST: Duration = Duration::from_secs(3);
 
 /// Asks once. How many numbers were asked for.
-pub(super) async fn call(client: VehicleClient, world: World, begin: Duration) -> u64 {
+pub(super) async fn call(
+    client: VehicleClient,
+    world: World,
+    crowd: Crowd,
+    begin: Duration,
+) -> u64 {
     let dice = world.dice.clone();
     let (numbers, strategy) = (dice.numbers(), dice.strategy());
-    let time = if dice.percent(30) {
-        dice.millis(5, 100)
+    let time = if dice.percent(crowd.hurried) {
+        dice.millis(1, 400)
     } else {
         dice.millis(100, 3_000)
     };
-    let patience = if dice.percent(15) {
-        dice.millis(0, 200)
+    let patience = if dice.percent(crowd.vanishing) {
+        dice.millis(0, 400)
     } else {
         Duration::MAX
     };

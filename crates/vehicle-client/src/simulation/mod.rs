@@ -11,6 +11,7 @@
 )]
 
 mod caller;
+mod load;
 mod plan;
 mod rules;
 mod scenario;
@@ -35,6 +36,11 @@ const SEEDS: u64 = 1_000;
 )]
 fn option(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+/// Some options for a test to change.
+pub(crate) fn options() -> crate::Options {
+    plan::Dice::new(0).options()
 }
 
 /// Prints the seed when its run panics.

@@ -62,6 +62,15 @@ impl Dice {
         chosen.iter().map(|text| text.parse().unwrap()).collect()
     }
 
+    pub(super) fn crowd(&self) -> Crowd {
+        let share = || [0, 20, 60, 100][usize::try_from(self.below(4)).unwrap()];
+        Crowd {
+            callers: self.between(10, if self.percent(10) { 300 } else { 80 }),
+            hurried: share(),
+            vanishing: share(),
+        }
+    }
+
     pub(super) fn strategy(&self) -> Strategy {
         if self.percent(50) {
             Strategy::Single
@@ -125,6 +134,19 @@ impl Dice {
     }
 }
 
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Crowd {
+    pub(super) callers: u64,
+    /// This many of a hundred have little time.
+    pub(super) hurried: u64,
+    /// This many of a hundred go away before they are answered.
+    pub(super) vanishing: u64,
+}
+
+/// How long a slow Vehicle works on a call, at most.
+pub(super) const LONGEST_WORK: Duration = Duration::from_millis(600);
+
 /// How Vehicle is for a while.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Mode {
@@ -162,6 +184,7 @@ impl Dice {
     /// What happens to a call, and after how long.
     pub(super) fn reply(&self, mode: Mode) -> (Duration, Reply) {
         let soon = self.millis(0, 20);
+        let longest = u64::try_from(LONGEST_WORK.as_millis()).unwrap();
         match mode {
             Mode::Flaky(share) if self.percent(share) => (soon, self.failure()),
             Mode::Healthy | Mode::Flaky(_) => (soon, Reply::Good),
@@ -169,7 +192,7 @@ impl Dice {
                 (soon, Reply::Fail(Failure::transient(Cause::Connection)))
             }
             Mode::Down => (soon, Reply::Fail(Failure::transient(Cause::ServerError))),
-            Mode::Slow => (self.millis(20, 600), Reply::Good),
+            Mode::Slow => (self.millis(20, longest), Reply::Good),
             Mode::Hanging => (soon, Reply::Hang),
             Mode::Busy if self.percent(50) => (soon, Reply::Good),
             Mode::Busy => {

@@ -6,7 +6,7 @@ use contracts::{Cause, RegistrationNumber, Source};
 use tokio::time::Instant;
 
 use super::world::{State, World};
-use crate::{Failure, Lookup, Strategy};
+use crate::{Failure, Lookup, Strategy, waiters::LEAST_TIME};
 
 /// What a run must have shown for its rules to mean something.
 pub(super) const EVERYTHING: [&str; 24] = [
@@ -162,7 +162,7 @@ impl State {
         };
         let told_to_wait = self.not_before > asked.started;
         let reason = match failure.cause {
-            Cause::Timeout => now + TICK >= asked.deadline || failed(Cause::Timeout),
+            Cause::Timeout => now + TICK + LEAST_TIME >= asked.deadline || failed(Cause::Timeout),
             Cause::BreakerOpen => self.last_not_closed.is_some_and(|at| at >= since),
             Cause::Overloaded => self.last_full.values().any(|at| *at >= since),
             Cause::RateLimited | Cause::ServerError => failed(failure.cause) || told_to_wait,

@@ -44,10 +44,11 @@ async fn simulate(dice: Dice) -> Outcome {
     assert!(world.breaker.set(client.controls.breaker.clone()).is_ok());
 
     let end = dice.millis(2_000, 20_000);
-    let callers: Vec<_> = (0..dice.between(10, 80))
+    let crowd = dice.crowd();
+    let callers: Vec<_> = (0..crowd.callers)
         .map(|_| {
             let begin = dice.millis(0, u64::try_from(end.as_millis()).unwrap());
-            tokio::spawn(caller::call(client.clone(), world.clone(), begin))
+            tokio::spawn(caller::call(client.clone(), world.clone(), crowd, begin))
         })
         .collect();
     let fate = tokio::spawn(fate(client.clone(), world.clone(), Instant::now() + end));
@@ -57,6 +58,7 @@ async fn simulate(dice: Dice) -> Outcome {
     }
     fate.await.unwrap();
     asked += recover(&client, &world).await;
+    world.keeps_its_rules();
     at_rest(&client, &world, &metrics, asked);
     let state = world.state();
     Outcome {
@@ -89,8 +91,7 @@ async fn fate(client: VehicleClient, world: World, end: Instant) {
         if dice.percent(3) {
             let from = Instant::now();
             let leap = dice.millis(100, 7_200_000);
-            world.state().jump = Some((from, from + leap));
-            world.state().saw("jump");
+            world.state().jumped(from, from + leap);
             advance(leap).await;
         }
     }
@@ -155,7 +156,10 @@ fn at_rest(client: &VehicleClient, world: &World, metrics: &Metrics, asked: u64)
             "permits were lost"
         );
     }
-    assert!(client.dispatch.is_idle(), "flights without passengers");
+    assert!(
+        client.dispatch.is_idle(),
+        "a call that has ended can be joined"
+    );
     let text = metrics.render().unwrap();
     let count = |name, labels: &[_]| metric(&text, name, labels);
     for level in ["vehicle_client_in_flight", "vehicle_client_queue_length"] {

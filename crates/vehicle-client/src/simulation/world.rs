@@ -4,8 +4,12 @@ use std::{
     collections::{BTreeMap, hash_map::DefaultHasher},
     fmt::Debug,
     hash::{Hash, Hasher},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
+    thread,
     time::Duration,
 };
 
@@ -14,10 +18,14 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 use tower::Service;
 
-use super::plan::{Dice, Mode, Reply};
+use super::{
+    load::Load,
+    plan::{Dice, Mode, Reply},
+};
 use crate::{
     Answer, Call, Failure, Found, Options, Strategy,
     breaker::{Breaker, Phase},
+    waiters::LEAST_TIME,
 };
 
 /// Clones are the same Vehicle.
@@ -27,6 +35,8 @@ pub(super) struct World {
     pub(super) options: Arc<Options>,
     pub(super) breaker: Arc<OnceLock<Breaker>>,
     state: Arc<Mutex<State>>,
+    /// A panic in a call ends with its task, and must be told for the run to fail.
+    broken: Arc<AtomicBool>,
 }
 
 pub(super) struct State {
@@ -48,6 +58,9 @@ pub(super) struct State {
     pub(super) isolated_until: Instant,
     /// The last jump of the clock.
     pub(super) jump: Option<(Instant, Instant)>,
+    /// How far it jumped in all, and how often.
+    jumps: (Duration, u32),
+    load: Load,
     pub(super) seen: BTreeMap<&'static str, u64>,
     journal: DefaultHasher,
 }
@@ -59,6 +72,7 @@ impl World {
             dice,
             options: Arc::new(options),
             breaker: Arc::default(),
+            broken: Arc::default(),
             state: Arc::new(Mutex::new(State {
                 mode: Mode::Healthy,
                 start,
@@ -74,6 +88,8 @@ impl World {
                 last_not_closed: None,
                 isolated_until: start,
                 jump: None,
+                jumps: (Duration::ZERO, 0),
+                load: Load::default(),
                 seen: BTreeMap::new(),
                 journal: DefaultHasher::new(),
             })),
@@ -100,10 +116,19 @@ impl World {
         self.state().in_flight.values().all(|calls| *calls == 0)
     }
 
+    /// Fails if a rule was broken in a call.
+    pub(super) fn keeps_its_rules(&self) {
+        assert!(!self.broken.load(Ordering::SeqCst), "a call broke a rule");
+    }
+
     async fn answer(self, call: Call) -> Result<Answer, Failure> {
-        let _flying = self.arrive(&call);
+        let _told = Told(self.broken.clone());
+        let mut out = self.arrive(&call);
         let mode = self.state().mode;
         let (pause, reply) = self.dice.reply(mode);
+        if !matches!(reply, Reply::Hang) {
+            self.state().load.works(&self.options, pause);
+        }
         sleep(pause).await;
         let result = match reply {
             Reply::Hang => std::future::pending().await,
@@ -111,9 +136,11 @@ impl World {
             Reply::Good => Ok(self.good(&call)),
         };
         self.look_at_breaker();
+        out.answered = true;
         let now = Instant::now();
         let mut state = self.state();
         state.journal(&("answered", call.numbers.len(), result.is_ok()));
+        state.load.ended(&result);
         if let Err(failure) = &result {
             for number in call.numbers.iter() {
                 state.fail(number, now, *failure);
@@ -160,7 +187,7 @@ impl World {
             .collect()
     }
 
-    fn arrive(&self, call: &Call) -> Flying {
+    fn arrive(&self, call: &Call) -> Out {
         let phase = self.look_at_breaker();
         let now = Instant::now();
         let (strategy, options) = (call.strategy.label(), &self.options);
@@ -171,16 +198,20 @@ impl World {
         let mut state = self.state();
         state.journal(&("call", strategy, &call.numbers, call.attempt));
         state.saw(if call.attempt == 0 { "first" } else { "retry" });
-        let flying = state.in_flight.entry(strategy).or_default();
-        *flying += 1;
+        let in_flight = state.in_flight.entry(strategy).or_default();
+        *in_flight += 1;
         assert!(
-            *flying <= cap,
-            "{flying} calls in flight, over the cap of {cap}"
+            *in_flight <= cap,
+            "{in_flight} calls in flight, over the cap of {cap}"
         );
-        if *flying == cap {
+        if *in_flight == cap {
             state.last_full.insert(strategy, now);
         }
-        assert!(now < call.context.deadline, "a call after the deadline");
+        let latest = call.waiters.latest();
+        let worth_it = latest.is_some_and(|latest| latest >= now + LEAST_TIME);
+        assert!(worth_it, "a call that nobody has time for");
+        let limit = now + options.attempt_timeout;
+        assert_eq!(call.until, limit, "a call that somebody's hurry ends");
         assert!(
             now >= state.not_before,
             "a call before Retry-After was over"
@@ -191,6 +222,13 @@ impl World {
         if probe {
             state.probes += 1;
             assert_eq!(state.probes, 1, "more than one probe");
+        } else {
+            state.load.in_a_row(options);
+        }
+        if call.attempt > 0 {
+            let (leap, jumps) = state.jumps;
+            let time = now - (state.start + leap);
+            state.load.retried(options, time, jumps);
         }
         let most = if call.strategy == Strategy::Single {
             1
@@ -203,16 +241,18 @@ impl World {
             call.numbers.len()
         );
         for number in call.numbers.iter() {
+            let awaited = call.waiters.await_number(number);
+            assert!(awaited, "a number that nobody waits for");
             *state.carried.entry(number.clone()).or_default() += 1;
             let carried = state.carried[number];
             let erased = state.erased.contains_key(number);
             assert!(carried == 1 || erased, "a number in flight {carried} times");
         }
-        Flying {
+        Out {
             world: self.clone(),
             call: call.clone(),
-            since: now,
             probe,
+            answered: false,
         }
     }
 }
@@ -235,20 +275,27 @@ impl State {
         (time, event).hash(&mut self.journal);
     }
 
+    pub(super) fn jumped(&mut self, from: Instant, to: Instant) {
+        self.jump = Some((from, to));
+        self.jumps.0 += to - from;
+        self.jumps.1 += 1;
+        self.saw("jump");
+    }
+
     pub(super) fn digest(&self) -> u64 {
         self.journal.finish()
     }
 }
 
-/// A call while Vehicle works on it, also when its caller has given up.
-struct Flying {
+/// A call until the guard has an answer or gives it up.
+struct Out {
     world: World,
     call: Call,
-    since: Instant,
     probe: bool,
+    answered: bool,
 }
 
-impl Drop for Flying {
+impl Drop for Out {
     fn drop(&mut self) {
         self.world.look_at_breaker();
         let now = Instant::now();
@@ -258,12 +305,21 @@ impl Drop for Flying {
         state.probes -= usize::from(self.probe);
         for number in self.call.numbers.iter() {
             *state.carried.get_mut(number).unwrap() -= 1;
-            if now >= self.since + self.world.options.attempt_timeout
-                || now >= self.call.context.deadline
-            {
+            if now >= self.call.until {
                 state.fail(number, now, Failure::transient(Cause::Timeout));
             }
         }
+        let ended = self.answered || now >= self.call.until;
+        assert!(ended, "a call that is out ended with its callers");
+    }
+}
+
+/// Notes down that a call panicked, which says that it broke a rule.
+struct Told(Arc<AtomicBool>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.fetch_or(thread::panicking(), Ordering::SeqCst);
     }
 }
 

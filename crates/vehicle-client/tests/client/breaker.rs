@@ -122,32 +122,38 @@ async fn refusals_and_missing_vehicles_never_open_it() {
 }
 
 #[tokio::test]
-async fn callers_that_go_away_never_open_it() {
+async fn calls_whose_callers_went_away_open_it() {
     let fake = FakeVehicle::start(|_| Reply::Hang).await;
-    let client = client(&guarded(&fake, LASTING));
-    for calls in 1..=40 {
+    let mut options = guarded(&fake, LASTING);
+    options.attempt_timeout = Duration::from_millis(50);
+    let client = client(&options);
+    for call in 1..=20 {
+        assert_eq!(state(&client), "closed");
         let (asking, context) = (client.clone(), unhurried());
         let caller = tokio::spawn(async move { asking.one("AAA111", &context).await });
-        while fake.calls() < calls {
-            tokio::task::yield_now().await;
-        }
+        fake.reached(call).await;
         caller.abort();
-        fake.idle().await;
+        client.landed(i64::try_from(call).unwrap()).await;
     }
-    assert_eq!(state(&client), "closed");
+    assert_eq!((state(&client), fake.calls()), ("open", 20));
 }
 
 #[tokio::test]
-async fn callers_without_time_never_open_it() {
+async fn calls_whose_callers_ran_out_of_time_open_it() {
     let fake = FakeVehicle::start(|_| Reply::Hang).await;
-    let client = client(&guarded(&fake, LASTING));
-    for _ in 0..40 {
-        let lookup = client
-            .one("AAA111", &within(Duration::from_millis(2)))
-            .await;
-        assert_eq!(cause(&lookup), Cause::Timeout);
+    let mut options = guarded(&fake, LASTING);
+    options.attempt_timeout = Duration::from_millis(100);
+    let client = client(&options);
+    for call in 1..=20 {
+        assert_eq!(state(&client), "closed");
+        while fake.calls() < call {
+            let context = within(Duration::from_millis(20));
+            let lookup = client.one("AAA111", &context).await;
+            assert_eq!(cause(&lookup), Cause::Timeout);
+        }
+        client.landed(i64::try_from(call).unwrap()).await;
     }
-    assert_eq!(state(&client), "closed");
+    assert_eq!((state(&client), fake.calls()), ("open", 20));
 }
 
 #[tokio::test]
@@ -170,10 +176,16 @@ async fn calls_that_are_still_in_flight_open_it_once_they_are_slow() {
     while fake.calls() < 20 {
         tokio::task::yield_now().await;
     }
-    // Each of these is given up before it is slow itself.
-    let soon = || within(Duration::from_millis(5));
-    while cause(&client.one("AAA111", &soon()).await) != Cause::BreakerOpen {}
-    assert!(!slow.is_finished());
+    // The callers of these are gone before any of them is slow itself.
+    let mut refused = false;
+    for number in many("CD", 80) {
+        let context = within(Duration::from_millis(20));
+        refused |= cause(&client.one(number.as_str(), &context).await) == Cause::BreakerOpen;
+        if refused {
+            break;
+        }
+    }
+    assert!(refused && !slow.is_finished());
     slow.abort();
 }
 
@@ -218,7 +230,9 @@ async fn a_hundred_callers_are_one_probe() {
     options.max_degree_of_parallelism_single = 100;
     let client = client(&options);
     open(&client).await;
-    fake.script(|_| Reply::Hang);
+    let gate = Gate::closed();
+    let held = gate.clone();
+    fake.script(move |request| Reply::healthy(request).held(&held));
     let (asking, context) = (client.clone(), unhurried());
     let probe = tokio::spawn(async move {
         loop {
@@ -238,14 +252,16 @@ async fn a_hundred_callers_are_one_probe() {
             .all(|lookup| cause(lookup) == Cause::BreakerOpen)
     );
     assert_eq!(fake.calls(), 21);
-    // The probe is given back when its caller goes away; the next caller is the next probe.
+    // The probe is out when its caller goes away, and is the one probe until it ends.
     probe.abort();
-    fake.idle().await;
-    fake.script(Reply::healthy);
-    assert!(matches!(
-        client.one("AAA111", &unhurried()).await,
-        Lookup::Found { .. }
-    ));
+    assert!(probe.await.unwrap_err().is_cancelled());
+    let other = client.one("CCC333", &unhurried()).await;
+    assert_eq!(cause(&other), Cause::BreakerOpen);
+    gate.open();
+    client.landed(21).await;
+    let next = client.one("CCC333", &unhurried()).await;
+    assert!(matches!(next, Lookup::Found { .. }), "{next:?}");
+    assert_eq!(fake.calls(), 22);
 }
 
 #[tokio::test]
@@ -273,23 +289,6 @@ async fn while_a_probe_holds_the_only_place_others_are_refused_and_not_queued() 
     assert_eq!(cause(&other), Cause::BreakerOpen);
     gate.open();
     probe.await.unwrap();
-}
-
-#[tokio::test]
-async fn calls_that_were_slow_when_their_callers_ran_out_of_time_open_it() {
-    let fake = FakeVehicle::start(|_| Reply::Hang).await;
-    let breaker = BreakerOptions {
-        slow_after: Duration::from_millis(20),
-        ..LASTING
-    };
-    let client = client(&guarded(&fake, breaker));
-    for _ in 0..20 {
-        let lookup = client
-            .one("AAA111", &within(Duration::from_millis(60)))
-            .await;
-        assert_eq!(cause(&lookup), Cause::Timeout);
-    }
-    assert_eq!(state(&client), "open");
 }
 
 fn cause_if_any(lookup: &Lookup) -> Option<Cause> {

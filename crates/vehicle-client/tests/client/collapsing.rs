@@ -94,40 +94,56 @@ async fn nobody_is_harmed_when_the_first_caller_goes_away() {
 }
 
 #[tokio::test]
-async fn the_call_ends_when_the_last_caller_goes_away() {
+async fn a_call_that_everybody_left_is_joined_by_whoever_asks_next() {
     for strategy in [Strategy::Single, Strategy::Batch] {
-        let fake = FakeVehicle::start(|_| Reply::Hang).await;
+        let gate = Gate::closed();
+        let waiting = gate.clone();
+        let fake = FakeVehicle::start(move |request| Reply::healthy(request).held(&waiting)).await;
         let client = client(&patient(&fake));
         let mut all = callers(&client, 10, &many("AB", 1), strategy);
         asked(&client, 10).await;
         fake.reached(1).await;
         all.shutdown().await;
-        fake.idle().await;
-        assert_eq!(client.metric("vehicle_client_in_flight", &[]), 0);
-        // And the number is free for the next one.
-        fake.script(Reply::healthy);
-        assert!(matches!(
-            client.one("AB00", &unhurried()).await,
-            Lookup::Found { .. }
-        ));
+        assert_eq!(client.metric("vehicle_client_in_flight", &[]), 1);
+        let later = callers(&client, 1, &many("AB", 1), strategy);
+        asked(&client, 11).await;
+        gate.open();
+        let lookups = later.join_all().await.concat();
+        assert_eq!((found(&lookups[0]), fake.calls()), (Source::Shared, 1));
+        // And then the number is free for the next one.
+        let lookup = client.one("AB00", &unhurried()).await;
+        assert_eq!((found(&lookup), fake.calls()), (Source::Live, 2));
     }
 }
 
 #[tokio::test]
-async fn a_caller_with_more_time_than_the_first_asks_again() {
-    let fake = FakeVehicle::start(|request| match request.number {
-        0 => Reply::Hang,
-        _ => Reply::healthy(request),
-    })
-    .await;
-    let client = client(&patient(&fake));
-    let hasty = client.clone();
-    let first =
-        tokio::spawn(async move { hasty.one("AB00", &within(Duration::from_millis(150))).await });
-    fake.reached(1).await;
-    let second = client.one("AB00", &unhurried()).await;
-    assert_eq!(cause(&first.await.unwrap()), Cause::Timeout);
-    assert_eq!((found(&second), fake.calls()), (Source::Live, 2));
+async fn the_deadline_of_the_first_caller_binds_nobody_else() {
+    for strategy in [Strategy::Single, Strategy::Batch] {
+        let gate = Gate::closed();
+        let waiting = gate.clone();
+        let fake = FakeVehicle::start(move |request| Reply::healthy(request).held(&waiting)).await;
+        let mut options = patient(&fake);
+        (
+            options.max_degree_of_parallelism_single,
+            options.max_degree_of_parallelism_batch,
+        ) = (1, 1);
+        let client = client(&options);
+        // One that keeps the place, so that the next waits for its turn and not for an answer.
+        let holding = callers(&client, 1, &many("XX", 1), strategy);
+        fake.reached(1).await;
+        let hasty = client.clone();
+        let first = tokio::spawn(async move {
+            let context = within(Duration::from_millis(150));
+            hasty.all(&["AB00"], strategy, &context).await
+        });
+        client.queued(1).await;
+        let second = callers(&client, 1, &many("AB", 1), strategy);
+        assert_eq!(cause(&first.await.unwrap()["AB00"]), Cause::Timeout);
+        gate.open();
+        let second = second.join_all().await.concat();
+        assert_eq!((found(&second[0]), fake.calls()), (Source::Shared, 2));
+        holding.join_all().await;
+    }
 }
 
 #[tokio::test]
@@ -152,7 +168,7 @@ async fn a_caller_with_more_time_than_the_first_waits_where_the_first_could_not(
     }
     gate.open();
     assert_eq!(cause(&first.await.unwrap()), Cause::ServerError);
-    assert_eq!(found(&second.await.unwrap()), Source::Live);
+    assert_eq!(found(&second.await.unwrap()), Source::Shared);
 }
 
 #[tokio::test]
@@ -212,9 +228,11 @@ async fn a_full_batch_goes_out_at_once_and_no_number_twice() {
 
 #[tokio::test]
 async fn lookups_add_up() {
-    let fake = FakeVehicle::start(|request| match request.path.rsplit('/').next() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let fake = FakeVehicle::start(move |request| match request.path.rsplit('/').next() {
         Some("AB00") => Reply::status(500),
-        Some("AB01") => Reply::Hang,
+        Some("AB01") => Reply::healthy(request).held(&held),
         _ => Reply::healthy(request),
     })
     .await;
@@ -226,7 +244,10 @@ async fn lookups_add_up() {
     fake.reached(1).await;
     client.one("AB05", &unhurried()).await;
     hanging.shutdown().await;
-    fake.idle().await;
+    gate.open();
+    while client.metric("vehicle_client_in_flight", &[]) > 0 {
+        tokio::task::yield_now().await;
+    }
     client.one("AB00", &unhurried()).await;
     client.one("AB05", &unhurried()).await;
     client.one("ZZZ999", &unhurried()).await;

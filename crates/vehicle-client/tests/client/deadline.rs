@@ -6,7 +6,7 @@ use contracts::{Cause, Source};
 use test_support::{FakeVehicle, Reply};
 use vehicle_client::Strategy;
 
-use crate::setup::{cause, client, found, patient, within};
+use crate::setup::{cause, client, found, many, patient, within};
 
 #[tokio::test]
 async fn what_is_there_by_the_deadline_is_kept_and_the_rest_is_a_timeout() {
@@ -28,7 +28,6 @@ async fn what_is_there_by_the_deadline_is_kept_and_the_rest_is_a_timeout() {
         lookups["ZZZ999"],
         vehicle_client::Lookup::NotFound { .. }
     ));
-    fake.idle().await;
     assert_eq!(fake.calls(), 3);
 }
 
@@ -51,8 +50,20 @@ async fn batches_that_came_by_the_deadline_are_kept() {
     assert_eq!(found(&lookups["AAA111"]), Source::Batch);
     assert_eq!(cause(&lookups["BBB222"]), Cause::Timeout);
     assert_eq!(cause(&lookups["CCC333"]), Cause::Timeout);
-    fake.idle().await;
     assert_eq!(fake.calls(), 2);
+}
+
+#[tokio::test]
+async fn nothing_goes_out_for_callers_who_would_be_gone_at_once() {
+    let fake = FakeVehicle::healthy().await;
+    let client = client(&patient(&fake));
+    for (round, numbers) in many("AB", 100).chunks(2).enumerate() {
+        let strategy = [Strategy::Single, Strategy::Batch][round % 2];
+        let context = within(Duration::from_millis(1 + round as u64 % 9));
+        let lookups = client.vehicles.look_up(numbers, strategy, &context).await;
+        assert!(lookups.values().all(|it| cause(it) == Cause::Timeout));
+    }
+    assert_eq!(fake.calls(), 0);
 }
 
 #[tokio::test]

@@ -236,7 +236,9 @@ async fn answers_that_are_kept_are_still_given() {
 
 #[tokio::test]
 async fn the_state_counts_calls_in_flight_and_calls_that_wait() {
-    let fake = FakeVehicle::start(|_| Reply::Hang).await;
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let fake = FakeVehicle::start(move |request| Reply::healthy(request).held(&held)).await;
     let client = client(&Options {
         max_degree_of_parallelism_single: 2,
         ..patient(&fake)
@@ -269,7 +271,10 @@ async fn the_state_counts_calls_in_flight_and_calls_that_wait() {
     fake.reached(2).await;
     assert_eq!(client.vehicles.guard_state().single, calls(2, 3, 2));
     asking.iter().for_each(tokio::task::JoinHandle::abort);
-    fake.idle().await;
+    client.unqueued().await;
+    assert_eq!(client.vehicles.guard_state().single, calls(2, 0, 2));
+    gate.open();
+    client.landed(2).await;
     assert_eq!(client.vehicles.guard_state().single, calls(0, 0, 2));
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use test_support::{FakeVehicle, Gate, Reply};
 use vehicle_client::Strategy;
 
-use crate::setup::{Client, client, many, patient, unhurried, within};
+use crate::setup::{Client, client, many, patient, unhurried};
 
 const ATTEMPTS: &str = "vehicle_client_attempts_total";
 const QUEUE_WAIT: &str = "vehicle_client_queue_wait_seconds_count";
@@ -67,7 +67,9 @@ async fn attempts_add_up_to_the_calls_that_vehicle_saw() {
 #[tokio::test]
 async fn calls_that_their_caller_gave_up_are_counted_as_such() {
     let fake = FakeVehicle::start(|_| Reply::Hang).await;
-    let client = client(&patient(&fake));
+    let mut options = patient(&fake);
+    options.attempt_timeout = Duration::from_millis(300);
+    let client = client(&options);
     let asking = client.clone();
     let numbers = many("ABC", 3);
     let request = tokio::spawn(async move {
@@ -80,28 +82,27 @@ async fn calls_that_their_caller_gave_up_are_counted_as_such() {
     fake.reached(3).await;
     assert_eq!(client.metric("vehicle_client_in_flight", &[]), 3);
     request.abort();
-    fake.idle().await;
+    client.landed(3).await;
+    let abandoned = [("outcome", "timeout"), ("awaited", "false")];
     assert_eq!(counted(&client, &[]), 3);
-    assert_eq!(counted(&client, &[("outcome", "cancelled")]), 3);
-    assert_eq!(client.metric(REQUESTS, &[("error_type", "cancelled")]), 3);
+    assert_eq!(counted(&client, &abandoned), 3);
+    assert_eq!(client.metric(REQUESTS, &[("error_type", "timeout")]), 3);
     assert_at_rest(&client);
 }
 
 #[tokio::test]
-async fn calls_that_the_deadline_ends_are_counted_too() {
+async fn calls_for_which_somebody_still_waits_are_counted_as_such() {
     let fake = FakeVehicle::start(|_| Reply::Hang).await;
-    let client = client(&patient(&fake));
+    let mut options = patient(&fake);
+    options.attempt_timeout = Duration::from_millis(100);
+    options.max_retries = 0;
+    let client = client(&options);
     client
-        .all(
-            &["AAA111", "BBB222"],
-            Strategy::Single,
-            &within(Duration::from_millis(200)),
-        )
+        .all(&["AAA111", "BBB222"], Strategy::Single, &unhurried())
         .await;
-    fake.idle().await;
-    assert_eq!(fake.calls(), 2);
+    let awaited = [("outcome", "timeout"), ("awaited", "true")];
     assert_eq!(counted(&client, &[]), 2);
-    assert_eq!(counted(&client, &[("outcome", "timeout")]), 2);
+    assert_eq!(counted(&client, &awaited), 2);
     assert_at_rest(&client);
 }
 

@@ -78,17 +78,17 @@ fn deadline_ms(request: &Request) -> u128 {
 #[tokio::test]
 async fn a_call_says_how_long_it_is_waited_for() {
     let fake = FakeVehicle::healthy().await;
-    let hurried = Options {
+    let options = Options {
         attempt_timeout: Duration::from_secs(7),
         ..patient(&fake)
     };
     for strategy in [Strategy::Single, Strategy::Batch] {
-        // Whichever is less: the time of the request or that of the attempt.
-        for (time, most) in [(30, 7_000), (5, 5_000)] {
+        // However little time the caller has: the call is waited for when the caller is gone.
+        for time in [30, 2] {
             let context = within(Duration::from_secs(time));
-            client(&hurried).all(&["ABC123"], strategy, &context).await;
+            client(&options).all(&["ABC123"], strategy, &context).await;
             let sent = deadline_ms(fake.requests().last().unwrap());
-            assert!((1..most).contains(&sent), "{sent} of {most}");
+            assert!((5_000..7_000).contains(&sent), "{sent}");
         }
     }
 }

@@ -134,6 +134,20 @@ impl Client {
             tokio::task::yield_now().await;
         }
     }
+
+    /// Waits until no call is in the queue.
+    pub(crate) async fn unqueued(&self) {
+        while self.metric("vehicle_client_queue_length", &[]) > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until this many calls have ended, all told.
+    pub(crate) async fn landed(&self, calls: i64) {
+        while self.metric("vehicle_client_attempts_total", &[]) < calls {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 /// The source of a vehicle that was found; panics on anything else.

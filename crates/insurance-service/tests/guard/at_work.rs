@@ -1,0 +1,210 @@
+//! How many calls a Vehicle has at work at once that does not notice that we gave up, counted
+//! there, whoever asks: callers who wait, callers in a hurry, callers who hang up.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use serde_json::Value;
+use test_support::{Binary, FakeVehicle, Reply};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::service::{Service, WITHOUT_BREAKER, WITHOUT_CACHE, binary};
+
+const PERSONS: usize = 200;
+const CARS_EACH: usize = 2;
+/// Services that run at once: a busy machine has calls time out before they come to Vehicle.
+static PLACES: Semaphore = Semaphore::const_new(4);
+/// Longer than any test.
+const FOR_EVER: Duration = Duration::from_hours(1);
+
+/// A fifth of the documented times, so that the breaker soon has its twenty calls.
+const QUICK: [(&str, &str); 5] = [
+    ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "100ms"),
+    ("VEHICLE_CLIENT__CONNECT_TIMEOUT", "100ms"),
+    ("VEHICLE_CLIENT__BREAKER__SLOW_AFTER", "80ms"),
+    ("VEHICLE_CLIENT__BREAKER__OPEN_FOR", "1s"),
+    ("SERVER__REQUEST_DEADLINE", "30s"),
+];
+const WITH_CACHE: [(&str, &str); 1] = [("VEHICLE_CLIENT__CACHE__ENABLED", "true")];
+const BATCH: [(&str, &str); 1] = [("FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL", "true")];
+const SINGLE: [(&str, &str); 1] = [("FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL", "false")];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Caller {
+    Patient,
+    /// Says that it has 1 to 400 ms.
+    Hurried,
+    /// Hangs up after 1 to 400 ms.
+    Vanishing,
+}
+
+use Caller::{Hurried, Patient, Vanishing};
+
+#[tokio::test]
+async fn of_patient_callers_a_silent_vehicle_has_no_more_calls_at_work_than_computed() {
+    a_silent_vehicle(&[Patient; 8]).await;
+}
+
+#[tokio::test]
+async fn of_hurried_callers_a_silent_vehicle_has_no_more_calls_at_work_than_computed() {
+    a_silent_vehicle(&[Hurried; 8]).await;
+}
+
+#[tokio::test]
+async fn of_vanishing_callers_a_silent_vehicle_has_no_more_calls_at_work_than_computed() {
+    a_silent_vehicle(&[Vanishing; 8]).await;
+}
+
+#[tokio::test]
+async fn of_all_kinds_of_callers_a_silent_vehicle_has_no_more_calls_at_work_than_computed() {
+    let callers = [[Patient; 3], [Hurried; 3], [Vanishing; 3]].concat();
+    a_silent_vehicle(&callers).await;
+}
+
+/// With both strategies, with and without a cache.
+async fn a_silent_vehicle(callers: &[Caller]) {
+    join_all(configurations().map(async |settings| {
+        let vehicle = FakeVehicle::start(|request| Reply::healthy(request).worked_on(FOR_EVER));
+        let (vehicle, _place) = (vehicle.await, PLACES.acquire().await);
+        let settings = [&settings[..], &QUICK].concat();
+        let service = Service::with_cars(&vehicle, PERSONS, CARS_EACH, &settings).await;
+        let opened = async {
+            while service.breaker_became("open").await == 0 {
+                sleep(Duration::from_millis(50)).await;
+            }
+            // For long enough that there are probes.
+            sleep(Duration::from_secs(2)).await;
+        };
+        ask_until(opened, &service, callers).await;
+        let most = service.computed("most_calls_at_work_when_silent").await;
+        let probes = service.breaker_became("half_open").await;
+        let at_work = i64::try_from(vehicle.most_at_work()).unwrap();
+        // More than are in flight: they pile up.
+        assert!(at_work > 6, "{at_work} with {settings:?}");
+        let most = i64::try_from(whole(most)).unwrap() + probes;
+        assert!(at_work <= most, "{at_work} over {most} with {settings:?}");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn a_vehicle_that_answers_some_has_no_more_calls_at_work_than_computed() {
+    const WORK: Duration = Duration::from_secs(1);
+    let callers = [[Patient; 4], [Hurried; 4], [Vanishing; 4]].concat();
+    join_all(configurations().map(async |settings| {
+        // Too few to open the breaker by failures or by slow calls, and never many in a row.
+        let vehicle = FakeVehicle::start(|request| match request.number % 5 {
+            0 | 1 => Reply::healthy(request).worked_on(WORK),
+            _ => Reply::healthy(request),
+        })
+        .await;
+        let settings = [&settings[..], &WITHOUT_BREAKER, &QUICK[..2]].concat();
+        let _place = PLACES.acquire().await;
+        let binary = binary(&vehicle.url(), PERSONS, CARS_EACH).await;
+        let binary = binary.with_all(&settings);
+        let most = when_slow(&binary, "1s").await;
+        let service = Service::serve(&binary, CARS_EACH).await;
+        ask_until(sleep(Duration::from_secs(4)), &service, &callers).await;
+        let at_work = vehicle.most_at_work();
+        assert!(at_work <= most, "{at_work} over {most} with {settings:?}");
+        assert!(at_work > 0, "{settings:?}");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn callers_in_a_hurry_do_not_flood_a_hung_vehicle_under_the_documented_settings() {
+    let vehicle =
+        FakeVehicle::start(|request| Reply::healthy(request).worked_on(Duration::from_secs(5)))
+            .await;
+    let service = Service::with_cars(&vehicle, PERSONS, 1, &WITHOUT_CACHE).await;
+    let opened = async {
+        while service.breaker_became("open").await == 0 {
+            sleep(Duration::from_millis(50)).await;
+        }
+        sleep(Duration::from_secs(1)).await;
+    };
+    let person = AtomicUsize::new(0);
+    let hurried = async || loop {
+        let person = person.fetch_add(1, Ordering::SeqCst) % PERSONS;
+        let time = Duration::from_millis(250);
+        service.hurried_answer(person, time).await;
+    };
+    let begun = Instant::now();
+    tokio::select! {
+        _ = join_all((0..8).map(|_| hurried())) => unreachable!(),
+        () = opened => {}
+    }
+    let most = whole(service.computed("most_calls_at_work_when_silent").await);
+    let (calls, at_work) = (vehicle.calls(), vehicle.most_at_work());
+    assert!(at_work <= most, "{at_work} over {most}");
+    assert!(calls <= most, "{calls} calls in {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn callers_with_next_to_no_time_reach_vehicle_not_at_all() {
+    let vehicle = FakeVehicle::start(|_| Reply::Hang).await;
+    let service = Service::with_cars(&vehicle, PERSONS, 1, &WITHOUT_CACHE).await;
+    for person in 0..100 {
+        // 20 ms of it are kept back for the answer.
+        let time = Duration::from_millis(1 + u64::try_from(person).unwrap() % 29);
+        service.hurried_answer(person, time).await;
+    }
+    assert_eq!(vehicle.calls(), 0);
+}
+
+fn configurations() -> impl Iterator<Item = Vec<(&'static str, &'static str)>> {
+    let strategies = [SINGLE, BATCH].into_iter();
+    strategies
+        .flat_map(|strategy| [WITH_CACHE, WITHOUT_CACHE].map(|cache| [strategy, cache].concat()))
+}
+
+/// Lets all of them ask again and again, each time for another person.
+async fn ask_until(end: impl Future<Output = ()>, service: &Service, callers: &[Caller]) {
+    let next = AtomicUsize::new(0);
+    let next = &next;
+    let asking = callers.iter().map(|caller| async move {
+        loop {
+            let turn = next.fetch_add(1, Ordering::SeqCst);
+            let person = turn % PERSONS;
+            let time = Duration::from_millis([1, 15, 40, 70, 100, 130, 250, 400][turn % 8]);
+            match caller {
+                Patient => drop(service.answer(person).await),
+                Hurried => drop(service.hurried_answer(person, time).await),
+                Vanishing => drop(timeout(time, service.answer(person)).await),
+            }
+            // Whoever is refused at once does not ask again at once.
+            sleep(Duration::from_millis(20)).await;
+        }
+    });
+    tokio::select! {
+        _ = join_all(asking) => unreachable!("they ask for ever"),
+        () = end => {}
+    }
+}
+
+/// What `check` computes for a Vehicle that works for this long.
+async fn when_slow(binary: &Binary, work: &str) -> usize {
+    let check = ["check", "--output", "json", "--work", work];
+    let output = binary.run_with(&check).await;
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let figures = said["worstCase"].as_array().unwrap();
+    let named = |figure: &&Value| figure["name"] == "most_calls_at_work_when_slow";
+    let figure = figures.iter().find(named).unwrap();
+    usize::try_from(figure["value"].as_u64().unwrap()).unwrap()
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a count of calls"
+)]
+fn whole(figure: f64) -> usize {
+    figure as usize
+}

@@ -1,0 +1,58 @@
+//! Callers in a hurry take nothing from those who wait.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use test_support::{FakeVehicle, Reply};
+use tokio::time::sleep;
+
+use crate::service::{Service, WITHOUT_BREAKER, WITHOUT_CACHE};
+
+const PERSONS: usize = 2_000;
+
+#[tokio::test]
+async fn a_patient_caller_gets_no_less_beside_hurried_ones_than_beside_patient_ones() {
+    let (beside_hurried, beside_patient) = tokio::join!(enriched(true), enriched(false));
+    assert!(beside_patient >= 4, "{beside_patient}");
+    assert!(
+        beside_hurried >= beside_patient,
+        "{beside_hurried}, and {beside_patient} beside patient ones"
+    );
+}
+
+/// The cars that one patient caller gets in a while beside nine others.
+async fn enriched(hurried: bool) -> usize {
+    let vehicle =
+        FakeVehicle::start(|request| Reply::healthy(request).worked_on(Duration::from_millis(300)))
+            .await;
+    let settings = [&WITHOUT_BREAKER[..], &WITHOUT_CACHE].concat();
+    let service = Service::start(&vehicle, PERSONS, &settings).await;
+    let (next, enriched) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (next, got, service) = (&next, &enriched, &service);
+    let person = move || next.fetch_add(1, Ordering::SeqCst) % PERSONS;
+    let others = (0..9).map(|_| async move {
+        loop {
+            if hurried {
+                let time = Duration::from_millis(100);
+                service.hurried_answer(person(), time).await;
+            } else {
+                service.answer(person()).await;
+            }
+        }
+    });
+    let patient = async {
+        loop {
+            let policy = service.policy(person()).await;
+            got.fetch_add(usize::from(policy.is_enriched()), Ordering::SeqCst);
+        }
+    };
+    tokio::select! {
+        _ = join_all(others) => unreachable!("they ask for ever"),
+        () = patient => unreachable!("it asks for ever"),
+        () = sleep(Duration::from_secs(8)) => {}
+    }
+    enriched.into_inner()
+}
