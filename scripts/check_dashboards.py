@@ -209,13 +209,50 @@ def repeat(seconds, step):
         time.sleep(0.1)
 
 
-def guard(stack, **change):
-    url = f"{stack.insurance}/api/v1/operations/vehicle-guard"
-    request(url, stack.operations_key, "PUT", {"reason": "a check", "owner": "check-dashboards", **change})
+def operate(stack, *order, **environment):
+    """What operators do, by what they do it with: the exit code and what it said."""
+    environment = os.environ | {"OPERATIONS_KEY": stack.operations_key, **environment}
+    done = subprocess.run(["scripts/vehicle-guard.sh", *order], env=environment, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
 
 
-def forget(stack, number):
-    request(f"{stack.insurance}/api/v1/operations/vehicle-cache/{number}", stack.operations_key, "DELETE")
+def fleet(stack, replica, *order):
+    code, said = operate(stack, *order, INSURANCE=f"{stack.insurance} {replica}")
+    if code != 0 or f"{order[0]}: 2 of 2 replicas" not in said:
+        complain(f"vehicle-guard.sh {order}: {code}: {said}")
+
+
+# The second pod is there only when the pods are listed again; a third cannot be reached.
+KUBECTL = """#!/bin/sh
+case "$*" in
+"get pods --output name "*"--selector app.kubernetes.io/instance=here,app.kubernetes.io/component=insurance")
+    echo pod/one
+    if [ -e {folder}/listed ]; then printf 'pod/two\\npod/three\\n'; fi
+    : >{folder}/listed ;;
+"port-forward --address 127.0.0.1 pod/one :http") echo 'Forwarding from 127.0.0.1:{one} -> 5082'; exec sleep 60 ;;
+"port-forward --address 127.0.0.1 pod/two :http") echo 'Forwarding from 127.0.0.1:{two} -> 5082'; exec sleep 60 ;;
+*) echo "error: unable to forward port" >&2; exit 1 ;;
+esac
+"""
+
+
+def check_pods(stack, replica, folder):
+    """Operators tell pods too, also those that start meanwhile, and hear which they could not tell."""
+    addresses = [stack.insurance, replica]
+    one, two = (it.rsplit(":", 1)[1] for it in addresses)
+    kubectl = folder / "kubectl"
+    kubectl.write_text(KUBECTL.format(folder=folder, one=one, two=two))
+    kubectl.chmod(0o755)
+    path = f"{folder}:{os.environ['PATH']}"
+    code, said = operate(stack, "isolate", "60", "check-dashboards", 'a "check"', INSURANCE="", RELEASE="here", PATH=path)
+    if code != 1 or "isolate: 2 of 3 replicas" not in said or stack.operations_key in said:
+        complain(f"vehicle-guard.sh with pods: {code}: {said}")
+    for address in addresses:
+        _, text = request(f"{address}/api/v1/operations/vehicle-guard", stack.operations_key)
+        isolation = json.loads(text)["isolation"]
+        if not isolation or isolation["reason"] != 'a "check"' or isolation["remainingSeconds"] > 60:
+            complain(f"{address}: after an order to every pod: {text}")
+    fleet(stack, replica, "release", "check-dashboards", "done")
 
 
 def crowd(stack, timeout):
@@ -240,16 +277,16 @@ def make_traffic(stack, replica):
     repeat(2, usual)
     stack.toggles.write_text(good)
     repeat(3, usual)
-    guard(stack, mode="isolated", expiresInSeconds=60)
+    fleet(stack, replica, "isolate", "60", "check-dashboards", "a check")
     repeat(2, usual)
-    guard(stack, mode="automatic")
+    fleet(stack, replica, "release", "check-dashboards", "done")
     repeat(2, usual)
 
     os.kill(stack.vehicle_process, signal.SIGSTOP)
     try:
         repeat(3, lambda: crowd(stack, 10))
         for number in ["ABC123", "DEF456"]:
-            forget(stack, number)
+            fleet(stack, replica, "forget", number)
         repeat(3, lambda: crowd(stack, 10))
         for person in PERSONS[:2]:
             request(f"{stack.insurance}/api/v1/insurances/{person}", stack.key, headers={"Prefer": "handling=strict"})
@@ -381,6 +418,7 @@ def main():
         command = [BINARIES / "insurance-service"]
         process = stack_of.enter_context(running(command, log, signal.SIGTERM, env=second_replica(stack)))
         replica = wait_for("the second Insurance", lambda: address_in(log), process, log)
+        check_pods(stack, f"http://{replica}", folder)
 
         port, log = free_port(), folder / "prometheus.log"
         targets = {"vehicle:5081": [stack.vehicle.removeprefix("http://")],

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Publishes a release: its tag, its notes, the contracts as a crate, and what each binary is built from.
+# Publishes a release: its tag, its notes, the contracts as a crate, what each binary is built from, and
+# what operators tell a fleet with.
 #   scripts/publish-release.sh VERSION IMAGE… CHART
 # Needs gh and GH_TOKEN.
 set -eu
@@ -15,4 +16,4 @@ mkdir -p target
 cargo package --locked --package contracts
 scripts/sbom.sh
 gh release create "v$version" --target "$(git rev-parse HEAD)" --title "$version" --notes-file target/notes.md \
-    "target/package/contracts-$version.crate" target/sbom/*.json
+    "target/package/contracts-$version.crate" target/sbom/*.json scripts/vehicle-guard.sh
