@@ -67,7 +67,19 @@ services = compose["services"]
 built = {it["image"]: it["build"]["target"] for it in services.values() if "build" in it}
 expect(set(built.values()) <= set(images), "compose: a build.target is no stage of the Dockerfile")
 
+ends = {other for it in services.values() for other, need in it.get("depends_on", {}).items()
+        if need["condition"] == "service_completed_successfully"}
+# Its image holds nothing to ask with.
+UNPROBED = {"otel-collector"}
 for name, service in services.items():
+    probe = service.get("healthcheck", {})
+    if name in ends:
+        expect("restart" not in service, f"compose: {name} runs once, but is started again")
+        expect("test" not in probe, f"compose: {name} runs once, but is probed")
+    else:
+        expect(service.get("restart") == "unless-stopped", f"compose: {name} does not come back after a crash")
+        expect("build" in service or "test" in probe or name in UNPROBED, f"compose: {name} has no health check")
+        expect("start_interval" in probe or name in UNPROBED, f"compose: {name} is not probed sooner at the start")
     image = service["image"]
     expect(pinned(image), f"compose: {name}: {image} has no tag or the tag latest")
     expect(service.get("read_only") is True, f"compose: {name} is not read_only")
