@@ -12,4 +12,4 @@ newman=$tool/node_modules/.bin/newman
 
 "$newman" run docs/api/threadpilot.postman_collection.json --color off --reporter-cli-no-banner \
     --env-var "vehicleUrl=$VEHICLE_URL" --env-var "insuranceUrl=$INSURANCE_URL" \
-    --env-var "apiKey=$API_KEY" --env-var "operationsKey=$OPERATIONS_KEY" "$@"
+    --env-var "vehicleKey=$VEHICLE_KEY" --env-var "insuranceKey=$INSURANCE_KEY" --env-var "operationsKey=$OPERATIONS_KEY" "$@"

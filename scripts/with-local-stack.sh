@@ -1,11 +1,17 @@
 #!/bin/sh
 # Runs a command beside a local stack of its own, on free ports and with fresh sample data, then
-# stops the stack. The command finds it in VEHICLE_URL, INSURANCE_URL, API_KEY and OPERATIONS_KEY.
+# stops the stack. The command finds it in VEHICLE_URL, INSURANCE_URL, API_KEY and OPERATIONS_KEY;
+# VEHICLE_KEY and INSURANCE_KEY are good at one of the services only.
 #   scripts/with-local-stack.sh sh -c 'curl -s -H "X-Api-Key: $API_KEY" "$VEHICLE_URL/api/v1/vehicles/ABC123"'
 set -eu
-[ "$#" -gt 0 ] || { sed -n '2,4s/^# *//p' "$0" >&2; exit 2; }
+[ "$#" -gt 0 ] || { sed -n '2,5s/^# *//p' "$0" >&2; exit 2; }
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 unset DATABASE_URL
+
+random() { od -An -N16 -tx1 /dev/urandom | tr -d ' \n'; }
+VEHICLE_KEY=$(random) INSURANCE_KEY=$(random)
+export VEHICLE_KEY INSURANCE_KEY
+export VEHICLE__API_KEYS__VEHICLE_ONLY__KEY="$VEHICLE_KEY" INSURANCE__API_KEYS__INSURANCE_ONLY__KEY="$INSURANCE_KEY"
 
 folder=$(mktemp -d)
 # As root, PostgreSQL runs under another account, which must reach its own folder in this one.
