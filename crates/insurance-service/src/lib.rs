@@ -17,6 +17,7 @@ use std::{future::ready, process::ExitCode};
 use service_database::{Database, MigrateError, Schema};
 use service_defaults::{
     edge::Assembled,
+    health::Check,
     process::{self, Command, CommandLine, Process, ProcessError},
     settings::{Arguments, Sources},
 };
@@ -66,17 +67,11 @@ pub async fn serve(
     process: &Process<InsuranceSettings>,
     listener: Option<TcpListener>,
 ) -> Result<(), RunError> {
-    let (assembled, database) = build(process)?;
-    database.warm_up().await;
-    Ok(process.serve(assembled, listener).await?)
+    Ok(process.serve(assemble(process)?, listener).await?)
 }
 
 /// The service as routers, without a socket.
 pub fn assemble(process: &Process<InsuranceSettings>) -> Result<Assembled, RunError> {
-    Ok(build(process)?.0)
-}
-
-fn build(process: &Process<InsuranceSettings>) -> Result<(Assembled, Database), RunError> {
     let settings = &process.settings().service;
     let database = Database::new(&settings.database)?;
     database.observe(process.meter());
@@ -89,18 +84,24 @@ fn build(process: &Process<InsuranceSettings>) -> Result<(Assembled, Database), 
         .readiness()
         .with_check("database", move || {
             let database = checked.clone();
-            async move { SCHEMA.check(&database, store::newest_migration).await }
+            async move { check(&database).await }
         })
         .with_check("vehicle_guard", move || {
             ready(guard_state::check(&guard.guard_state()))
         });
-    let api = routes::api(
-        database.clone(),
-        vehicles,
-        process.live().clone(),
-        process.meter(),
-    );
-    Ok((process.assemble(api, &readiness), database))
+    let api = routes::api(database, vehicles, process.live().clone(), process.meter());
+    Ok(process.assemble(api, &readiness))
+}
+
+/// Looks at the schema, and runs the statement of a request for nobody.
+async fn check(database: &Database) -> Check {
+    SCHEMA
+        .check(
+            database,
+            |connection, ()| Box::pin(store::newest_migration(connection)),
+            |connection, ()| Box::pin(store::find_of_nobody(connection)),
+        )
+        .await
 }
 
 /// Why a command of the service failed.

@@ -201,7 +201,9 @@ async fn answer(
 ) -> Result<Response, Error> {
     let database = &service.database;
     let policies = database
-        .bounded(async |connection| store::find_of_person(connection, &person).await)
+        .read(person.clone(), |connection, person| {
+            Box::pin(store::find_of_person(connection, person))
+        })
         .await?;
     if policies.is_empty() {
         return Err(Error::NotFound);

@@ -29,16 +29,25 @@ pub(crate) async fn find_of_person(
     executor: impl PgExecutor<'_>,
     person: &PersonalIdentityNumber,
 ) -> sqlx::Result<Vec<Policy>> {
-    let rows = sqlx::query_as!(
+    let rows = find(executor, person.expose_digits()).await?;
+    rows.into_iter().map(Policy::try_from).collect()
+}
+
+/// Shows whether the service may read policies at all.
+pub(crate) async fn find_of_nobody(executor: impl PgExecutor<'_>) -> sqlx::Result<()> {
+    find(executor, "").await.map(drop)
+}
+
+async fn find(executor: impl PgExecutor<'_>, digits: &str) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
         Row,
         "select insurance_id, product, monthly_cost, car_registration_number
          from insurance.insurances where personal_identity_number = $1
          order by insurance_id",
-        person.expose_digits()
+        digits
     )
     .fetch_all(executor)
-    .await?;
-    rows.into_iter().map(Policy::try_from).collect()
+    .await
 }
 
 pub(crate) async fn newest_migration(connection: &mut PgConnection) -> sqlx::Result<Option<i64>> {

@@ -1,4 +1,8 @@
 use service_defaults::problem::Rejection;
+use sqlx::{
+    error::DatabaseError,
+    postgres::{PgDatabaseError, PgSeverity},
+};
 
 const RETRY_AFTER_SECONDS: u64 = 1;
 
@@ -11,7 +15,8 @@ pub enum Error {
     /// The statement took longer than it may.
     #[error("the statement took too long")]
     TimedOut,
-    /// The server is away, starting, stopping or out of resources.
+    /// The server is away, starting, stopping or out of resources, or does not let the service in
+    /// or at its tables.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
     /// Anything else: a fault of ours.
@@ -21,25 +26,42 @@ pub enum Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::PoolTimedOut => Self::Busy,
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::Protocol(_)
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
-            sqlx::Error::Database(answer) => match answer.code().as_deref() {
-                // query_canceled, which is what statement_timeout raises
-                Some("57014") => Self::TimedOut,
-                // by class: connection, insufficient resources, operator intervention (shutdown,
-                // starting up)
-                Some(code) if ["08", "53", "57"].contains(&code.get(..2).unwrap_or("")) => {
-                    Self::Unavailable(error)
-                }
-                _ => Self::Failed(error),
-            },
+        if is_broken(&error) {
+            return Self::Unavailable(error);
+        }
+        let answer = error.as_database_error();
+        match answer.and_then(DatabaseError::code).as_deref() {
+            // query_canceled, which is what statement_timeout raises
+            Some("57014") => Self::TimedOut,
+            Some(code) if is_withheld(code) => Self::Unavailable(error),
+            // by class: connection, authorization, insufficient resources, operator intervention
+            Some(code) if ["08", "28", "53", "57"].contains(&code.get(..2).unwrap_or("")) => {
+                Self::Unavailable(error)
+            }
             _ => Self::Failed(error),
         }
+    }
+}
+
+/// Whether a SQLSTATE says that the database, the schema, the table or the right to it is not there.
+/// Operators take these away and give them back; the statement itself is not at fault.
+pub(crate) fn is_withheld(code: &str) -> bool {
+    // invalid_catalog_name, invalid_schema_name, insufficient_privilege, undefined_table
+    ["3D000", "3F000", "42501", "42P01"].contains(&code)
+}
+
+/// Whether an error says that the connection is of no use any more.
+pub(crate) fn is_broken(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed => true,
+        // The server ends the session with such an answer.
+        sqlx::Error::Database(answer) => answer
+            .try_downcast_ref::<PgDatabaseError>()
+            .is_some_and(|it| matches!(it.severity(), PgSeverity::Fatal | PgSeverity::Panic)),
+        _ => false,
     }
 }
 

@@ -1,16 +1,17 @@
-//! How a service holds its PostgreSQL schema: the pool, migrations, readiness, and which errors
+//! How a service holds its PostgreSQL schema: connections, migrations, readiness, and which errors
 //! mean that asking again makes sense.
 
+mod connections;
+mod database;
 mod error;
-mod lease;
+mod finish;
 mod migration;
-mod pool;
 mod roles;
 mod settings;
 
+pub use database::{Database, Read};
 pub use error::Error;
 pub use migration::{MigrateError, Schema};
-pub use pool::Database;
 pub use roles::{Login, PrepareError, prepare};
 pub use settings::DatabaseSettings;
 

@@ -4,12 +4,15 @@ use service_defaults::{health::Check, process::chain};
 use sqlx::{Connection, PgConnection, migrate::Migrator};
 use tokio::time::{Instant, sleep};
 
-use crate::{Database, DatabaseSettings, Error};
+use crate::{Database, DatabaseSettings, Error, Read, error::is_withheld};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long one attempt to connect may take; sqlx itself has no limit.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a check of the readiness waits for the first connections.
+const LONGEST_FILLING: Duration = Duration::from_millis(500);
 
 /// The schema of one service: its migrations and its sample data.
 #[derive(Clone, Copy)]
@@ -61,23 +64,47 @@ impl Schema {
         Ok(())
     }
 
-    /// Looks at whether the database answers and its schema is as new as this binary. A newer
-    /// one passes, because every step leaves the previous release working.
-    pub async fn check(
+    /// Looks at whether the database answers, its schema is as new as this binary, the service's
+    /// own statement runs and its connections are open. A newer schema passes, because every step
+    /// leaves the previous release working.
+    pub async fn check<T: Send + 'static>(
         &self,
         database: &Database,
-        applied: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<Option<i64>>,
+        applied: Read<(), Option<i64>>,
+        statement: Read<(), T>,
     ) -> Check {
-        match database.bounded(applied).await {
-            Ok(version) if version.unwrap_or(0) >= self.newest() => Check::pass("database"),
-            Ok(version) => self.behind(version.unwrap_or(0)),
-            Err(Error::Failed(error)) if is_missing(&error) => self.behind(0),
+        match database.read((), applied).await {
+            Ok(version) if version.unwrap_or(0) >= self.newest() => {}
+            Ok(version) => return self.behind(version.unwrap_or(0)),
+            Err(Error::Unavailable(error)) if is_missing(&error) => return self.behind(0),
+            Err(error) => return self.without_answer(database, &error).await,
+        }
+        match database.read((), statement).await {
+            Ok(_) => self.filled(database, Check::pass("database")).await,
+            Err(error) => self.without_answer(database, &error).await,
+        }
+    }
+
+    async fn without_answer(&self, database: &Database, error: &Error) -> Check {
+        if matches!(error, Error::Busy) {
             // Every connection is at work: the database answers, only not to one more.
-            Err(Error::Busy) => Check::warn("database", Error::Busy.to_string()),
-            Err(error) => {
-                let cause = chain(&error);
-                tracing::warn!(error = cause, "not ready: the database does not answer");
-                Check::fail("database", error.to_string())
+            let busy = Check::warn("database", error.to_string());
+            return self.filled(database, busy).await;
+        }
+        tracing::warn!(
+            error = chain(error),
+            "not ready: the database does not answer"
+        );
+        Check::fail("database", error.to_string())
+    }
+
+    /// This check, once the connections are open.
+    async fn filled(&self, database: &Database, check: Check) -> Check {
+        match database.filled(LONGEST_FILLING).await {
+            Ok(()) => check,
+            Err(filling) => {
+                tracing::warn!("not ready: {filling}");
+                Check::fail("database", filling.to_string())
             }
         }
     }
@@ -102,14 +129,12 @@ impl Schema {
     }
 }
 
-/// Whether an error says that the schema or its table of steps is not there at all.
+/// Whether an error says that the schema or its table of steps is not there, or not granted yet.
 fn is_missing(error: &sqlx::Error) -> bool {
-    // undefined_table, invalid_schema_name, insufficient_privilege (no grant was made yet)
-    let codes = ["42P01", "3F000", "42501"];
-    error
-        .as_database_error()
+    let answer = error.as_database_error();
+    answer
         .and_then(sqlx::error::DatabaseError::code)
-        .is_some_and(|code| codes.contains(&code.as_ref()))
+        .is_some_and(|code| is_withheld(&code) && code != "3D000")
 }
 
 async fn connect(settings: &DatabaseSettings) -> Result<PgConnection, MigrateError> {

@@ -24,8 +24,11 @@ pub struct DatabaseSettings {
     pub migration_user: String,
     /// Its password.
     pub migration_password: Secret,
-    /// Connections of the pool.
+    /// Most connections of the pool.
     pub max_connections: u32,
+    /// Connections that are open before the service is ready, and kept open; 0 = as many as
+    /// `max_connections`.
+    pub min_connections: u32,
     /// Longest wait for a free connection.
     #[serde(with = "duration")]
     pub acquire_timeout: Duration,
@@ -63,6 +66,8 @@ impl DatabaseSettings {
             }
         }
         violations.range("database.max_connections", &self.max_connections, 1..=1000);
+        let most = self.max_connections;
+        violations.range("database.min_connections", &self.min_connections, 0..=most);
         let acquire = self.acquire_timeout;
         violations.duration(
             "database.acquire_timeout",
@@ -85,6 +90,14 @@ impl DatabaseSettings {
         }
         let bounds = Duration::ZERO..=Duration::from_mins(10);
         violations.duration("database.wait_for_server", self.wait_for_server, bounds);
+    }
+
+    /// How many connections are kept open.
+    pub(crate) fn min_connections(&self) -> u32 {
+        match self.min_connections {
+            0 => self.max_connections,
+            min => min,
+        }
     }
 
     /// Longest time that a request waits for one query.

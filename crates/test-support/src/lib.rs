@@ -16,6 +16,7 @@ mod database;
 mod fake_vehicle;
 mod metrics;
 mod process;
+mod relay;
 mod remote;
 mod table_lock;
 
@@ -28,6 +29,7 @@ pub use database::TestDatabase;
 pub use fake_vehicle::{FakeVehicle, Gate, Reply, Request};
 pub use metrics::metric;
 pub use process::{Binary, Ended, Running};
+pub use relay::Relay;
 pub use remote::Remote;
 pub use table_lock::TableLock;
 

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use service_database::{Database, MigrateError, Schema};
 use service_defaults::{
     edge::Assembled,
+    health::Check,
     process::{self, Command, CommandLine, Process, ProcessError},
     settings::{Arguments, Sources},
 };
@@ -64,27 +65,32 @@ pub async fn serve(
     process: &Process<VehicleSettings>,
     listener: Option<TcpListener>,
 ) -> Result<(), RunError> {
-    let (assembled, database) = build(process)?;
-    database.warm_up().await;
-    Ok(process.serve(assembled, listener).await?)
+    Ok(process.serve(assemble(process)?, listener).await?)
 }
 
 /// The service as routers, without a socket.
 pub fn assemble(process: &Process<VehicleSettings>) -> Result<Assembled, RunError> {
-    Ok(build(process)?.0)
-}
-
-fn build(process: &Process<VehicleSettings>) -> Result<(Assembled, Database), RunError> {
     let settings = process.settings();
     let database = Database::new(&settings.service.database)?;
     database.observe(process.meter());
     let checked = database.clone();
     let readiness = process.readiness().with_check("database", move || {
         let database = checked.clone();
-        async move { SCHEMA.check(&database, store::newest_migration).await }
+        async move { check(&database).await }
     });
-    let api = routes::api(database.clone(), settings.service.vehicles.clone());
-    Ok((process.assemble(api, &readiness), database))
+    let api = routes::api(database, settings.service.vehicles.clone());
+    Ok(process.assemble(api, &readiness))
+}
+
+/// Looks at the schema, and runs the statement of a request for no vehicle.
+async fn check(database: &Database) -> Check {
+    SCHEMA
+        .check(
+            database,
+            |connection, ()| Box::pin(store::newest_migration(connection)),
+            |connection, ()| Box::pin(store::find_all(connection, &[])),
+        )
+        .await
 }
 
 /// Why a command of the service failed.

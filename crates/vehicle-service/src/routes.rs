@@ -72,7 +72,9 @@ async fn get_vehicle(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let row = database
-        .bounded(async |connection| store::find(connection, &number).await)
+        .read(number.clone(), |connection, number| {
+            Box::pin(store::find(connection, number))
+        })
         .await?
         .ok_or(Error::NotFound)?;
     let tag = entity_tag(row.version);
@@ -127,7 +129,9 @@ async fn find_vehicles(
         Vec::new()
     } else {
         database
-            .bounded(async |connection| store::find_all(connection, &batch.numbers).await)
+            .read(batch.numbers.clone(), |connection, numbers| {
+                Box::pin(store::find_all(connection, numbers))
+            })
             .await?
     };
     Ok(Json(batch.answer(found)))

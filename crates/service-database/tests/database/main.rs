@@ -9,6 +9,7 @@ mod abandoned;
 mod constraints;
 mod errors;
 mod migrate;
+mod readiness;
 mod roles;
 mod settings;
 mod support;

@@ -16,9 +16,14 @@ fn a_value_that_cannot_be_used_is_named_with_its_bound() {
     assert_eq!(refused(&json!({})), "");
     for (changes, message) in [
         (
-            json!({"max_connections": 0}),
+            json!({"max_connections": 0, "min_connections": 0}),
             "database.max_connections: 0 is outside 1..=1000",
         ),
+        (
+            json!({"min_connections": 3}),
+            "database.min_connections: 3 is outside 0..=2",
+        ),
+        (json!({"min_connections": 0}), ""),
         (
             json!({"acquire_timeout": "1ms"}),
             "database.acquire_timeout: 1ms is outside 10ms..=10s",

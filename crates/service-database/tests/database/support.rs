@@ -18,6 +18,7 @@ pub(crate) fn settings(service: &str, url: &str, changes: &Value) -> DatabaseSet
         "migration_user": format!("{service}_migrator"),
         "migration_password": PASSWORD,
         "max_connections": 2,
+        "min_connections": 1,
         "acquire_timeout": "10s",
         "statement_timeout": "10s",
         "client_connection_check_interval": "100ms",
@@ -38,18 +39,30 @@ pub(crate) async fn database(changes: &Value) -> (TestDatabase, Database) {
 
 /// Runs SQL as the service does.
 pub(crate) async fn run(database: &Database, sql: &'static str) -> Result<(), Error> {
-    let query =
-        async |connection: &mut PgConnection| sqlx::query(sql).execute(connection).await.map(drop);
-    database.bounded(query).await
+    database
+        .read(sql, |connection, sql| Box::pin(execute(connection, sql)))
+        .await
+}
+
+async fn execute(connection: &mut PgConnection, sql: &'static str) -> sqlx::Result<()> {
+    sqlx::query(sql).execute(connection).await.map(drop)
 }
 
 /// Which of the server's sessions the service uses.
 pub(crate) async fn session(database: &Database) -> i32 {
-    let query = async |connection: &mut PgConnection| {
-        let sql = "select pg_backend_pid()";
-        sqlx::query_scalar(sql).fetch_one(connection).await
-    };
-    database.bounded(query).await.unwrap()
+    database
+        .read((), |connection, ()| {
+            Box::pin(sqlx::query_scalar("select pg_backend_pid()").fetch_one(connection))
+        })
+        .await
+        .unwrap()
+}
+
+/// Ends every session of the service; returns once they have ended.
+pub(crate) async fn end_sessions(place: &TestDatabase) {
+    let end = "select pg_terminate_backend(pid, 60000) from pg_stat_activity
+        where datname = current_database() and usename = 'vehicle_service'";
+    place.execute(end).await;
 }
 
 /// A connection of one of the roles.

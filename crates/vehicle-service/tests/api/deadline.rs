@@ -6,7 +6,7 @@ use axum::body::Body;
 use futures_util::stream;
 use http::{Method, StatusCode};
 use serde_json::json;
-use test_support::Answer;
+use test_support::{Answer, metric};
 
 use crate::service::{Service, keyed, send};
 
@@ -30,29 +30,32 @@ fn assert_deadline_exceeded(answer: &Answer) {
     assert_eq!(answer.problem()["code"], "deadline_exceeded");
 }
 
-/// The sessions that the service has in the database.
-async fn sessions(service: &Service) -> Vec<i32> {
-    sqlx::query_scalar(
-        "select pid from pg_stat_activity
-         where datname = current_database() and usename = 'vehicle_service'",
+/// How many connections of the service are at work.
+async fn used(service: &Service) -> i64 {
+    let labels = [("db_client_connection_state", "used")];
+    metric(
+        &service.metrics().await,
+        "db_client_connection_count",
+        &labels,
     )
-    .fetch_all(&mut service.database.connect().await)
-    .await
-    .unwrap()
 }
 
 #[tokio::test]
 async fn work_whose_time_is_up_already_never_begins() {
-    let service = Service::start().await;
-    assert_deadline_exceeded(&get_within(&service, "0").await);
-    assert!(sessions(&service).await.is_empty());
-    assert_eq!(get_within(&service, "30000").await.status, StatusCode::OK);
-    let used = sessions(&service).await;
-    assert_eq!(used.len(), 1);
-    // A query that had begun would have cost its connection.
-    assert_deadline_exceeded(&get_within(&service, "0").await);
+    // A statement that has begun keeps its connection for a minute.
+    let service = Service::with(&[
+        UNHURRIED[0],
+        UNHURRIED[1],
+        ("DATABASE__CLIENT_CONNECTION_CHECK_INTERVAL", "0s"),
+    ])
+    .await;
     assert_eq!(service.api.get(PATH).await.status, StatusCode::OK);
-    assert_eq!(sessions(&service).await, used);
+    let mut lock = service.database.lock(TABLE).await;
+    assert_deadline_exceeded(&get_within(&service, "0").await);
+    assert_eq!(used(&service).await, 0);
+    let (answer, ()) = tokio::join!(get_within(&service, "2000"), lock.queued(1));
+    assert_deadline_exceeded(&answer);
+    assert_eq!(used(&service).await, 1);
 }
 
 #[tokio::test]
@@ -74,7 +77,6 @@ async fn when_the_time_is_up_the_request_ends_and_so_does_its_statement() {
     let (answer, ()) = tokio::join!(get_within(&service, "2000"), lock.queued(1));
     assert_deadline_exceeded(&answer);
     lock.queued(0).await;
-    lock.sessions("vehicle_service", 0).await;
 }
 
 #[tokio::test]

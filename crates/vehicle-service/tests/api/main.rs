@@ -9,6 +9,7 @@ mod access;
 mod batch;
 mod browser;
 mod cache;
+mod connections;
 mod contract;
 mod deadline;
 mod health;

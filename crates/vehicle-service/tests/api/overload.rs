@@ -4,20 +4,12 @@ use axum::body::Body;
 use futures_util::stream;
 use http::{Method, StatusCode};
 use serde_json::json;
-use sqlx::{AssertSqlSafe, PgConnection};
 use test_support::Answer;
 
 use crate::service::{Service, get_open, keyed, nowhere, send};
 
 const PATH: &str = "/api/v1/vehicles/ABC123";
 const TABLE: &str = "vehicle.vehicles";
-
-async fn run(connection: &mut PgConnection, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
-        .execute(connection)
-        .await
-        .unwrap();
-}
 
 fn assert_unavailable(answer: &Answer, code: &str) {
     assert_eq!(
@@ -99,15 +91,26 @@ async fn a_request_over_its_deadline_is_ended_and_frees_its_place() {
 
 #[tokio::test]
 async fn a_database_that_goes_away_is_a_503_and_comes_back_by_itself() {
-    let service = Service::with(&[("DATABASE__MAX_CONNECTIONS", "1")]).await;
+    let service = Service::start().await;
     assert_eq!(service.api.get(PATH).await.status, StatusCode::OK);
-    let mut other = service.database.connect().await;
-    // Returns once the session has ended.
+    limit_connections(&service, 0).await;
+    // Returns once the sessions have ended.
     let end = "select pg_terminate_backend(pid, 60000) from pg_stat_activity
         where datname = current_database() and usename = 'vehicle_service'";
-    run(&mut other, end).await;
+    service.database.execute(end).await;
     assert_unavailable(&service.api.get(PATH).await, "database_unavailable");
+    limit_connections(&service, -1).await;
     assert_eq!(service.api.get(PATH).await.status, StatusCode::OK);
+}
+
+/// Lets so many of the service's sessions into its database; -1 = all.
+async fn limit_connections(service: &Service, limit: i32) {
+    let limit = format!(
+        "do $$ begin
+             execute format('alter database %I connection limit {limit}', current_database());
+         end $$"
+    );
+    service.database.execute(&limit).await;
 }
 
 #[tokio::test]
@@ -118,6 +121,25 @@ async fn a_database_that_is_not_there_is_a_503() {
         ("DATABASE__ACQUIRE_TIMEOUT", "50ms"),
     ])
     .await;
+    assert_unavailable(&service.api.get(PATH).await, "database_unavailable");
+}
+
+#[tokio::test]
+async fn a_right_that_is_taken_away_is_a_503_and_comes_back_by_itself() {
+    let service = Service::start().await;
+    let revoke = "revoke select on vehicle.vehicles from vehicle_service";
+    service.database.execute(revoke).await;
+    assert_unavailable(&service.api.get(PATH).await, "database_unavailable");
+    let ready = get_open(&service.api.0, "/readyz").await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    let grant = "grant select on vehicle.vehicles to vehicle_service";
+    service.database.execute(grant).await;
+    assert_eq!(service.api.get(PATH).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_let_the_service_in_is_a_503() {
+    let service = Service::with(&[("DATABASE__PASSWORD", "wrong")]).await;
     assert_unavailable(&service.api.get(PATH).await, "database_unavailable");
 }
 

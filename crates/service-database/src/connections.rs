@@ -1,0 +1,363 @@
+//! The connections of a service, lent to one statement at a time.
+//!
+//! sqlx's own pool does not fit: whoever finds no idle connection opens one and throws the session
+//! away by leaving meanwhile, and its task that keeps a minimum open holds places of the pool for
+//! up to a minute after an outage.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use service_defaults::process::chain;
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{DatabaseSettings, Error, Read, error::is_broken, finish::finish};
+
+/// How long the server may take to give a connection. A caller waits for `acquire_timeout` only.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many connections the filling opens at once.
+const OPENED_AT_ONCE: u32 = 8;
+/// Pauses of the filling while the server gives no connections.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// How long a connection is used, so that a server's new address and its grown sessions are
+/// not kept for ever.
+const LONGEST_LIFE: Duration = Duration::from_mins(30);
+
+/// Clones share the connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Connections(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    options: PgConnectOptions,
+    min: u32,
+    acquire_timeout: Duration,
+    /// How long a session may outlive a connection that was closed in mid-statement.
+    linger: Duration,
+    /// One for each connection that may be open, first in, first out. Whoever uses or opens a
+    /// connection holds one; idle connections hold none.
+    places: Arc<Semaphore>,
+    state: Mutex<State>,
+    /// Whether `min` connections were open at some time.
+    filled: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    idle: VecDeque<Opened>,
+    /// Idle, lent and being opened. At most as many as there are places, because a holder of a
+    /// place opens one only where none is idle, or under `min`.
+    open: u32,
+    opening: u32,
+    filling: bool,
+}
+
+#[derive(Debug)]
+struct Opened {
+    raw: PgConnection,
+    at: Instant,
+}
+
+/// How many connections there are.
+pub(crate) struct Counts {
+    pub(crate) idle: u32,
+    pub(crate) open: u32,
+    pub(crate) opening: u32,
+}
+
+impl Connections {
+    /// Begins to open `min_connections`.
+    pub(crate) fn new(settings: &DatabaseSettings) -> sqlx::Result<Self> {
+        let most = usize::try_from(settings.max_connections).unwrap_or(Semaphore::MAX_PERMITS);
+        let shared = Arc::new(Shared {
+            options: settings.service_options()?,
+            min: settings.min_connections(),
+            acquire_timeout: settings.acquire_timeout,
+            linger: settings
+                .client_connection_check_interval
+                .min(settings.statement_timeout),
+            places: Arc::new(Semaphore::new(most)),
+            state: Mutex::default(),
+            filled: watch::Sender::new(false),
+        });
+        shared.fill();
+        Ok(Self(shared))
+    }
+
+    /// Takes an idle connection or opens one, first come, first served.
+    pub(crate) async fn lend(&self) -> Result<Session, Error> {
+        match timeout(self.0.acquire_timeout, self.0.lend()).await {
+            Ok(lent) => lent,
+            Err(_) if self.is_connected() => Err(Error::Busy),
+            Err(_) => Err(Error::Unavailable(sqlx::Error::PoolTimedOut)),
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        let counts = self.counts();
+        counts.open > counts.opening
+    }
+
+    /// Waits until `min` connections were open once.
+    pub(crate) async fn filled(&self) {
+        // The sender lives as long as this.
+        let _ = self.0.filled.subscribe().wait_for(|filled| *filled).await;
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let state = self.0.state();
+        Counts {
+            idle: u32::try_from(state.idle.len()).unwrap_or(u32::MAX),
+            open: state.open,
+            opening: state.opening,
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn lend(self: &Arc<Self>) -> Result<Session, Error> {
+        let place = self.place().await?;
+        // Under one lock: none is idle, so one more may be open.
+        let opening = {
+            let mut state = self.state();
+            if let Some(opened) = state.idle.pop_front() {
+                drop(state);
+                return Ok(Session::new(self.clone(), place, opened, false));
+            }
+            self.begin_opening(&mut state)
+        };
+        opening.open_for_caller(place).await
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let place = self.places.clone().acquire_owned().await;
+        // Never closed.
+        place.map_err(|_| Error::Unavailable(sqlx::Error::PoolClosed))
+    }
+
+    fn begin_opening(self: &Arc<Self>, state: &mut State) -> Opening {
+        state.open += 1;
+        state.opening += 1;
+        Opening {
+            shared: self.clone(),
+            done: false,
+        }
+    }
+
+    /// Keeps `min` connections open, in a task that ends when they are.
+    fn fill(self: &Arc<Self>) {
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let mut state = self.state();
+        if state.open < self.min && !state.filling {
+            state.filling = true;
+            runtime.spawn(fill(Arc::downgrade(self)));
+        }
+    }
+
+    /// How many connections are missing; with none, the filling is over.
+    fn missing(&self) -> u32 {
+        let mut state = self.state();
+        let missing = self.min.saturating_sub(state.open);
+        state.filling = missing > 0;
+        missing
+    }
+
+    /// Opens one of those that are missing.
+    async fn open_missing(self: &Arc<Self>) -> Result<(), Error> {
+        let place = self.place().await?;
+        let opening = {
+            let mut state = self.state();
+            if state.open >= self.min {
+                return Ok(());
+            }
+            self.begin_opening(&mut state)
+        };
+        opening.open(place).await.map(drop)
+    }
+
+    fn give_back(self: &Arc<Self>, opened: Opened) {
+        if opened.at.elapsed() < LONGEST_LIFE {
+            self.state().idle.push_back(opened);
+        } else {
+            drop(opened);
+            self.lost();
+        }
+    }
+
+    /// One connection fewer is open.
+    fn lost(self: &Arc<Self>) {
+        self.state().open -= 1;
+        self.fill();
+    }
+}
+
+async fn fill(shared: Weak<Shared>) {
+    let mut pause = FIRST_PAUSE;
+    // Ends with the last clone of the connections.
+    while let Some(shared) = shared.upgrade() {
+        let missing = shared.missing().min(OPENED_AT_ONCE);
+        if missing == 0 {
+            return;
+        }
+        let opened = join_all((0..missing).map(|_| shared.open_missing())).await;
+        drop(shared);
+        let Some(error) = opened.into_iter().find_map(Result::err) else {
+            pause = FIRST_PAUSE;
+            continue;
+        };
+        // Once for each time that they are missing.
+        if pause == FIRST_PAUSE {
+            tracing::warn!(
+                error = chain(&error),
+                "database connections cannot be opened"
+            );
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Counts a connection that is being opened.
+struct Opening {
+    shared: Arc<Shared>,
+    done: bool,
+}
+
+impl Opening {
+    /// Opens a connection that stays even if its caller leaves meanwhile.
+    async fn open_for_caller(self, place: OwnedSemaphorePermit) -> Result<Session, Error> {
+        finish(self.open(place), OPENING_TIMEOUT).await
+    }
+
+    async fn open(mut self, place: OwnedSemaphorePermit) -> Result<Session, Error> {
+        let connecting = PgConnection::connect_with(&self.shared.options);
+        let raw = timeout(OPENING_TIMEOUT, connecting)
+            .await
+            .map_err(|_| Error::Unavailable(sqlx::Error::PoolTimedOut))??;
+        self.done = true;
+        {
+            let mut state = self.shared.state();
+            state.opening -= 1;
+            if state.open - state.opening >= self.shared.min {
+                self.shared
+                    .filled
+                    .send_if_modified(|filled| !std::mem::replace(filled, true));
+            }
+        }
+        let opened = Opened {
+            raw,
+            at: Instant::now(),
+        };
+        Ok(Session::new(self.shared.clone(), place, opened, true))
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if !self.done {
+            self.shared.state().opening -= 1;
+            self.shared.lost();
+        }
+    }
+}
+
+/// A connection for the time of one statement. Dropped, it goes back to the others, unless it is
+/// broken or a statement still runs on it.
+pub(crate) struct Session {
+    shared: Arc<Shared>,
+    place: Option<OwnedSemaphorePermit>,
+    opened: Option<Opened>,
+    /// Opened for this statement, so that it cannot have died while it was idle.
+    fresh: bool,
+    condition: Condition,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    Usable,
+    Running,
+    Broken,
+}
+
+impl Session {
+    fn new(shared: Arc<Shared>, place: OwnedSemaphorePermit, opened: Opened, fresh: bool) -> Self {
+        Self {
+            shared,
+            place: Some(place),
+            opened: Some(opened),
+            fresh,
+            condition: Condition::Usable,
+        }
+    }
+
+    pub(crate) async fn run<A, T>(&mut self, argument: &A, read: Read<A, T>) -> sqlx::Result<T> {
+        let Some(opened) = &mut self.opened else {
+            return Err(sqlx::Error::PoolClosed);
+        };
+        self.condition = Condition::Running;
+        let result = read(&mut opened.raw, argument).await;
+        self.condition = match &result {
+            Err(error) if is_broken(error) => Condition::Broken,
+            _ => Condition::Usable,
+        };
+        result
+    }
+
+    /// Whether the connection may have died before the statement came.
+    pub(crate) fn was_dead(&self) -> bool {
+        self.condition == Condition::Broken && !self.fresh
+    }
+
+    /// A fresh connection in the place of this one.
+    pub(crate) async fn replace(mut self) -> Result<Self, Error> {
+        let (Some(opened), Some(place)) = (self.opened.take(), self.place.take()) else {
+            return Err(Error::Unavailable(sqlx::Error::PoolClosed));
+        };
+        drop(opened);
+        let opening = {
+            let mut state = self.shared.state();
+            state.open -= 1;
+            self.shared.begin_opening(&mut state)
+        };
+        opening.open_for_caller(place).await
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let Some(opened) = self.opened.take() else {
+            return;
+        };
+        if self.condition == Condition::Usable {
+            return self.shared.give_back(opened);
+        }
+        drop(opened);
+        self.shared.lost();
+        // The server keeps the session until it looks at it. Its place is taken until then, so
+        // that callers in a hurry cannot heap sessions up.
+        if self.condition == Condition::Running
+            && let (Some(place), Ok(runtime)) = (self.place.take(), Handle::try_current())
+        {
+            let linger = self.shared.linger;
+            runtime.spawn(async move {
+                sleep(linger).await;
+                drop(place);
+            });
+        }
+    }
+}

@@ -1,0 +1,128 @@
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use opentelemetry::{KeyValue, metrics::Meter};
+use sqlx::PgConnection;
+use tokio::time::timeout;
+
+use crate::{
+    DatabaseSettings, Error,
+    connections::{Connections, Session},
+    finish::finish,
+};
+
+/// How long a statement that nobody waits for any more has to end by itself. Most take less, and
+/// a connection that is closed costs the others more than the rest of such a statement.
+const ABANDONED_GRACE: Duration = Duration::from_millis(100);
+
+/// A statement that only reads, with its argument. It may run twice.
+pub type Read<A, T> = for<'a> fn(&'a mut PgConnection, &'a A) -> BoxFuture<'a, sqlx::Result<T>>;
+
+/// The database of a running service. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Database {
+    connections: Connections,
+    max_connections: u32,
+    min_connections: u32,
+    limit: Duration,
+    grace: Duration,
+}
+
+impl Database {
+    /// Begins to open connections and does not wait for them, so that a service starts without its
+    /// database and says so by its readiness. Needs a Tokio runtime.
+    pub fn new(settings: &DatabaseSettings) -> sqlx::Result<Self> {
+        let limit = settings.longest_statement();
+        Ok(Self {
+            connections: Connections::new(settings)?,
+            max_connections: settings.max_connections,
+            min_connections: settings.min_connections(),
+            limit,
+            // A server that never looks whether its client is gone would work on.
+            grace: if settings.client_connection_check_interval.is_zero() {
+                limit
+            } else {
+                ABANDONED_GRACE
+            },
+        })
+    }
+
+    /// Runs a statement and waits for it, but not for a server that neither answers nor cancels.
+    ///
+    /// On a connection that turns out to be dead it runs once more, on a fresh one. Dropped
+    /// meanwhile, it ends in a task, or where that takes long, the server ends the statement.
+    pub async fn read<A, T>(&self, argument: A, read: Read<A, T>) -> Result<T, Error>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let session = self.connections.lend().await?;
+        let limit = self.limit;
+        let answer = async move {
+            timeout(limit, run(session, &argument, read))
+                .await
+                .unwrap_or(Err(Error::TimedOut))
+        };
+        finish(answer, self.grace).await
+    }
+
+    /// Waits, not longer than this, until `min_connections` were open once.
+    pub(crate) async fn filled(&self, longest: Duration) -> Result<(), Filling> {
+        let filled = timeout(longest, self.connections.filled()).await;
+        filled.map_err(|_| {
+            let counts = self.connections.counts();
+            Filling {
+                open: counts.open - counts.opening,
+                of: self.min_connections,
+            }
+        })
+    }
+
+    /// Reports the connections (OpenTelemetry database client metrics).
+    pub fn observe(&self, meter: &Meter) {
+        let labels = |state| {
+            let name = KeyValue::new("db.client.connection.pool.name", "main");
+            [name, KeyValue::new("db.client.connection.state", state)]
+        };
+        let connections = self.connections.clone();
+        meter
+            .i64_observable_up_down_counter("db.client.connection.count")
+            .with_unit("{connection}")
+            .with_description("Connections of the pool by state")
+            .with_callback(move |count| {
+                let now = connections.counts();
+                count.observe(now.idle.into(), &labels("idle"));
+                count.observe((now.open - now.idle).into(), &labels("used"));
+            })
+            .build();
+        let most = self.max_connections;
+        meter
+            .i64_observable_up_down_counter("db.client.connection.max")
+            .with_unit("{connection}")
+            .with_description("Most connections of the pool")
+            .with_callback(move |max| {
+                let name = KeyValue::new("db.client.connection.pool.name", "main");
+                max.observe(most.into(), &[name]);
+            })
+            .build();
+    }
+}
+
+async fn run<A, T>(mut session: Session, argument: &A, read: Read<A, T>) -> Result<T, Error> {
+    match session.run(argument, read).await {
+        Err(error) if session.was_dead() => {
+            tracing::debug!(%error, "a database connection was dead; once more on a fresh one");
+            let mut fresh = session.replace().await?;
+            Ok(fresh.run(argument, read).await?)
+        }
+        result => Ok(result?),
+    }
+}
+
+/// The connections are not all open yet.
+#[derive(Debug, thiserror::Error)]
+#[error("{open} of {of} connections are open")]
+pub(crate) struct Filling {
+    open: u32,
+    of: u32,
+}
