@@ -29,8 +29,11 @@ async fn vehicles_that_the_types_refuse_are_refused() {
         ("", "'ÉÉ'", "registration_number_is_canonical"),
         (", make", "'NEW123', ''", "make_is_named"),
         (", model", "'NEW123', repeat('x', 101)", "model_is_named"),
-        (", model_year", "'NEW123', 1885", "model_year_is_plausible"),
-        (", model_year", "'NEW123', 2201", "model_year_is_plausible"),
+        (", make", "'NEW123', E'Vol\\nvo'", "make_is_named"),
+        (", make", "'NEW123', E'\\u007f'", "make_is_named"),
+        (", model", "'NEW123', E'XC\\u0085'", "model_is_named"),
+        (", model_year", "'NEW123', 1884", "model_year_is_plausible"),
+        (", model_year", "'NEW123', 2101", "model_year_is_plausible"),
     ] {
         let sql = format!(
             "insert into vehicle.vehicles (registration_number{columns}) values ({values})"
@@ -105,33 +108,35 @@ async fn the_price_list_holds_money_and_known_products_only() {
     assert_refused(&mut connection, sql, "product_is_known").await;
 }
 
+/// The same question, asked of Rust and of the constraint's own expression.
+#[tokio::test]
+async fn the_bounds_of_a_text_know_every_control_character() {
+    // PostgreSQL has no text with a NUL.
+    let mut texts: Vec<String> = ('\u{1}'..'\u{3000}').map(|it| format!("a{it}")).collect();
+    texts.extend([0, 100, 101].map(|length| "å".repeat(length)));
+    let kept = kept("make_is_named", "make", &texts).await;
+    for (text, kept) in texts.iter().zip(kept) {
+        let bounded = (1..=100).contains(&text.chars().count());
+        let expected = bounded && !text.contains(char::is_control);
+        assert_eq!(kept, expected, "{text:?}");
+    }
+}
+
 /// The same question, asked of the type and of the constraint's own expression.
 #[tokio::test]
 async fn the_type_and_the_constraint_agree_on_what_is_canonical() {
-    let database = TestDatabase::new("vehicle", vehicle_service::SCHEMA).await;
-    let mut connection = database.connect().await;
-    let is_canonical: String = sqlx::query_scalar(
-        "select replace(pg_get_expr(conbin, conrelid), 'registration_number', 't')
-         from pg_constraint where conname = 'registration_number_is_canonical'",
-    )
-    .fetch_one(&mut connection)
-    .await
-    .unwrap();
     let mut texts: Vec<String> = generated("[A-ZÅÄÖ0-9]{1,8}", 300);
     texts.extend(generated(
         "[A-Ca-cÅåÄÉß0-9 \\-\n\u{30a}\u{308}\u{212a}\u{212b}_/]{0,9}",
         2_000,
     ));
     texts.extend(generated("[^\0]{0,8}", 1_000));
-    let sql = format!(
-        "select {is_canonical} from unnest($1::text[]) with ordinality as u(t, n) order by n"
-    );
-    let kept: Vec<bool> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-        .bind(&texts)
-        .fetch_all(&mut connection)
-        .await
-        .unwrap();
-    assert_eq!(kept.len(), texts.len());
+    let kept = kept(
+        "registration_number_is_canonical",
+        "registration_number",
+        &texts,
+    )
+    .await;
     let mut canonical = 0;
     for (text, kept) in texts.iter().zip(kept) {
         let parsed = text.parse::<RegistrationNumber>();
@@ -140,6 +145,30 @@ async fn the_type_and_the_constraint_agree_on_what_is_canonical() {
         canonical += u32::from(kept);
     }
     assert!(canonical > 100, "{canonical}");
+}
+
+/// Which of these texts a constraint of Vehicle's lets into its column.
+async fn kept(constraint: &str, column: &str, texts: &[String]) -> Vec<bool> {
+    let database = TestDatabase::new("vehicle", vehicle_service::SCHEMA).await;
+    let mut connection = database.connect().await;
+    let keeps: String = sqlx::query_scalar(
+        "select replace(pg_get_expr(conbin, conrelid), $2, 't')
+         from pg_constraint where conname = $1",
+    )
+    .bind(constraint)
+    .bind(column)
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    let sql =
+        format!("select {keeps} from unnest($1::text[]) with ordinality as u(t, n) order by n");
+    let kept: Vec<bool> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .bind(texts)
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(kept.len(), texts.len());
+    kept
 }
 
 /// Texts that match a pattern, the same in every run.

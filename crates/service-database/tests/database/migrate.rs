@@ -1,3 +1,5 @@
+use std::error::Error;
+
 use futures_util::future::join_all;
 use serde_json::json;
 use service_database::MigrateError;
@@ -8,7 +10,7 @@ use tokio::{
 };
 use vehicle_service::SCHEMA;
 
-use crate::support::{nowhere, number, settings};
+use crate::support::{nowhere, number, refusal, settings};
 
 #[tokio::test]
 async fn twenty_at_once_apply_each_step_once() {
@@ -21,6 +23,33 @@ async fn twenty_at_once_apply_each_step_once() {
     let steps = "select count(*) from vehicle._sqlx_migrations where success";
     let known = i64::try_from(SCHEMA.migrator.iter().count()).unwrap();
     assert_eq!(number(&mut connection, steps).await, known);
+}
+
+#[tokio::test]
+async fn rows_from_before_the_bounds_are_kept_and_new_ones_refused() {
+    let database = TestDatabase::empty("vehicle").await;
+    let settings = settings("vehicle", &database.url(), &json!({}));
+    SCHEMA.migrate(&settings).await.unwrap();
+    database
+        .execute(
+            "delete from vehicle._sqlx_migrations where version > 1;
+             alter table vehicle.vehicles drop constraint model_year_is_plausible;
+             alter table vehicle.vehicles add constraint model_year_is_plausible
+                 check (model_year between 1886 and 2200);
+             insert into vehicle.vehicles (registration_number, model_year) values ('OLD123', 2150)",
+        )
+        .await;
+    SCHEMA.migrate(&settings).await.unwrap();
+    let mut connection = database.connect().await;
+    let kept = "select count(*) from vehicle.vehicles where model_year = 2150";
+    assert_eq!(number(&mut connection, kept).await, 1);
+    let validated = "select count(*) from pg_constraint
+        where conname in ('make_is_named', 'model_is_named', 'model_year_is_plausible')
+        and convalidated";
+    assert_eq!(number(&mut connection, validated).await, 2);
+    let new =
+        "insert into vehicle.vehicles (registration_number, model_year) values ('NEW123', 2150)";
+    assert_eq!(refusal(&mut connection, new).await.unwrap().0, "23514");
 }
 
 #[tokio::test]
@@ -112,11 +141,13 @@ async fn a_server_that_refuses_the_role_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_step_that_differs_from_the_applied_one_is_refused() {
-    let database = TestDatabase::new("vehicle", SCHEMA).await;
+    let database = TestDatabase::empty("vehicle").await;
+    let settings = settings("vehicle", &database.url(), &json!({}));
+    SCHEMA.migrate(&settings).await.unwrap();
     database
         .execute("update vehicle._sqlx_migrations set checksum = ''")
         .await;
-    let settings = settings("vehicle", &database.url(), &json!({}));
     let error = SCHEMA.migrate(&settings).await.unwrap_err();
-    assert!(matches!(error, MigrateError::Migration(_)), "{error:?}");
+    let differs = sqlx::migrate::MigrateError::VersionMismatch(1);
+    assert_eq!(error.source().unwrap().to_string(), differs.to_string());
 }
