@@ -15,12 +15,18 @@ pub struct InsuranceProfile {
     pub personal_identity_number: PersonalIdentityNumber,
     /// The policies, by `insuranceId`.
     pub insurances: Vec<Insurance>,
-    /// The exact sum of the policies' monthly costs.
+    /// The exact sum of the monthly costs of `insurances`.
     pub total_monthly_cost: Money,
     /// The currency of every amount in this profile.
     pub currency: Currency,
     /// How far the car policies could be enriched.
     pub enrichment: ProfileEnrichment,
+    /// Numbers of the person's policies that the service cannot read, because what is stored of
+    /// them breaks its own rules: they are neither in `insurances` nor in `totalMonthlyCost`.
+    /// Absent while there is none, as it should be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(example = json!([1_000_000]))]
+    pub unreadable_insurances: Vec<i64>,
 }
 
 /// One policy.

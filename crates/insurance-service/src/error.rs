@@ -1,5 +1,5 @@
 use axum::{
-    http::{HeaderName, HeaderValue, StatusCode},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use service_defaults::problem::Rejection;
@@ -18,6 +18,12 @@ pub(crate) enum Error {
     /// The caller wants all or nothing, and some cars are unavailable.
     #[error("not every car could be looked up")]
     Incomplete {
+        /// After how many seconds asking again makes sense.
+        retry_after_seconds: u64,
+    },
+    /// The caller wants all or nothing, and some policies cannot be read.
+    #[error("not every policy could be read")]
+    Unreadable {
         /// After how many seconds asking again makes sense.
         retry_after_seconds: u64,
     },
@@ -43,10 +49,15 @@ impl IntoResponse for Error {
                 "Some cars could not be looked up, and handling=strict asks for all or nothing.",
                 retry_after_seconds,
             )
-            .with_header(
-                HeaderName::from_static(PREFERENCE_APPLIED),
-                HeaderValue::from_static(HANDLING_STRICT),
-            ),
+            .with_header(PREFERENCE_APPLIED, HANDLING_STRICT),
+            Self::Unreadable {
+                retry_after_seconds,
+            } => Rejection::unavailable(
+                "insurances_incomplete",
+                "Some policies cannot be read, and handling=strict asks for all or nothing.",
+                retry_after_seconds,
+            )
+            .with_header(PREFERENCE_APPLIED, HANDLING_STRICT),
             Self::Database(error) => error.into(),
         }
         .into_response()

@@ -1,11 +1,14 @@
 use std::convert::Infallible;
 
-use axum::{extract::FromRequestParts, http::request::Parts};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderName, HeaderValue, request::Parts},
+};
 
 /// `Preference-Applied`.
-pub(crate) const PREFERENCE_APPLIED: &str = "preference-applied";
+pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 /// The preference that is honoured.
-pub(crate) const HANDLING_STRICT: &str = "handling=strict";
+pub(crate) const HANDLING_STRICT: HeaderValue = HeaderValue::from_static("handling=strict");
 
 /// Whether the caller asks for all or nothing: `Prefer: handling=strict` (RFC 7240, section 4.4).
 /// Other preferences are ignored, as the RFC asks.

@@ -4,7 +4,7 @@ use axum::{
     Extension,
     extract::State,
     http::{
-        HeaderName, HeaderValue,
+        HeaderValue,
         header::{CACHE_CONTROL, LINK},
     },
     middleware::map_response,
@@ -13,7 +13,10 @@ use axum::{
 use contracts::{
     Currency, InsuranceProfile, LookupRequest, PersonalIdentityNumber, Problem, ProfileEnrichment,
 };
-use opentelemetry::metrics::Meter;
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Meter},
+};
 use service_database::Database;
 use service_defaults::{
     extract::{Json, Path, invalid_member, invalid_parameter},
@@ -32,7 +35,7 @@ use crate::{
     operations,
     prefer::{HANDLING_STRICT, PREFERENCE_APPLIED, Strict},
     settings::InsuranceSettings,
-    store,
+    store::{self, Policy, Unreadable},
 };
 
 const NUMBER: &str = "personalIdentityNumber";
@@ -66,6 +69,7 @@ struct Service {
     /// As it was at the start: it was checked against the other time limits of that moment.
     time: Duration,
     settings: Live<InsuranceSettings>,
+    unreadable: Counter<u64>,
 }
 
 /// The API of the service.
@@ -76,6 +80,10 @@ pub(crate) fn api(
     meter: &Meter,
 ) -> OpenApiRouter {
     let enricher = Enricher::new(vehicles.clone(), meter);
+    let unreadable = meter
+        .u64_counter("policies.unreadable")
+        .with_description("Stored policies that an answer had to leave out")
+        .build();
     let time = settings.snapshot().service.enrichment.deadline;
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(get_insurances))
@@ -85,6 +93,7 @@ pub(crate) fn api(
             enricher,
             time,
             settings,
+            unreadable,
         })
         .merge(operations::api(vehicles))
         .layer(map_response(never_stored))
@@ -106,7 +115,7 @@ async fn never_stored(mut response: Response) -> Response {
     get, path = "/api/v1/insurances/{personalIdentityNumber}", tag = "Insurances",
     params(
         ("personalIdentityNumber" = String, Path, description = "12 digits YYYYMMDDNNNC, with an optional hyphen before the last four", example = "199001011234", pattern = "^[0-9]{8}-?[0-9]{4}$"),
-        ("Prefer" = Option<String>, Header, description = "`handling=strict` asks for 503 instead of an answer in which cars are unavailable (RFC 7240)"),
+        ("Prefer" = Option<String>, Header, description = "`handling=strict` asks for 503 instead of an answer in which cars are unavailable or policies unreadable (RFC 7240)"),
     ),
     responses(
         (status = 200, description = "The person's policies", body = InsuranceProfile, headers(
@@ -114,7 +123,7 @@ async fn never_stored(mut response: Response) -> Response {
             ("Preference-Applied" = String, description = "`handling=strict` where it was asked for"),
         )),
         (status = 404, description = "Nobody has policies under this number", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The service is busy, or the database is, or cars are unavailable and `handling=strict` was asked for", body = Problem, content_type = "application/problem+json", headers(
+        (status = 503, description = "The service is busy, or the database is, or cars are unavailable or policies unreadable and `handling=strict` was asked for", body = Problem, content_type = "application/problem+json", headers(
             ("Retry-After" = u64, description = "Seconds after which asking again makes sense"),
             ("Preference-Applied" = String, description = "`handling=strict` where it is the reason"),
         )),
@@ -148,7 +157,7 @@ async fn get_insurances(
 #[utoipa::path(
     post, path = "/api/v1/insurances/lookup", tag = "Insurances",
     params(
-        ("Prefer" = Option<String>, Header, description = "`handling=strict` asks for 503 instead of an answer in which cars are unavailable (RFC 7240)"),
+        ("Prefer" = Option<String>, Header, description = "`handling=strict` asks for 503 instead of an answer in which cars are unavailable or policies unreadable (RFC 7240)"),
     ),
     request_body = LookupRequest,
     responses(
@@ -156,7 +165,7 @@ async fn get_insurances(
             ("Preference-Applied" = String, description = "`handling=strict` where it was asked for"),
         )),
         (status = 404, description = "Nobody has policies under this number", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The service is busy, or the database is, or cars are unavailable and `handling=strict` was asked for", body = Problem, content_type = "application/problem+json", headers(
+        (status = 503, description = "The service is busy, or the database is, or cars are unavailable or policies unreadable and `handling=strict` was asked for", body = Problem, content_type = "application/problem+json", headers(
             ("Retry-After" = u64, description = "Seconds after which asking again makes sense"),
             ("Preference-Applied" = String, description = "`handling=strict` where it is the reason"),
         )),
@@ -191,6 +200,27 @@ async fn look_up_insurances(
     .await
 }
 
+impl Service {
+    /// The policies that can be read, and the numbers of the others, which are logged and counted.
+    fn readable(&self, found: Vec<Result<Policy, Unreadable>>) -> (Vec<Policy>, Vec<i64>) {
+        let (mut policies, mut others) = (Vec::with_capacity(found.len()), Vec::new());
+        for policy in found {
+            match policy {
+                Ok(policy) => policies.push(policy),
+                Err(Unreadable {
+                    insurance_id,
+                    column,
+                }) => {
+                    tracing::error!(insurance_id, column, "a stored policy cannot be read");
+                    self.unreadable.add(1, &[KeyValue::new("column", column)]);
+                    others.push(insurance_id);
+                }
+            }
+        }
+        (policies, others)
+    }
+}
+
 async fn answer(
     service: &Service,
     settings: &InsuranceSettings,
@@ -199,15 +229,16 @@ async fn answer(
     strict: Strict,
     person: PersonalIdentityNumber,
 ) -> Result<Response, Error> {
-    let database = &service.database;
-    let policies = database
+    let found = service
+        .database
         .read(person.clone(), |connection, person| {
             Box::pin(store::find_of_person(connection, person))
         })
         .await?;
-    if policies.is_empty() {
+    if found.is_empty() {
         return Err(Error::NotFound);
     }
+    let (policies, unreadable_insurances) = service.readable(found);
     let caller = Caller {
         request_id: context.request_id().to_owned(),
         traceparent: context.traceparent(),
@@ -226,21 +257,26 @@ async fn answer(
         currency: Currency::Sek,
         enrichment: summary(&insurances),
         insurances,
+        unreadable_insurances,
     };
     if strict.0 {
         refuse_incomplete(&profile)?;
     }
     let mut response = Json(profile).into_response();
     if strict.0 {
-        let name = HeaderName::from_static(PREFERENCE_APPLIED);
         response
             .headers_mut()
-            .insert(name, HeaderValue::from_static(HANDLING_STRICT));
+            .insert(PREFERENCE_APPLIED, HANDLING_STRICT);
     }
     Ok(response)
 }
 
 fn refuse_incomplete(profile: &InsuranceProfile) -> Result<(), Error> {
+    if !profile.unreadable_insurances.is_empty() {
+        return Err(Error::Unreadable {
+            retry_after_seconds: LASTING_RETRY_AFTER_SECONDS,
+        });
+    }
     if !matches!(
         profile.enrichment,
         ProfileEnrichment::Partial | ProfileEnrichment::None

@@ -20,7 +20,8 @@ struct Row {
     car_registration_number: Option<String>,
 }
 
-/// All policies of a person, by their ids.
+/// All policies of a person, by their ids. One that cannot be read does not take the others with
+/// it.
 #[tracing::instrument(
     skip_all,
     fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "SELECT")
@@ -28,9 +29,9 @@ struct Row {
 pub(crate) async fn find_of_person(
     executor: impl PgExecutor<'_>,
     person: &PersonalIdentityNumber,
-) -> sqlx::Result<Vec<Policy>> {
+) -> sqlx::Result<Vec<Result<Policy, Unreadable>>> {
     let rows = find(executor, person.expose_digits()).await?;
-    rows.into_iter().map(Policy::try_from).collect()
+    Ok(rows.into_iter().map(Policy::try_from).collect())
 }
 
 /// Shows whether the service may read policies at all.
@@ -56,40 +57,38 @@ pub(crate) async fn newest_migration(connection: &mut PgConnection) -> sqlx::Res
         .await
 }
 
-/// A stored value that the schema's checks should have refused.
-#[derive(Debug, thiserror::Error)]
-#[error("policy {insurance_id} has an unusable {column}")]
-struct Unusable {
-    insurance_id: i64,
-    column: &'static str,
+/// A policy with a stored value that the schema's checks should have refused, or that a newer
+/// release knows.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    pub(crate) insurance_id: i64,
+    pub(crate) column: &'static str,
 }
 
 impl TryFrom<Row> for Policy {
-    type Error = sqlx::Error;
+    type Error = Unreadable;
 
-    fn try_from(row: Row) -> sqlx::Result<Self> {
+    fn try_from(row: Row) -> Result<Self, Unreadable> {
         let insurance_id = row.insurance_id;
-        let unusable = |column| {
-            sqlx::Error::Decode(Box::new(Unusable {
-                insurance_id,
-                column,
-            }))
+        let unreadable = |column| Unreadable {
+            insurance_id,
+            column,
         };
         let product = match row.product.as_str() {
             "pet" => Product::Pet,
             "personal_health" => Product::PersonalHealth,
             "car" => Product::Car,
-            _ => return Err(unusable("product")),
+            _ => return Err(unreadable("product")),
         };
         let monthly_cost = row
             .monthly_cost
             .try_into()
-            .map_err(|_| unusable("monthly_cost"))?;
+            .map_err(|_| unreadable("monthly_cost"))?;
         let car = row
             .car_registration_number
             .map(|number| number.parse())
             .transpose()
-            .map_err(|_| unusable("car_registration_number"))?;
+            .map_err(|_| unreadable("car_registration_number"))?;
         Ok(Self {
             insurance_id,
             product,

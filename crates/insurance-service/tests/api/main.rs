@@ -26,3 +26,4 @@ mod settings;
 mod strategy;
 mod strict;
 mod toggles;
+mod unreadable;
