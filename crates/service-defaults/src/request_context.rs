@@ -174,6 +174,7 @@ impl Extractor for TraceparentCarrier<'_> {
 #[cfg(test)]
 mod tests {
     use axum::http::{HeaderMap, HeaderValue};
+    use contracts::may_hold_personal_identity_number;
     use opentelemetry::trace::TraceContextExt;
 
     use super::{RequestContext, TRACEPARENT, X_REQUEST_ID};
@@ -252,6 +253,17 @@ mod tests {
             let (context, caller) = RequestContext::from_headers(&headers);
             assert!(!caller.span().span_context().is_valid(), "{parent}");
             assert!(!parent.contains(&context.trace_id().to_string()));
+        }
+    }
+
+    /// So many that 17 trace ids and 11 request ids would, by chance, if they were not drawn again.
+    #[test]
+    fn no_id_of_ours_may_name_a_person() {
+        for _ in 0..50_000 {
+            let context = context(&[]);
+            for id in [context.request_id(), &context.trace_id().to_string()] {
+                assert!(!may_hold_personal_identity_number(id), "{id}");
+            }
         }
     }
 

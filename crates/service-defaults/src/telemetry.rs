@@ -12,7 +12,7 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{
     Resource,
-    trace::{Sampler, SdkTracerProvider},
+    trace::{Sampler, SdkTracerProvider, TracerProviderBuilder},
 };
 use serde::Deserialize;
 use tracing::Level;
@@ -154,14 +154,18 @@ fn tracer_provider(
         .with_http()
         .with_endpoint(endpoint)
         .build()?;
-    Ok(SdkTracerProvider::builder()
+    Ok(recorder(service, ratio)
+        .with_batch_exporter(exporter)
+        .build())
+}
+
+fn recorder(service: &'static str, ratio: f64) -> TracerProviderBuilder {
+    SdkTracerProvider::builder()
         .with_resource(Resource::builder().with_service_name(service).build())
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
             ratio,
         ))))
         .with_id_generator(Ids)
-        .with_batch_exporter(exporter)
-        .build())
 }
 
 /// Spans of our own crates only: the exporter's HTTP client must not trace its own calls.
@@ -212,4 +216,25 @@ fn log_panics() {
         let backtrace = std::backtrace::Backtrace::capture();
         tracing::error!(%place, %backtrace, "panic");
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::may_hold_personal_identity_number;
+    use opentelemetry::trace::{Span, Tracer, TracerProvider};
+
+    use super::recorder;
+
+    /// Enough that 17 of them would, by chance, if they were not drawn again.
+    const SPANS: usize = 50_000;
+
+    #[test]
+    fn no_recorded_span_has_a_trace_id_that_may_name_a_person() {
+        let tracer = recorder("test", 1.0).build().tracer("test");
+        for _ in 0..SPANS {
+            let span = tracer.start("request");
+            let id = span.span_context().trace_id().to_string();
+            assert!(!may_hold_personal_identity_number(&id), "{id}");
+        }
+    }
 }
