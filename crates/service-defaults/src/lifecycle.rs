@@ -11,6 +11,8 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::telemetry;
+
 /// Tells every part of a process that it is stopping. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
@@ -54,6 +56,7 @@ impl Shutdown {
             shutdown.begin();
             let second = next().await;
             tracing::warn!(signal = second, "ended at once");
+            telemetry::flush_log();
             std::process::exit(1);
         });
         Ok(())

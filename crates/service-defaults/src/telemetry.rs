@@ -3,12 +3,15 @@
 //! Traces leave only where an OTLP endpoint is set; without one no tracer is installed and the
 //! ids of [`RequestContext`](crate::request_context::RequestContext) are all there is.
 
+mod log_writer;
+
 use std::{
-    io::{IsTerminal, stdout},
+    io::{self, IsTerminal, stdout},
     panic,
+    sync::OnceLock,
 };
 
-use opentelemetry::trace::TracerProvider;
+use opentelemetry::{metrics::Meter, trace::TracerProvider};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{
     Resource,
@@ -25,7 +28,11 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+use self::log_writer::LogWriter;
 use crate::{ids::Ids, settings::Violations};
+
+/// The writer of this process's log; like the subscriber, there is one.
+static LOG: OnceLock<LogWriter> = OnceLock::new();
 
 /// Target of the log lines that say who changed what by hand. They are written whatever
 /// `log.filter` says: a filter is for noise, and whoever may set it must not be able to act unseen.
@@ -101,6 +108,9 @@ pub enum TelemetryError {
     /// The exporter did not build.
     #[error("telemetry.otlp_endpoint: the exporter did not start")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// The thread that writes the log did not start.
+    #[error("the log cannot be written")]
+    Writer(#[from] io::Error),
     /// Somebody else installed a subscriber before.
     #[error("logging is set up already")]
     Subscriber(#[from] tracing_subscriber::util::TryInitError),
@@ -125,21 +135,50 @@ impl Telemetry {
                 .with_tracer(traces.tracer("threadpilot"))
                 .with_filter(FilterFn::new(|metadata| is_ours(metadata.target())))
         });
+        let writer = LogWriter::start(stdout())?;
         tracing_subscriber::registry()
             .with(exported)
-            .with(lines(log.format).with_filter(audited(&log.filter)))
+            .with(lines(log.format, writer.clone()).with_filter(audited(&log.filter)))
             .try_init()?;
+        LOG.get_or_init(|| writer);
         log_panics();
         Ok(Self { traces })
     }
 
-    /// Sends what is left. Blocks for as long as the exporter takes, a few seconds at most.
+    /// Counts the log lines that were not written, because nobody read them in time.
+    pub fn observe(&self, meter: &Meter) {
+        meter
+            .u64_observable_counter("log.lines.dropped")
+            .with_unit("{line}")
+            .with_description("Log lines that were not written, because nobody read them in time")
+            .with_callback(|lines| {
+                lines.observe(LOG.get().map_or(0, LogWriter::dropped_lines), &[]);
+            })
+            .build();
+    }
+
+    /// Sends what is left. Blocks for as long as the exporter takes, a few seconds at most, and
+    /// then for a second at most until the log is written.
     pub fn shut_down(self) {
-        if let Some(traces) = self.traces
+        if let Some(traces) = &self.traces
             && let Err(error) = traces.shutdown()
         {
             tracing::warn!(%error, "the last traces were not sent");
         }
+    }
+}
+
+/// Also after a panic.
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        flush_log();
+    }
+}
+
+/// Waits until the log so far is written, for a second at most.
+pub(crate) fn flush_log() {
+    if let Some(log) = LOG.get() {
+        log.flush_lines();
     }
 }
 
@@ -184,7 +223,7 @@ fn audited<S>(filter: &str) -> impl Filter<S> + use<S> {
         .or(EnvFilter::new(filter))
 }
 
-fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+fn lines<S>(format: LogFormat, writer: LogWriter) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'span> LookupSpan<'span>,
 {
@@ -195,12 +234,13 @@ where
     };
     if json {
         fmt::layer()
+            .with_writer(writer)
             .json()
             .flatten_event(true)
             .with_current_span(false)
             .boxed()
     } else {
-        fmt::layer().compact().boxed()
+        fmt::layer().with_writer(writer).compact().boxed()
     }
 }
 

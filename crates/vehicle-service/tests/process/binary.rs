@@ -9,7 +9,10 @@ use test_support::TestDatabase;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
-    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    sync::{
+        mpsc::{UnboundedReceiver, unbounded_channel},
+        watch,
+    },
 };
 
 use crate::caller::within;
@@ -17,9 +20,13 @@ use crate::caller::within;
 /// The binary with the variables of a database and nothing else of this process's environment.
 pub(crate) fn command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vehicle-service"));
+    command.args(arguments).env_clear();
+    configured(command, variables)
+}
+
+/// With these variables of the service.
+fn configured(mut command: Command, variables: &[(&str, &str)]) -> Command {
     command
-        .args(arguments)
-        .env_clear()
         .envs(
             variables
                 .iter()
@@ -57,6 +64,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 pub(crate) struct Serving {
     child: Child,
     lines: UnboundedReceiver<String>,
+    stalled: watch::Sender<bool>,
     /// Every line so far.
     pub(crate) log: Vec<String>,
     pub(crate) address: SocketAddr,
@@ -65,23 +73,46 @@ pub(crate) struct Serving {
 impl Serving {
     /// Starts on a port that the system chooses, and waits until it listens.
     pub(crate) async fn start(database: &TestDatabase, more: &[(&str, &str)]) -> Self {
+        Self::spawn(command(&["serve"], &Self::variables(more)), database).await
+    }
+
+    /// Starts under a limit on open files, a soft one (`-S`), or a hard and a soft one (none).
+    pub(crate) async fn start_with_open_files(
+        kind: &str,
+        limit: u32,
+        database: &TestDatabase,
+    ) -> Self {
+        let mut shell = Command::new("sh");
+        let script = format!("ulimit {kind} -n {limit} && exec \"$0\" serve");
+        shell
+            .args(["-c", &script, env!("CARGO_BIN_EXE_vehicle-service")])
+            .env_clear();
+        Self::spawn(configured(shell, &Self::variables(&[])), database).await
+    }
+
+    fn variables<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
         let patient = [
             ("SERVER__PORT", "0"),
             ("DATABASE__ACQUIRE_TIMEOUT", "10s"),
             ("DATABASE__STATEMENT_TIMEOUT", "10s"),
             ("SERVER__REQUEST_DEADLINE", "30s"),
         ];
-        let mut command = command(&["serve"], &[&patient, more].concat());
+        [&patient, more].concat()
+    }
+
+    async fn spawn(mut command: Command, database: &TestDatabase) -> Self {
         let mut child = command
             .envs(database.variables())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        // Read all the while: a full pipe would hold the service up.
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let (sender, lines) = unbounded_channel();
+        let (stalled, mut stall) = watch::channel(false);
         tokio::spawn(async move {
             while let Some(line) = stdout.next_line().await.unwrap() {
+                // Ends with the test, which drops the sender.
+                let _ = stall.wait_for(|stalled| !stalled).await;
                 // Nobody wants the log of a test that has ended.
                 let _ = sender.send(line);
             }
@@ -89,6 +120,7 @@ impl Serving {
         let mut serving = Self {
             child,
             lines,
+            stalled,
             log: Vec::new(),
             address: ([127, 0, 0, 1], 0).into(),
         };
@@ -110,6 +142,16 @@ impl Serving {
             }
         })
         .await
+    }
+
+    /// Reads no further line of the log.
+    pub(crate) fn stop_reading(&self) {
+        self.stalled.send_replace(true);
+    }
+
+    /// Waits for the end without reading the log: the exit code.
+    pub(crate) async fn code(&mut self) -> Option<i32> {
+        within(self.child.wait()).await.unwrap().code()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -1,9 +1,12 @@
 use rustix::process::Signal;
 use serde_json::Value;
-use test_support::{API_KEY, TestDatabase};
+use test_support::{API_KEY, TestDatabase, metric};
 use vehicle_service::{NAME, SCHEMA};
 
-use crate::{binary::Serving, caller::Caller};
+use crate::{
+    binary::Serving,
+    caller::{Caller, within},
+};
 
 /// Requests that a log line could break on, or that hold what it may not show.
 const ODD: [(&[u8], &[u8]); 8] = [
@@ -70,4 +73,41 @@ async fn a_request_ends_in_one_line_that_says_what_it_was() {
     assert!(first["duration_ms"].as_f64().is_some());
     assert_eq!(first["request_id"].as_str().map(str::len), Some(36));
     assert_eq!(first["trace_id"].as_str().map(str::len), Some(32));
+}
+
+#[tokio::test]
+async fn a_reader_of_the_log_who_stalls_holds_up_no_request_no_probe_and_no_stop() {
+    let database = TestDatabase::new(NAME, SCHEMA).await;
+    // One signal drains, a second one ends at once.
+    for (drain_delay, signals, code) in [("0s", 1, 0), ("5m", 2, 1)] {
+        let settings = [
+            ("SERVER__DRAIN_DELAY", drain_delay),
+            ("LOG__FILTER", "trace"),
+        ];
+        let mut serving = Serving::start(&database, &settings).await;
+        serving.stop_reading();
+        let mut caller = Caller::connect(serving.address).await;
+        within(async {
+            loop {
+                for _ in 0..50 {
+                    let (head, _) = caller.get("/api/v1/vehicles/ABC123").await;
+                    assert!(head.starts_with("http/1.1 200"), "{head}");
+                }
+                let (_, metrics) = caller.get("/metrics").await;
+                if metric(&metrics, "log_lines_dropped_total", &[]) > 0 {
+                    break;
+                }
+            }
+        })
+        .await;
+        let (head, _) = caller.get("/healthz").await;
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        serving.signal(Signal::TERM);
+        for _ in 1..signals {
+            // Readiness says that the first signal was heard.
+            within(async { while caller.get("/readyz").await.0.contains("200 ok") {} }).await;
+            serving.signal(Signal::TERM);
+        }
+        assert_eq!(serving.code().await, Some(code));
+    }
 }
