@@ -18,7 +18,6 @@ use axum::{
 };
 use opentelemetry::trace::TraceContextExt;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
 use tower::{ServiceBuilder, util::option_layer};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, Span, field::Empty};
@@ -30,16 +29,17 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use crate::{
     api_keys::{self, Access, KeyRing},
     cors::{self, CrossOrigin},
+    head,
     health::{self, Readiness},
     lifecycle::Shutdown,
-    limits,
+    limits::{self, Admission},
     metrics::{self, Metrics, Origin, Outcome, method_label},
     openapi,
     problem::{self, Rejection},
     process::chain,
     rate_limit,
     request_context::RequestContext,
-    server::ServerSettings,
+    server::{ListenerPort, ServerSettings},
     settings::{CommonSettings, Violations},
 };
 
@@ -164,20 +164,13 @@ fn management_routes(edge: &Edge<'_>) -> OpenApiRouter {
 /// service still says how it is. Outermost first:
 ///
 /// 1. `rate_limit::per_key`: a noisy key takes no place from another one.
-/// 2. `limits::in_progress`: refuses before a body is read or a database is asked.
-/// 3. `limits::deadline`: the time of the body, the handler and its queries.
-/// 4. The bound on the body, where the handler reads it.
+/// 2. `limits::admit`: the body and its bounds, a place in progress, the time of the handler and
+///    its queries.
 fn guarded(api: Router, edge: &Edge<'_>) -> Router {
-    let places = Arc::new(Semaphore::new(
-        edge.settings.limits.max_requests_in_progress,
-    ));
+    let admission = Arc::new(Admission::new(edge.settings));
     let api = api
-        .layer(DefaultBodyLimit::max(edge.settings.limits.max_body_bytes))
-        .layer(from_fn_with_state(
-            edge.settings.server.request_deadline,
-            limits::deadline,
-        ))
-        .layer(from_fn_with_state(places, limits::in_progress));
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(admission, limits::admit));
     match edge.settings.rate_limit.buckets() {
         Some(buckets) => api.layer(from_fn_with_state(buckets, rate_limit::per_key)),
         None => api,
@@ -190,7 +183,7 @@ fn guarded(api: Router, edge: &Edge<'_>) -> Router {
 /// 2. `secure`: security headers on every answer.
 /// 3. panics become a 500, inside what must see that 500.
 /// 4. CORS, which answers preflights of allowed origins; they carry no key.
-/// 5. `limits::head`: bounds on the request's head, before anything reads it.
+/// 5. `head::check`: what the request's head alone decides, before anything reads it.
 /// 6. `authenticate`: no key, no further.
 fn around(routes: Router, edge: &Edge<'_>, port: u16) -> Router {
     let mut open_routes = OPEN_ROUTES.to_vec();
@@ -220,7 +213,7 @@ fn around(routes: Router, edge: &Edge<'_>, port: u16) -> Router {
             ))
             .layer(from_fn_with_state(
                 Arc::new(edge.settings.limits.clone()),
-                limits::head,
+                head::check,
             ))
             .layer(from_fn_with_state(access, api_keys::authenticate)),
     );
@@ -266,7 +259,14 @@ struct Observer {
 ///
 /// Neither the span nor the line has the request's path, only its route's template: the path may
 /// hold personal data.
-async fn observe(State(observer): State<Observer>, mut request: Request, next: Next) -> Response {
+async fn observe(
+    State(mut observer): State<Observer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if let Some(ListenerPort(port)) = request.extensions().get() {
+        observer.origin.set_port(*port);
+    }
     let (context, caller) = RequestContext::from_headers(request.headers());
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();

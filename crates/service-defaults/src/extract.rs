@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt::Display, str::FromStr};
 
 use axum::{
-    extract::{FromRequest, FromRequestParts, RawPathParams, Request, rejection::BytesRejection},
+    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
     http::{
         HeaderMap, HeaderValue, StatusCode,
         header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE},
@@ -38,7 +38,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate> FromRequest<S> for Json<T> 
         }
         let bytes = Bytes::from_request(request, state)
             .await
-            .map_err(|rejection| unreadable(&rejection))?;
+            .map_err(|rejection| Rejection::of_status(rejection.status()))?;
         let value: T = parse(&bytes)?;
         value
             .validate()
@@ -145,13 +145,6 @@ fn unsupported_content_coding() -> Rejection {
         "Send the body as it is, without Content-Encoding.",
     )
     .with_header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
-}
-
-fn unreadable(rejection: &BytesRejection) -> Rejection {
-    match rejection.status() {
-        status @ StatusCode::PAYLOAD_TOO_LARGE => Rejection::of_status(status),
-        _ => bad_request("unreadable_body", "The request body ended early."),
-    }
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Rejection> {

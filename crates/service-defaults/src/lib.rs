@@ -9,6 +9,7 @@ pub mod check;
 pub mod cors;
 pub mod edge;
 pub mod extract;
+mod head;
 pub mod health;
 mod healthcheck;
 mod ids;

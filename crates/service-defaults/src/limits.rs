@@ -1,21 +1,27 @@
 //! Bounds on what one request may ask of a service, and on how many may ask at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use axum::{
+    body::{Body, HttpBody},
     extract::{Request, State},
     http::{HeaderMap, StatusCode},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use contracts::X_DEADLINE_MS;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
 };
 
-use crate::{extract::invalid_parameter, problem::Rejection, settings::Violations};
+use crate::{
+    extract::invalid_parameter,
+    problem::Rejection,
+    settings::{CommonSettings, Violations},
+};
 
 /// The section `[limits]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -57,90 +63,96 @@ impl LimitSettings {
     }
 }
 
-/// Refuses a request whose head is too large: 414 for the URI, 431 for the headers.
-pub(crate) async fn head(
-    State(limits): State<Arc<LimitSettings>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    // Summed from its parts: writing it out would cost an allocation a request.
-    let uri = request.uri();
-    let scheme = uri
-        .scheme_str()
-        .map_or(0, |scheme| scheme.len() + "://".len());
-    let authority = uri
-        .authority()
-        .map_or(0, |authority| authority.as_str().len());
-    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
-    let uri_bytes = scheme + authority + path;
-    if uri_bytes > limits.max_uri_bytes {
-        let detail = format!("The request URI is over {} bytes.", limits.max_uri_bytes);
-        return Rejection::new(
-            StatusCode::URI_TOO_LONG,
-            "uri_too_long",
-            "URI too long",
-            detail,
-        )
-        .into_response();
-    }
-    let headers = request.headers();
-    let header_bytes: usize = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum();
-    if headers.len() > limits.max_headers || header_bytes > limits.max_header_bytes {
-        let detail = format!(
-            "The request has over {} headers or over {} bytes of them.",
-            limits.max_headers, limits.max_header_bytes
-        );
-        return Rejection::new(
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "headers_too_large",
-            "Headers too large",
-            detail,
-        )
-        .into_response();
-    }
-    next.run(request).await
-}
-
-/// Refuses a request at once (503) while as many as allowed are in progress.
-pub(crate) async fn in_progress(
-    State(places): State<Arc<Semaphore>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let Ok(_place) = places.try_acquire() else {
-        let detail = "As many requests as the service takes are in progress already.";
-        return Rejection::unavailable("overloaded", detail, 1).into_response();
-    };
-    next.run(request).await
-}
-
 /// When a request is ended; an extension of every API request, for handlers that can say something
 /// useful before.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestDeadline(pub Instant);
 
-/// Ends a request (503) that takes longer than the service allows or its caller waits, whichever
-/// is less. One whose caller no longer waits never begins.
-pub(crate) async fn deadline(
-    State(limit): State<Duration>,
-    mut request: Request,
+/// Bounds on the API requests that are worked on, and on the time and the memory of each.
+pub(crate) struct Admission {
+    places: Semaphore,
+    max_body_bytes: usize,
+    request_deadline: Duration,
+}
+
+impl Admission {
+    pub(crate) fn new(settings: &CommonSettings) -> Self {
+        Self {
+            places: Semaphore::new(settings.limits.max_requests_in_progress),
+            max_body_bytes: settings.limits.max_body_bytes,
+            request_deadline: settings.server.request_deadline,
+        }
+    }
+
+    /// A body is read before the request takes a place: slow bodies of one caller would take them
+    /// all from the others. There are no more of them than connections.
+    async fn pass(&self, request: Request, next: Next) -> Result<Response, Rejection> {
+        let limit = callers_limit(request.headers())?.map_or(self.request_deadline, |callers| {
+            callers.min(self.request_deadline)
+        });
+        // Its caller no longer waits.
+        if limit.is_zero() {
+            return Err(deadline_exceeded());
+        }
+        let deadline = Instant::now() + limit;
+        if self.places.available_permits() == 0 {
+            return Err(overloaded());
+        }
+        let mut request = self.receive(request, deadline).await?;
+        let _place = self.places.try_acquire().map_err(|_| overloaded())?;
+        request.extensions_mut().insert(RequestDeadline(deadline));
+        timeout_at(deadline, next.run(request))
+            .await
+            .map_err(|_| deadline_exceeded())
+    }
+
+    /// The request with its whole body in memory.
+    async fn receive(&self, request: Request, deadline: Instant) -> Result<Request, Rejection> {
+        if request.body().is_end_stream() {
+            return Ok(request);
+        }
+        let (parts, body) = request.into_parts();
+        let body = timeout_at(deadline, Limited::new(body, self.max_body_bytes).collect())
+            .await
+            .map_err(|_| body_too_slow())?
+            .map_err(|error| unreadable_body(error.as_ref()))?;
+        Ok(Request::from_parts(parts, Body::from(body.to_bytes())))
+    }
+}
+
+/// Refuses a request at once (503) while as many as allowed are in progress. Reads its body, in
+/// bounds (413, 408), and ends it (503) when it takes longer than the service allows or its caller
+/// waits, whichever is less.
+pub(crate) async fn admit(
+    State(admission): State<Arc<Admission>>,
+    request: Request,
     next: Next,
 ) -> Response {
-    let limit = match callers_limit(request.headers()) {
-        Ok(callers) => callers.map_or(limit, |callers| callers.min(limit)),
-        Err(rejection) => return rejection.into_response(),
-    };
-    if limit.is_zero() {
-        return deadline_exceeded().into_response();
+    let admitted = admission.pass(request, next).await;
+    admitted.unwrap_or_else(IntoResponse::into_response)
+}
+
+fn overloaded() -> Rejection {
+    let detail = "As many requests as the service takes are in progress already.";
+    Rejection::unavailable("overloaded", detail, 1)
+}
+
+fn body_too_slow() -> Rejection {
+    Rejection::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "body_too_slow",
+        "Body too slow",
+        "The request body did not arrive in the time for the whole request.",
+    )
+}
+
+fn unreadable_body(error: &(dyn Error + 'static)) -> Rejection {
+    if error.is::<LengthLimitError>() {
+        return Rejection::of_status(StatusCode::PAYLOAD_TOO_LARGE);
     }
-    let deadline = Instant::now() + limit;
-    request.extensions_mut().insert(RequestDeadline(deadline));
-    timeout_at(deadline, next.run(request))
-        .await
-        .unwrap_or_else(|_| deadline_exceeded().into_response())
+    let detail = "The request body ended early.";
+    let status = StatusCode::BAD_REQUEST;
+    Rejection::new(status, "unreadable_body", "Invalid request", detail)
 }
 
 fn deadline_exceeded() -> Rejection {

@@ -147,6 +147,11 @@ impl Origin {
         }
     }
 
+    /// Names the port on which a request came in, which the settings may leave to the system.
+    pub(crate) fn set_port(&mut self, port: u16) {
+        self.port = port;
+    }
+
     fn labels(&self, method: &'static str) -> [KeyValue; 4] {
         [
             KeyValue::new("http.request.method", method),

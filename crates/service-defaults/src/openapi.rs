@@ -36,7 +36,8 @@ const EDGE_ANSWERS: [(&str, &str); 8] = [
 ];
 
 /// Answers for routes that take a body.
-const BODY_ANSWERS: [(&str, &str); 2] = [
+const BODY_ANSWERS: [(&str, &str); 3] = [
+    ("408", "The body did not arrive in time"),
     ("413", "The body is over the size limit"),
     (
         "415",

@@ -1,5 +1,5 @@
 use axum::{Router, body::Body};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header::HOST};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
@@ -49,8 +49,10 @@ impl Api {
             .await
     }
 
-    /// Any request, as it is.
-    pub async fn send(&self, request: Request<Body>) -> Answer {
+    /// Any request, as it is but with a `Host`.
+    pub async fn send(&self, mut request: Request<Body>) -> Answer {
+        let host = HeaderValue::from_static("localhost");
+        request.headers_mut().entry(HOST).or_insert(host);
         let response = self.0.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();

@@ -41,14 +41,19 @@ async fn an_error_answer_in_json_stays_as_its_handler_wrote_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_never_ends_is_ended_at_its_deadline() {
-    let (_, api) = service(&[("SAMPLE__SERVER__REQUEST_DEADLINE", "10s")]);
-    let started = tokio::time::Instant::now();
-    let answer = api.get("/hangs").await;
-    assert_eq!(started.elapsed().as_secs(), 10);
-    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(answer.header("retry-after"), "1");
-    assert_eq!(answer.problem()["code"], "deadline_exceeded");
+async fn a_handler_that_never_ends_is_ended_at_its_deadline_and_frees_its_place() {
+    let (_, api) = service(&[
+        ("SAMPLE__SERVER__REQUEST_DEADLINE", "10s"),
+        ("SAMPLE__LIMITS__MAX_REQUESTS_IN_PROGRESS", "1"),
+    ]);
+    for _ in 0..2 {
+        let started = tokio::time::Instant::now();
+        let answer = api.get("/hangs").await;
+        assert_eq!(started.elapsed().as_secs(), 10);
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.header("retry-after"), "1");
+        assert_eq!(answer.problem()["code"], "deadline_exceeded");
+    }
 }
 
 #[tokio::test(start_paused = true)]

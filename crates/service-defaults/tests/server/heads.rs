@@ -84,6 +84,59 @@ async fn what_is_not_http_is_refused_and_its_connection_closed() {
 }
 
 #[tokio::test]
+async fn a_request_names_the_host_that_it_is_for_exactly_once() {
+    let server = Running::behind_edge(&[], routes()).await;
+    for (version, hosts, status) in [
+        ("1.1", &["test"][..], "200"),
+        ("1.1", &["127.0.0.1:5081"], "200"),
+        ("1.1", &[], "400"),
+        ("1.1", &["test", "test"], "400"),
+        ("1.1", &[""], "400"),
+        ("1.1", &["a b"], "400"),
+        ("1.1", &["user@test"], "400"),
+        ("1.1", &["test:port"], "400"),
+        ("1.0", &[], "200"),
+        ("1.0", &["test"], "200"),
+        ("1.0", &["test", "other"], "400"),
+        ("1.0", &["a/b"], "400"),
+    ] {
+        let mut caller = server.connect().await;
+        let lines: Vec<_> = hosts.iter().map(|it| format!("Host: {it}\r\n")).collect();
+        let lines = lines.concat();
+        let request = format!("GET /own HTTP/{version}\r\nX-Api-Key: {KEY}\r\n{lines}\r\n");
+        caller.write(&request).await;
+        let (head, body) = caller.answer().await;
+        let expected = format!("http/{version} {status}");
+        assert!(head.starts_with(&expected), "{hosts:?}: {head}");
+        assert_eq!(body.contains("invalid_host"), status == "400", "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_transfer_coding_other_than_chunked_is_refused() {
+    let server = Running::behind_edge(&[], routes()).await;
+    for codings in [
+        "gzip, chunked",
+        "chunked, chunked",
+        "xyz\r\nTransfer-Encoding: chunked",
+        "gzip",
+        "chunked, gzip",
+        "identity",
+    ] {
+        let mut caller = server.connect().await;
+        caller
+            .write(&format!(
+                "GET /own HTTP/1.1\r\nHost: test\r\nX-Api-Key: {KEY}\r\n\
+                 Transfer-Encoding: {codings}\r\n\r\n0\r\n\r\n"
+            ))
+            .await;
+        let (head, _) = caller.answer().await;
+        assert!(head.starts_with("http/1.1 400"), "{codings}: {head}");
+        assert_eq!(caller.rest().await, "");
+    }
+}
+
+#[tokio::test]
 async fn the_form_with_a_host_in_the_request_line_needs_the_key_too() {
     let server = Running::behind_edge(&[], routes()).await;
     for (key, status) in [("no-key", "401"), (KEY, "200")] {

@@ -26,11 +26,12 @@ impl Checked for Nothing {
     fn check(&self, _: &CommonSettings, _: &mut Violations) {}
 }
 
-/// A process with these settings of `[server]`.
+/// A process with these settings, of `[server]` where no section is named.
 pub(crate) fn process(settings: &[(&str, &str)]) -> Process<Nothing> {
     let mut environment = vec![("SAMPLE__API_KEYS__TEST__KEY".to_owned(), KEY.to_owned())];
     for (name, value) in settings {
-        environment.push((format!("SAMPLE__SERVER__{name}"), (*value).to_owned()));
+        let section = if name.contains("__") { "" } else { "SERVER__" };
+        environment.push((format!("SAMPLE__{section}{name}"), (*value).to_owned()));
         if *name == "MAX_CONNECTIONS" {
             let requests = "SAMPLE__LIMITS__MAX_REQUESTS_IN_PROGRESS".to_owned();
             environment.push((requests, (*value).to_owned()));

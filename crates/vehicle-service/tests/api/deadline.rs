@@ -112,7 +112,9 @@ async fn a_caller_who_waits_longer_does_not_lengthen_the_services_own_limit() {
         .header("x-deadline-ms", "999999999")
         .body(Body::from_stream(endless))
         .unwrap();
-    assert_deadline_exceeded(&service.api.send(request).await);
+    let answer = service.api.send(request).await;
+    assert_eq!(answer.status, StatusCode::REQUEST_TIMEOUT);
+    insta::assert_json_snapshot!("body_too_slow", answer.problem());
 }
 
 #[tokio::test]

@@ -36,11 +36,29 @@ async fn headers_over_the_limits_are_refused() {
         assert_eq!(answer.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
         insta::assert_json_snapshot!("headers_too_large", answer.problem());
     }
-    // The key's header is one of the 100.
-    let request = (0..99).fold(keyed(Method::GET, PATH), |request, n| {
+    // The key and the host are two of the 100.
+    let request = (0..98).fold(keyed(Method::GET, PATH), |request, n| {
         request.header(format!("x-{n}"), "")
     });
     assert_eq!(send(&service.api, request).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_head_that_can_be_understood_in_two_ways_is_refused() {
+    let service = Service::start().await;
+    for (name, value, problem) in [
+        ("host", "a b", "invalid_host"),
+        (
+            "transfer-encoding",
+            "gzip, chunked",
+            "unknown_transfer_coding",
+        ),
+    ] {
+        let request = keyed(Method::GET, PATH).header(name, value);
+        let answer = send(&service.api, request).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        insta::assert_json_snapshot!(problem, answer.problem());
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,3 @@
-use std::convert::Infallible;
-
-use axum::body::Body;
-use futures_util::stream;
 use http::{Method, StatusCode};
 use serde_json::json;
 use test_support::Answer;
@@ -68,25 +64,6 @@ async fn one_request_more_than_allowed_is_refused_at_once() {
     let (first, ()) = tokio::join!(service.api.get(PATH), refused_while_one_waits);
     assert_eq!(first.status, StatusCode::OK);
     assert_eq!(service.api.get(PATH).await.status, StatusCode::OK);
-}
-
-#[tokio::test]
-async fn a_request_over_its_deadline_is_ended_and_frees_its_place() {
-    let service = Service::with(&[
-        ("DATABASE__ACQUIRE_TIMEOUT", "10ms"),
-        ("DATABASE__STATEMENT_TIMEOUT", "10ms"),
-        ("SERVER__REQUEST_DEADLINE", "270ms"),
-        ("LIMITS__MAX_REQUESTS_IN_PROGRESS", "1"),
-    ])
-    .await;
-    for _ in 0..2 {
-        let endless = stream::pending::<Result<Vec<u8>, Infallible>>();
-        let request = keyed(Method::POST, "/api/v1/vehicles/batch")
-            .header("content-type", "application/json")
-            .body(Body::from_stream(endless))
-            .unwrap();
-        assert_unavailable(&service.api.send(request).await, "deadline_exceeded");
-    }
 }
 
 #[tokio::test]
