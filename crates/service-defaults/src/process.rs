@@ -195,10 +195,11 @@ impl<S: Checked> Process<S> {
         assembled: Assembled,
         listener: Option<TcpListener>,
     ) -> Result<(), ProcessError> {
-        let settings = &self.settings().common.server;
+        let common = &self.settings().common;
+        let settings = &common.within_descriptors();
         let listener = match listener {
             Some(listener) => listener,
-            None => settings.bind().await?,
+            None => settings.bind()?,
         };
         self.shutdown.on_signals()?;
         let follower = tokio::spawn(self.follow_settings());
@@ -206,8 +207,8 @@ impl<S: Checked> Process<S> {
         let management = match assembled.management {
             None => None,
             Some(router) => {
-                let port = self.settings().common.management.port;
-                Some((settings.bind_port("management.port", port).await?, router))
+                let port = common.management.port;
+                Some((settings.bind_port("management.port", port)?, router))
             }
         };
         worst_case::log(&self.settings().worst_case());
@@ -279,6 +280,7 @@ where
         Ok(telemetry) => telemetry,
         Err(error) => return refuse(service, &error),
     };
+    telemetry.observe(process.meter());
     let result = execute(process, command).await;
     if let Err(error) = &result {
         tracing::error!(error = chain(error), "ended with an error");

@@ -4,23 +4,20 @@
 //! `axum::serve` has none of these. Plain HTTP speaks HTTP/1.1 only, because detecting HTTP/2 by
 //! its preface has no time limit in hyper-util: a client that sends half of it would stay forever.
 
+mod attentive;
+pub(crate) mod descriptors;
+mod exchange;
 mod impatient;
+mod listener;
+mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{convert::Infallible, io, path::Path, sync::Arc, time::Duration};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
-use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
-use serde::Deserialize;
+use axum::{Extension, Router};
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -30,152 +27,25 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::impatient::Impatient;
-use crate::{
-    lifecycle::Shutdown,
-    process::chain,
-    settings::{Violations, duration},
+use self::{attentive::Attentive, exchange::Exchange, impatient::Impatient};
+pub use self::{
+    listener::listen,
+    settings::{ServerError, ServerSettings},
 };
+use crate::lifecycle::Shutdown;
 
 /// Room for the largest head that `[limits]` can allow, so that our own limits answer first.
 pub(crate) const HEAD_BUFFER_BYTES: usize = 128 * 1024;
 const MAX_HEADERS: usize = 256;
 /// Pause after a failed accept (descriptors used up), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long idle connections stay open once nobody listens: a request that its caller had sent by
+/// then may still be on its way, and would be lost.
+const LAST_REQUESTS: Duration = Duration::from_millis(500);
 
-/// The section `[server]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServerSettings {
-    /// Address to listen on.
-    pub address: std::net::IpAddr,
-    /// Port to listen on; 0 lets the system choose.
-    pub port: u16,
-    /// Connections served at once.
-    pub max_connections: usize,
-    /// Time to receive a request's head, and to stay idle between two.
-    #[serde(with = "duration")]
-    pub header_read_timeout: Duration,
-    /// Time for one request.
-    #[serde(with = "duration")]
-    pub request_deadline: Duration,
-    /// Longest wait for a caller to take more of an answer.
-    #[serde(with = "duration")]
-    pub send_timeout: Duration,
-    /// How long requests are accepted after the stop began.
-    #[serde(with = "duration")]
-    pub drain_delay: Duration,
-    /// How long requests in flight may take after that.
-    #[serde(with = "duration")]
-    pub shutdown_timeout: Duration,
-    /// PEM file of the certificate chain; empty = plain HTTP.
-    pub tls_certificate: String,
-    /// PEM file of the private key.
-    pub tls_private_key: String,
-}
-
-impl ServerSettings {
-    /// Reports values out of bounds.
-    pub fn check(&self, violations: &mut Violations) {
-        let seconds = Duration::from_secs;
-        let millis = Duration::from_millis;
-        violations.range("server.max_connections", &self.max_connections, 1..=100_000);
-        let bounds = millis(100)..=seconds(60);
-        violations.duration(
-            "server.header_read_timeout",
-            self.header_read_timeout,
-            bounds,
-        );
-        let bounds = millis(10)..=seconds(600);
-        violations.duration("server.request_deadline", self.request_deadline, bounds);
-        let bounds = millis(100)..=seconds(600);
-        violations.duration("server.send_timeout", self.send_timeout, bounds);
-        let bounds = Duration::ZERO..=seconds(300);
-        violations.duration("server.drain_delay", self.drain_delay, bounds.clone());
-        violations.duration("server.shutdown_timeout", self.shutdown_timeout, bounds);
-        if self.tls_certificate.is_empty() != self.tls_private_key.is_empty() {
-            let rule = "is needed together with server.tls_private_key";
-            violations.report("server.tls_certificate", rule);
-        } else if let Err(error) = self.tls() {
-            violations.report("server.tls_certificate", chain(&error));
-        }
-    }
-
-    /// Opens the listening socket.
-    pub async fn bind(&self) -> Result<TcpListener, ServerError> {
-        self.bind_port("server.port", self.port).await
-    }
-
-    /// Opens a listening socket on the port of another setting, of the same address.
-    pub async fn bind_port(
-        &self,
-        setting: &'static str,
-        port: u16,
-    ) -> Result<TcpListener, ServerError> {
-        let listener = TcpListener::bind((self.address, port)).await;
-        listener.map_err(|source| ServerError::Listen {
-            setting,
-            port,
-            source,
-        })
-    }
-
-    /// The scheme of the URLs that lead here.
-    pub(crate) fn scheme(&self) -> &'static str {
-        if self.tls_certificate.is_empty() {
-            "http"
-        } else {
-            "https"
-        }
-    }
-
-    fn tls(&self) -> Result<Option<TlsAcceptor>, ServerError> {
-        if self.tls_certificate.is_empty() {
-            return Ok(None);
-        }
-        install_crypto_provider();
-        let pem = |file: &str, source| ServerError::Pem {
-            file: file.to_owned(),
-            source,
-        };
-        let certificates = CertificateDer::pem_file_iter(Path::new(&self.tls_certificate))
-            .and_then(Iterator::collect)
-            .map_err(|source| pem(&self.tls_certificate, source))?;
-        let key = PrivateKeyDer::from_pem_file(Path::new(&self.tls_private_key))
-            .map_err(|source| pem(&self.tls_private_key, source))?;
-        let config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(certificates, key)
-            .map_err(ServerError::Certificate)?;
-        Ok(Some(TlsAcceptor::from(Arc::new(config))))
-    }
-}
-
-/// Why the server does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// The port cannot be listened on.
-    #[error("{setting}: cannot listen on port {port}; is another program using it?")]
-    Listen {
-        /// The setting that names the port.
-        setting: &'static str,
-        /// The port.
-        port: u16,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// A PEM file cannot be read.
-    #[error("{file}: no usable PEM file")]
-    Pem {
-        /// The file.
-        file: String,
-        /// The reason.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// The certificate and the key do not fit.
-    #[error("the certificate does not fit server.tls_private_key")]
-    Certificate(#[source] rustls::Error),
-}
+/// The port that a request came in by; an extension of every request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ListenerPort(pub(crate) u16);
 
 /// Makes ring the process's TLS implementation; further calls change nothing.
 pub fn install_crypto_provider() {
@@ -191,34 +61,23 @@ pub async fn serve(
     settings: &ServerSettings,
     shutdown: Shutdown,
 ) -> Result<(), ServerError> {
+    let port = listener.local_addr().map_or(settings.port, |at| at.port());
     let server = Server {
-        router,
+        router: router.layer(Extension(ListenerPort(port))),
         tls: settings.tls()?,
         header_read_timeout: settings.header_read_timeout,
         send_timeout: settings.send_timeout,
         closing: CancellationToken::new(),
         cut: CancellationToken::new(),
         connections: TaskTracker::new(),
+        places: Arc::new(Semaphore::new(settings.max_connections)),
     };
-    let places = Arc::new(Semaphore::new(settings.max_connections));
     tokio::select! {
-        never = server.accept(listener, places) => match never {},
+        never = server.accept(&listener) => match never {},
         () = async { shutdown.begun().await; sleep(settings.drain_delay).await } => {}
     }
-    server.closing.cancel();
-    server.connections.close();
-    if timeout(settings.shutdown_timeout, server.connections.wait())
-        .await
-        .is_err()
-    {
-        let open = server.connections.len();
-        tracing::warn!(
-            open,
-            "connections were cut at the end of server.shutdown_timeout"
-        );
-        server.cut.cancel();
-        server.connections.wait().await;
-    }
+    server.accept_last(listener);
+    server.stop(settings.shutdown_timeout).await;
     Ok(())
 }
 
@@ -230,13 +89,14 @@ struct Server {
     closing: CancellationToken,
     cut: CancellationToken,
     connections: TaskTracker,
+    places: Arc<Semaphore>,
 }
 
 impl Server {
-    async fn accept(&self, listener: TcpListener, places: Arc<Semaphore>) -> Infallible {
+    async fn accept(&self, listener: &TcpListener) -> Infallible {
         loop {
             // Held by the connection; while none is left, new ones wait in the listen queue.
-            let Ok(place) = places.clone().acquire_owned().await else {
+            let Ok(place) = self.places.clone().acquire_owned().await else {
                 continue;
             };
             match listener.accept().await {
@@ -246,6 +106,40 @@ impl Server {
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
+        }
+    }
+
+    /// Listens no more, but serves those who wait: their requests may have been sent already.
+    fn accept_last(&self, listener: TcpListener) {
+        for stream in listener::close(listener) {
+            let Ok(place) = self.places.clone().try_acquire_owned() else {
+                return;
+            };
+            self.spawn(stream, place);
+        }
+    }
+
+    /// Lets the connections end.
+    async fn stop(&self, limit: Duration) {
+        self.connections.close();
+        let ended = timeout(limit, async {
+            let last_requests = LAST_REQUESTS.min(limit / 2);
+            if timeout(last_requests, self.connections.wait())
+                .await
+                .is_err()
+            {
+                self.closing.cancel();
+                self.connections.wait().await;
+            }
+        });
+        if ended.await.is_err() {
+            let open = self.connections.len();
+            tracing::warn!(
+                open,
+                "connections were cut at the end of server.shutdown_timeout"
+            );
+            self.cut.cancel();
+            self.connections.wait().await;
         }
     }
 
@@ -279,13 +173,16 @@ async fn converse(
     header_read_timeout: Duration,
     closing: CancellationToken,
 ) {
+    let exchange = Arc::<Exchange>::default();
+    let stream = Attentive::new(stream, exchange.clone(), header_read_timeout);
+    let service = service_fn(move |request| exchange.answer(router.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_read_timeout)
         .max_headers(MAX_HEADERS)
         .max_buf_size(HEAD_BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = std::pin::pin!(connection);
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
     let ended = tokio::select! {
         // A request that has arrived is read before the connection is told to close.
         biased;

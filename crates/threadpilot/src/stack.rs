@@ -4,7 +4,7 @@ use std::{
 };
 
 use insurance_service::InsuranceSettings;
-use service_defaults::settings::Arguments;
+use service_defaults::{server, settings::Arguments};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::timeout,
@@ -134,8 +134,9 @@ async fn fill(vehicle: Variables, insurance: Variables) -> Result<(), Error> {
 /// Opens the listening socket of a service, before anything else; with the service's URL.
 fn listen(options: &Options, service: ServiceName) -> Result<(TcpListener, String), Error> {
     let port = options.port(service);
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|source| match source.kind() {
+    let listener = server::listen((Ipv4Addr::LOCALHOST, port).into())
+        .and_then(tokio::net::TcpListener::into_std)
+        .map_err(|source| match source.kind() {
             std::io::ErrorKind::AddrInUse => Error::PortTaken {
                 port,
                 service: service.as_str(),
@@ -167,6 +168,29 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+    use tokio::{net::TcpStream, task::JoinSet, time::timeout};
+
+    use super::listen;
+    use crate::options::{Options, ServiceName};
+
+    #[tokio::test]
+    async fn a_burst_waits_while_the_services_start() {
+        let options = Options::parse_from(["threadpilot", "--vehicle-port", "0"]);
+        let (listener, _url) = listen(&options, ServiceName::Vehicle).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = || timeout(Duration::from_secs(30), TcpStream::connect(address));
+        let callers: JoinSet<_> = (0..600).map(|_| connect()).collect();
+        for connection in callers.join_all().await {
+            connection.unwrap().unwrap();
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     edge::{ManagementSettings, SwaggerSettings},
     limits::LimitSettings,
     rate_limit::RateLimitSettings,
-    server::ServerSettings,
+    server::{ServerSettings, descriptors},
     telemetry::{LogSettings, TelemetrySettings},
     worst_case::Figure,
 };
@@ -97,6 +97,37 @@ pub struct CommonSettings {
 }
 
 impl CommonSettings {
+    /// How many sockets are listened on.
+    pub(crate) fn listeners(&self) -> u64 {
+        if self.management.port == 0 { 1 } else { 2 }
+    }
+
+    /// Connections of each listener, as far as the system's limit on open files leaves room.
+    pub(crate) fn connections_each(&self) -> usize {
+        let wanted = self.server.max_connections;
+        let room = descriptors::room().map(|room| room / self.listeners());
+        room.and_then(|room| usize::try_from(room).ok())
+            .map_or(wanted, |room| wanted.min(room))
+    }
+
+    /// What a server may use, after the limit on open files was raised as far as it needs.
+    pub(crate) fn within_descriptors(&self) -> ServerSettings {
+        let (wanted, each) = (self.server.max_connections, self.connections_each());
+        if each < wanted {
+            tracing::warn!(
+                max_connections = wanted,
+                connections = each,
+                "the system's limit on open files allows fewer connections than the settings"
+            );
+        }
+        if let Err(error) = descriptors::make_room(self.listeners().saturating_mul(each as u64)) {
+            tracing::warn!(%error, "the limit on open files was not raised");
+        }
+        let mut server = self.server.clone();
+        server.max_connections = each;
+        server
+    }
+
     pub(super) fn check(&self, violations: &mut Violations) {
         self.server.check(violations);
         self.limits.check(violations);

@@ -35,14 +35,16 @@ impl CommonSettings {
 
     /// Each listener has places of its own.
     fn connections(&self) -> (u64, String) {
-        let each = self.server.max_connections as u64;
-        match self.management.port {
-            0 => (each, format!("server.max_connections {each}")),
-            port => (
-                each.saturating_mul(2),
-                format!("server.max_connections {each} x 2, because of management.port {port}"),
-            ),
+        let (wanted, each) = (self.server.max_connections, self.connections_each());
+        let mut because = format!("server.max_connections {wanted}");
+        if each < wanted {
+            because = format!("{each} of {because}, by the system's limit on open files");
         }
+        if self.management.port != 0 {
+            let port = self.management.port;
+            because = format!("{because} x 2, because of management.port {port}");
+        }
+        (self.listeners().saturating_mul(each as u64), because)
     }
 
     /// A head is read into a buffer that is larger than the limits, so that these answer first.

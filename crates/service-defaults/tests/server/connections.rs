@@ -1,6 +1,8 @@
 use std::sync::{Arc, Mutex};
 
 use axum::{Router, extract::Request, routing::get};
+use test_support::metric;
+use tokio::io::AsyncWriteExt;
 
 use crate::support::Running;
 
@@ -35,7 +37,8 @@ async fn a_caller_that_goes_away_frees_its_place() {
     let routes = Router::new()
         .route("/hangs", get(std::future::pending::<()>))
         .route("/", get(async || "done"));
-    let server = Running::start(&[("MAX_CONNECTIONS", "1")], routes).await;
+    let settings = [("MAX_CONNECTIONS", "1"), ("HEADER_READ_TIMEOUT", "100ms")];
+    let server = Running::start(&settings, routes).await;
     for _ in 0..5 {
         let mut gone = server.connect().await;
         gone.get("/hangs").await;
@@ -44,6 +47,57 @@ async fn a_caller_that_goes_away_frees_its_place() {
     let mut caller = server.connect().await;
     caller.get("/").await;
     assert_eq!(caller.answer().await.1, "done");
+}
+
+#[tokio::test]
+async fn a_caller_that_sends_no_more_gets_its_answer() {
+    let large = "x".repeat(16 * 1024 * 1024);
+    let length = large.len();
+    let slow = get(async || {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        "slow"
+    });
+    let routes = Router::new()
+        .route("/quick", get(async || "quick"))
+        .route("/slow", slow)
+        .route("/large", get(async move || large.clone()));
+    let server = Running::start(&[], routes).await;
+    for (path, expected) in [("/quick", 5), ("/slow", 4), ("/large", length)] {
+        let mut caller = server.connect().await;
+        caller.get(path).await;
+        caller.0.shutdown().await.unwrap();
+        let (head, body) = caller.answer().await;
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        assert_eq!(body.len(), expected);
+        assert_eq!(caller.rest().await, "");
+    }
+    // Two at once are no reason to lose the second.
+    let mut caller = server.connect().await;
+    caller.get("/slow").await;
+    caller.get("/quick").await;
+    caller.0.shutdown().await.unwrap();
+    for body in ["slow", "quick"] {
+        assert_eq!(caller.answer().await.1, body);
+    }
+}
+
+#[tokio::test]
+async fn the_metrics_name_the_port_that_the_system_chose() {
+    let routes = Router::new().route("/", get(async || "done"));
+    let server = Running::behind_edge(&[("PORT", "0")], routes).await;
+    let mut caller = server.connect().await;
+    for path in ["/", "/metrics"] {
+        caller.get(path).await;
+        let (_, metrics) = caller.answer().await;
+        if path == "/metrics" {
+            let port = server.address.port().to_string();
+            let counted = |port| {
+                let count = "http_server_request_duration_seconds_count";
+                metric(&metrics, count, &[("server_port", port)])
+            };
+            assert_eq!((counted(&port), counted("0")), (1, 0), "{metrics}");
+        }
+    }
 }
 
 #[tokio::test]

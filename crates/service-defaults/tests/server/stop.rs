@@ -1,9 +1,14 @@
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Router, routing::get};
-use tokio::sync::Notify;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Notify,
+    task::JoinSet,
+};
 
-use crate::support::{Running, within};
+use crate::support::{KEY, Running, within};
 
 /// A handler that says when it was entered and ends when it is told to.
 #[derive(Clone, Default)]
@@ -98,4 +103,57 @@ async fn a_request_that_does_not_end_is_cut_at_the_shutdown_timeout() {
     server.shutdown.begin();
     within(server.end).await.unwrap().unwrap();
     assert_eq!(caller.rest().await, "");
+}
+
+/// Asks over connections that are kept as long as the server keeps them, until nobody listens:
+/// how many requests were answered, and how many were sent and lost.
+async fn ask(address: SocketAddr, begun: Arc<Notify>) -> (usize, usize) {
+    let (mut answered, mut lost) = (0, 0);
+    let request = format!("GET / HTTP/1.1\r\nHost: test\r\nX-Api-Key: {KEY}\r\n\r\n");
+    let mut answer = vec![0; 4096];
+    while let Ok(mut connection) = TcpStream::connect(address).await {
+        loop {
+            let sent = connection.write_all(request.as_bytes()).await;
+            let length = match sent {
+                Ok(()) => connection.read(&mut answer).await.unwrap_or_default(),
+                Err(_) => 0,
+            };
+            if length == 0 {
+                lost += 1;
+                break;
+            }
+            // An answer this small arrives whole.
+            let text = String::from_utf8_lossy(&answer[..length]);
+            assert!(
+                text.starts_with("HTTP/1.1 200") && text.ends_with("done"),
+                "{text}"
+            );
+            answered += 1;
+            begun.notify_one();
+            if text.contains("connection: close") {
+                break;
+            }
+        }
+    }
+    (answered, lost)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_loses_fewer_than_one_in_ten_thousand_requests_of_callers_that_go_on() {
+    let (mut answered, mut lost) = (0, 0);
+    while answered < 20_000 {
+        let settings = [("DRAIN_DELAY", "100ms"), ("SHUTDOWN_TIMEOUT", "60s")];
+        let server = Running::behind_edge(&settings, Gate::default().routes()).await;
+        let begun = Arc::<Notify>::default();
+        let callers = (0..24).map(|_| ask(server.address, begun.clone()));
+        let callers: JoinSet<_> = callers.collect();
+        within(begun.notified()).await;
+        server.shutdown.begin();
+        for (some, none) in within(callers.join_all()).await {
+            answered += some;
+            lost += none;
+        }
+        within(server.end).await.unwrap().unwrap();
+    }
+    assert!(lost * 10_000 < answered, "{lost} of {answered}");
 }

@@ -27,6 +27,19 @@ async fn check_says_that_good_settings_are_good() {
 }
 
 #[tokio::test]
+async fn check_compares_the_connections_with_the_limit_on_open_files() {
+    let binary = env!("CARGO_BIN_EXE_vehicle-service");
+    let script = "ulimit -n 1000 && exec \"$0\" check";
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", script, binary]).env_clear();
+    command.env(format!("VEHICLE__{}", KEY.0), KEY.1);
+    let said = within(command.output()).await.unwrap();
+    let said = text(&said.stdout);
+    let compared = "744  744 of server.max_connections 4096, by the system's limit on open files\n";
+    assert!(said.contains(compared), "{said}");
+}
+
+#[tokio::test]
 async fn check_speaks_json_to_programs() {
     let check = async |variable, code| {
         let arguments = ["check", "--output", "json"];

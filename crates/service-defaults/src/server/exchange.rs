@@ -1,0 +1,121 @@
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use axum::{
+    Router,
+    body::{Body, HttpBody},
+    http::{HeaderValue, Request, header::CONNECTION},
+    response::Response,
+};
+use hyper::body::{Bytes, Frame, Incoming, SizeHint};
+use tower::ServiceExt;
+
+/// Where the request on a connection stands. Shared by the connection's stream, which sees bytes,
+/// and its service, which sees requests and answers.
+#[derive(Default)]
+pub(super) struct Exchange {
+    stage: AtomicU8,
+    /// Bytes have come that belong to a request that has not ended.
+    unread: AtomicBool,
+    /// The caller sends no more.
+    half_closed: AtomicBool,
+}
+
+/// No answer is owed.
+const IDLE: u8 = 0;
+/// A request waits for its answer.
+const ANSWERING: u8 = 1;
+/// The answer is on its way into the socket.
+const SENDING: u8 = 2;
+
+/// All of it happens in the connection's own task.
+const ORDER: Ordering = Ordering::Relaxed;
+
+impl Exchange {
+    /// Whether a request waits for an answer, or an answer for its last byte to be sent.
+    pub(super) fn owes_an_answer(&self) -> bool {
+        self.stage.load(ORDER) != IDLE
+    }
+
+    /// Everything that was written is with the system.
+    pub(super) fn flushed(&self) {
+        let _ = self.stage.compare_exchange(SENDING, IDLE, ORDER, ORDER);
+    }
+
+    /// Bytes have come: whether they are the first of a request.
+    pub(super) fn received(&self) -> bool {
+        !self.unread.swap(true, ORDER)
+    }
+
+    /// Whether a request has not been read to its end.
+    pub(super) fn is_unread(&self) -> bool {
+        self.unread.load(ORDER)
+    }
+
+    /// The caller sends no more.
+    pub(super) fn half_close(&self) {
+        self.half_closed.store(true, ORDER);
+    }
+
+    /// Has the router answer a request.
+    pub(super) fn answer(
+        self: &Arc<Self>,
+        router: Router,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+        let exchange = self.clone();
+        self.stage.store(ANSWERING, ORDER);
+        self.unread.store(!request.body().is_end_stream(), ORDER);
+        let request = request.map(|body| {
+            let exchange = exchange.clone();
+            Body::new(Watched { body, exchange })
+        });
+        async move {
+            let mut response = router.oneshot(request).await?;
+            // The rest of the request would be taken for the next one.
+            if exchange.is_unread() || exchange.half_closed.load(ORDER) {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
+            exchange.stage.store(SENDING, ORDER);
+            Ok(response)
+        }
+    }
+}
+
+/// A request's body that says when it was read to its end.
+struct Watched {
+    body: Incoming,
+    exchange: Arc<Exchange>,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.exchange.unread.store(false, ORDER);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
