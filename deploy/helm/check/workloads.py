@@ -65,6 +65,10 @@ def check_pod(release, workload):
         resources = container.get("resources", {})
         release.expect({"cpu", "memory"} <= resources.get("requests", {}).keys(), where, "requests")
         release.expect("memory" in resources.get("limits", {}), where, "lacks a limit of memory")
+        wanted = chosen[service]["resources"]
+        release.expect(resources == wanted, where, f"has {resources}, not {wanted}")
+        image = chosen[service]["image"]["repository"] or f"{chosen['image']['registry']}/"
+        release.expect(container["image"].startswith(image), where, f"runs {container['image']}")
         release.expect(
             re.search(r"@sha256:[0-9a-f]{64}$|:(?!latest$)[\w.-]+$", container["image"]),
             where,
