@@ -25,6 +25,7 @@ pub enum Output {
 pub fn good<S: Checked>(
     service: &str,
     settings: &Settings<S>,
+    warnings: &[String],
     work: Duration,
     output: Output,
 ) -> String {
@@ -32,25 +33,36 @@ pub fn good<S: Checked>(
     figures.extend(settings.service.worst_case_at_work(work));
     match output {
         Output::Text => format!(
-            "{service}: the settings are good; at worst they allow\n\n{}",
-            page(&figures)
+            "{service}: the settings are good; at worst they allow\n\n{}{}",
+            page(&figures),
+            warning_lines(warnings)
         ),
         Output::Json => {
             let figures: Vec<_> = figures.iter().map(Figure::json).collect();
             let settings = "good";
-            lines(&json!({ "service": service, "settings": settings, "worstCase": figures }))
+            lines(&json!({
+                "service": service, "settings": settings, "warnings": warnings, "worstCase": figures
+            }))
         }
     }
 }
 
 /// What there is to say to a program about settings that cannot be used.
-pub(crate) fn bad(service: &str, error: &SettingsError) -> String {
+pub(crate) fn bad(service: &str, error: &SettingsError, warnings: &[String]) -> String {
     let violations: Vec<_> = error
         .violations()
         .into_iter()
         .map(|it| json!({ "setting": it.setting, "rule": it.rule }))
         .collect();
-    lines(&json!({ "service": service, "settings": "bad", "violations": violations }))
+    lines(&json!({
+        "service": service, "settings": "bad", "warnings": warnings, "violations": violations
+    }))
+}
+
+/// Warnings for people.
+pub(crate) fn warning_lines(warnings: &[String]) -> String {
+    let lines = warnings.iter().map(|it| format!("warning: {it}\n"));
+    lines.collect::<Vec<_>>().concat()
 }
 
 fn lines(value: &Value) -> String {

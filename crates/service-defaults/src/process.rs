@@ -240,6 +240,7 @@ where
     F: Future<Output = Result<(), E>>,
     E: std::error::Error,
 {
+    let warnings = sources.warnings();
     let process = match Process::<S>::new(service, sources) {
         Ok(process) => process,
         Err(ProcessError::Settings(error))
@@ -251,14 +252,17 @@ where
                 }
             ) =>
         {
-            say(&mut std::io::stdout(), &check::bad(service, &error));
+            say(
+                &mut std::io::stdout(),
+                &check::bad(service, &error, &warnings),
+            );
             return ExitCode::from(EXIT_SETTINGS);
         }
-        Err(error) => return refuse(service, &error),
+        Err(error) => return refuse(service, &error, &warnings),
     };
     let settings = process.settings();
     if let Command::Check { output, work } = command {
-        let said = check::good(service, &settings, work, output);
+        let said = check::good(service, &settings, &warnings, work, output);
         say(&mut std::io::stdout(), &said);
         return ExitCode::SUCCESS;
     }
@@ -278,9 +282,12 @@ where
     let (log, traces) = (&settings.common.log, &settings.common.telemetry);
     let telemetry = match Telemetry::install(service, log, traces) {
         Ok(telemetry) => telemetry,
-        Err(error) => return refuse(service, &error),
+        Err(error) => return refuse(service, &error, &warnings),
     };
     telemetry.observe(process.meter());
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let result = execute(process, command).await;
     if let Err(error) = &result {
         tracing::error!(error = chain(error), "ended with an error");
@@ -294,10 +301,11 @@ where
     }
 }
 
-fn refuse(service: &str, error: &dyn std::error::Error) -> ExitCode {
+fn refuse(service: &str, error: &dyn std::error::Error, warnings: &[String]) -> ExitCode {
+    let (why, warnings) = (chain(error), check::warning_lines(warnings));
     say(
         &mut std::io::stderr(),
-        &format!("{service}: cannot start\n{}\n", chain(error)),
+        &format!("{service}: cannot start\n{why}\n{warnings}"),
     );
     ExitCode::from(EXIT_SETTINGS)
 }

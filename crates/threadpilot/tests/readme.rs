@@ -55,6 +55,7 @@ fn the_worst_case_is_what_check_prints_for_the_defaults() {
     let page = check::good(
         insurance_service::NAME,
         &settings,
+        &[],
         Duration::from_secs(5),
         Output::Text,
     );

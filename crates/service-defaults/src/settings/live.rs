@@ -5,9 +5,12 @@ use opentelemetry::{
     KeyValue,
     metrics::{Counter, Gauge, Meter},
 };
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval},
+};
 
-use super::{Checked, Settings, SettingsError, Sources, sections::Sections};
+use super::{Checked, Settings, SettingsError, Sources, file::Files, sections::Sections};
 
 /// Two equal looks in a row settle a change, so that a file is not read half-written; together
 /// they stay under the promised 2 s.
@@ -76,17 +79,29 @@ pub async fn watch<S: Checked>(
     }
     let mut ticks = interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut applied = live.snapshot().fingerprint;
-    let mut seen = applied;
+    let applied = live.snapshot().fingerprint;
+    let mut watched = Watched {
+        files: sources.files(),
+        sources,
+        applied,
+        seen: applied,
+    };
     loop {
         ticks.tick().await;
-        let now = sources.fingerprint();
-        let settled = now == std::mem::replace(&mut seen, now);
-        if !settled || now == applied {
-            continue;
-        }
-        applied = now;
-        let newest = sources.load::<S>();
+        // A file system may take its time, which is not the requests'.
+        let look = spawn_blocking(move || {
+            let newest = watched.look::<S>();
+            (watched, newest)
+        });
+        let newest;
+        (watched, newest) = match look.await {
+            Ok(looked) => looked,
+            Err(error) => {
+                tracing::error!(%error, "settings files are no longer followed");
+                return;
+            }
+        };
+        let Some(newest) = newest else { continue };
         let result = newest.and_then(|newest| newest.in_force(&live.started));
         instruments.record(&result);
         match result {
@@ -110,6 +125,28 @@ pub async fn watch<S: Checked>(
                 live.last_error.store(Arc::new(Some(reason)));
             }
         }
+    }
+}
+
+/// The files while they are followed.
+struct Watched {
+    sources: Sources,
+    files: Files,
+    applied: u64,
+    seen: u64,
+}
+
+impl Watched {
+    /// The newest settings where the files have changed, and no further since the last look.
+    fn look<S: Checked>(&mut self) -> Option<Result<Settings<S>, SettingsError>> {
+        let texts = self.files.read();
+        let now = texts.fingerprint();
+        let settled = now == std::mem::replace(&mut self.seen, now);
+        if !settled || now == self.applied {
+            return None;
+        }
+        self.applied = now;
+        Some(self.sources.settings(&texts))
     }
 }
 

@@ -3,11 +3,13 @@
 //! The only place that reads the environment.
 
 mod common;
+mod file;
 mod list;
 mod live;
 mod secret;
 mod sections;
 mod source;
+mod variables;
 mod violation;
 
 pub use common::{CommonSettings, Settings};

@@ -7,7 +7,7 @@ use std::{
 use config::{Map, Value, ValueKind};
 use serde::de::DeserializeOwned;
 
-use super::{Checked, CommonSettings, SettingsError, common};
+use super::{Checked, CommonSettings, SettingsError, Violations, common};
 
 /// The sections of a service's settings as they were read. They may hold secrets.
 #[derive(Clone, Default)]
@@ -96,6 +96,64 @@ fn read<T: DeserializeOwned>(sections: Map<String, Value>) -> Result<T, Settings
             SettingsError::Value { setting, reason }
         },
     )
+}
+
+/// Puts tables over each other, key by key, and anything else in the place of what was there.
+pub(super) fn lay_over(under: &mut Value, over: Value) {
+    match (&mut under.kind, over.kind) {
+        (ValueKind::Table(under), ValueKind::Table(over)) => {
+            for (key, value) in over {
+                match under.get_mut(&key) {
+                    Some(under) => lay_over(under, value),
+                    None => drop(under.insert(key, value)),
+                }
+            }
+        }
+        (under, over) => *under = over,
+    }
+}
+
+/// Reports what is no number where the manual has one: `config` would take `true` for 1 and 1.5
+/// for 2.
+pub(super) fn check_numbers(
+    path: &str,
+    manual: &Value,
+    given: &Value,
+    violations: &mut Violations,
+) {
+    let is_whole = |value: &ValueKind| match value {
+        ValueKind::String(text) => text.parse::<i128>().is_ok(),
+        ValueKind::Boolean(_) | ValueKind::Float(_) => false,
+        // Tables and the like are refused when they are read.
+        _ => true,
+    };
+    let is_number = |value: &ValueKind| match value {
+        ValueKind::String(text) => text.parse::<f64>().is_ok(),
+        value => !matches!(value, ValueKind::Boolean(_)),
+    };
+    let refused = match (&manual.kind, &given.kind) {
+        (ValueKind::Table(manual), ValueKind::Table(given)) => {
+            let sorted: BTreeMap<_, _> = manual.iter().collect();
+            for (key, manual) in sorted {
+                if let Some(given) = given.get(key) {
+                    let dot = if path.is_empty() { "" } else { "." };
+                    check_numbers(&format!("{path}{dot}{key}"), manual, given, violations);
+                }
+            }
+            None
+        }
+        (ValueKind::I64(_), given) => (!is_whole(given)).then_some("whole number"),
+        (ValueKind::Float(_), given) => (!is_number(given)).then_some("number"),
+        _ => None,
+    };
+    if let Some(kind) = refused {
+        let shown = match &given.kind {
+            // With its point, which is what is wrong with it.
+            ValueKind::Float(number) => format!("{number:?}"),
+            other => other.to_string(),
+        };
+        violations.report(path, format_args!("`{shown}` is no {kind}"));
+    }
 }
 
 /// A value where a table belongs is quoted by the error, and a key that was written to

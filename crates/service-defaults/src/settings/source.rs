@@ -1,15 +1,12 @@
-use std::{
-    collections::HashMap,
-    fs,
-    hash::{DefaultHasher, Hash, Hasher},
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, path::PathBuf};
 
-use config::{Config, ConfigError, Environment, File, FileFormat};
+use config::{ConfigError, File, FileFormat, Map, Source as _, Value};
 
 use super::{
     Checked, Settings, SettingsError, Violations, common,
-    sections::{Sections, without_quoted_value},
+    file::{Files, Text, Texts},
+    sections::{Sections, check_numbers, lay_over, without_quoted_value},
+    variables::Variables,
 };
 
 /// The options of a service's command line that say where settings come from.
@@ -29,7 +26,7 @@ pub struct Sources {
     service: &'static str,
     manual: Vec<&'static str>,
     arguments: Arguments,
-    environment: HashMap<String, String>,
+    variables: Variables,
 }
 
 impl Sources {
@@ -38,117 +35,119 @@ impl Sources {
     pub fn new(service: &'static str, manual: &[&'static str], arguments: Arguments) -> Self {
         Self {
             service,
-            manual: manual.to_vec(),
+            manual: [&[common::MANUAL], manual].concat(),
             arguments,
-            // Only the service's own are kept: others may be secrets, or no text at all.
-            environment: std::env::vars_os()
-                .filter_map(|(name, value)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
-                })
-                .filter(|(name, _)| {
-                    let name = name.to_ascii_lowercase();
-                    name.strip_prefix(service)
-                        .is_some_and(|rest| rest.starts_with("__"))
-                })
-                .collect(),
+            variables: Variables::new(service, std::env::vars_os()),
         }
     }
 
     /// Takes these variables for the environment instead of the process's own.
     #[must_use]
-    pub fn with_environment<K: Into<String>, V: Into<String>>(
+    pub fn with_environment<K: Into<OsString>, V: Into<OsString>>(
         mut self,
         variables: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
-        self.environment = variables
+        let variables = variables
             .into_iter()
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect();
+            .map(|(name, value)| (name.into(), value.into()));
+        self.variables = Variables::new(self.service, variables);
         self
     }
 
     /// Reads, layers and checks the settings.
     pub fn load<S: Checked>(&self) -> Result<Settings<S>, SettingsError> {
-        // Before the files are read, so that a change in between is seen as one.
-        let fingerprint = self.fingerprint();
-        let mut layers =
-            Config::builder().add_source(File::from_str(common::MANUAL, FileFormat::Toml));
-        for part in &self.manual {
-            layers = layers.add_source(File::from_str(part, FileFormat::Toml));
-        }
-        if let Some(path) = &self.arguments.config {
-            layers = layers.add_source(parse(path, FileFormat::Toml)?);
-        }
-        if let Some(path) = &self.arguments.secrets {
-            let secrets = parse(path, FileFormat::Json)?;
-            if let Some(section) = secrets.cache.into_table()?.remove(self.service) {
-                let section = section.into_table().map_err(|_| SettingsError::Value {
-                    setting: format!("{}.{}", path.display(), self.service),
-                    reason: "is no table of settings".to_owned(),
-                })?;
-                let mut own = Config::builder();
-                for (name, value) in section {
-                    own = own.set_override(name, value)?;
-                }
-                layers = layers.add_source(own.build()?);
-            }
-        }
-        let variables = Environment::with_prefix(&self.service.to_ascii_uppercase())
-            .prefix_separator("__")
-            .separator("__")
-            .source(Some(self.environment.clone()));
-        let layered = layers.add_source(variables).build()?;
-        let sections = Sections::from(layered.cache.into_table()?);
-        let (common, service) = sections.read::<S>()?;
-        let mut violations = Violations::default();
-        common.check(&mut violations);
-        service.check(&common, &mut violations);
-        violations.into_result()?;
-        Ok(Settings {
-            common,
-            service,
-            fingerprint,
-            sections,
-        })
+        self.settings(&self.files().read())
     }
 
-    /// A hash over the contents of the files, which changes whenever one of them does; follows
-    /// symbolic links, so that it sees a Kubernetes config map being swapped.
-    pub(super) fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for path in [&self.arguments.config, &self.arguments.secrets]
-            .into_iter()
-            .flatten()
-        {
-            fs::read(path).ok().hash(&mut hasher);
-        }
-        hasher.finish()
+    /// What is probably meant otherwise, a sentence each. It holds no value.
+    pub fn warnings(&self) -> Vec<String> {
+        // A manual that cannot be read is told by `load`.
+        let manual = self.manual();
+        manual.map_or_else(|_| Vec::new(), |manual| self.variables.warnings(&manual))
+    }
+
+    /// The files that can be watched.
+    pub(super) fn files(&self) -> Files {
+        Files::new(&self.arguments)
     }
 
     /// Whether there is a file whose changes can be watched.
     pub(super) fn has_files(&self) -> bool {
         self.arguments.config.is_some() || self.arguments.secrets.is_some()
     }
+
+    /// Layers and checks the settings, with the files as they were read.
+    pub(super) fn settings<S: Checked>(&self, texts: &Texts) -> Result<Settings<S>, SettingsError> {
+        let manual = self.manual()?;
+        let mut layered = manual.clone();
+        if let Some(config) = &texts.config {
+            lay_over(&mut layered, parse(config, FileFormat::Toml)?);
+        }
+        if let Some(secrets) = &texts.secrets {
+            let mut services = parse(secrets, FileFormat::Json)?.into_table()?;
+            if let Some(section) = services.remove(self.service) {
+                let section = section.into_table().map_err(|_| SettingsError::Value {
+                    setting: format!("{}.{}", secrets.path.display(), self.service),
+                    reason: "is no table of settings".to_owned(),
+                })?;
+                lay_over(&mut layered, Value::new(None, section));
+            }
+        }
+        lay_over(&mut layered, self.variables.settings()?);
+        checked(&manual, layered, texts.fingerprint())
+            .map_err(|error| self.variables.named_in(error))
+    }
+
+    fn manual(&self) -> Result<Value, SettingsError> {
+        let mut manual = Value::new(None, Map::<String, Value>::new());
+        for part in &self.manual {
+            let part = File::from_str(part, FileFormat::Toml).collect()?;
+            lay_over(&mut manual, Value::new(None, part));
+        }
+        Ok(manual)
+    }
 }
 
-fn parse(path: &Path, format: FileFormat) -> Result<Config, SettingsError> {
+fn checked<S: Checked>(
+    manual: &Value,
+    layered: Value,
+    fingerprint: u64,
+) -> Result<Settings<S>, SettingsError> {
+    let mut violations = Violations::default();
+    check_numbers("", manual, &layered, &mut violations);
+    violations.into_result()?;
+    let sections = Sections::from(layered.into_table()?);
+    let (common, service) = sections.read::<S>()?;
+    let mut violations = Violations::default();
+    common.check(&mut violations);
+    service.check(&common, &mut violations);
+    violations.into_result()?;
+    Ok(Settings {
+        common,
+        service,
+        fingerprint,
+        sections,
+    })
+}
+
+fn parse(text: &Text, format: FileFormat) -> Result<Value, SettingsError> {
     let file = |reason: String| SettingsError::File {
-        path: path.display().to_string(),
+        path: text.path.display().to_string(),
         reason,
     };
-    let text = fs::read_to_string(path).map_err(|error| file(error.to_string()))?;
+    let text = text.read.clone().map_err(file)?;
     // A file that is being written is empty for a moment; defaults must not sneak in with it.
     if text.trim().is_empty() {
         return Err(file("is empty".to_owned()));
     }
-    Config::builder()
-        .add_source(File::from_str(&text, format))
-        .build()
-        .map_err(|error| {
-            file(without_quoted_value(without_source_lines(
-                &error.to_string(),
-            )))
-        })
+    // Not through a builder, which would take a key with a dot for a path.
+    let table = File::from_str(&text, format).collect();
+    let table = table.map_err(|error| {
+        file(without_quoted_value(without_source_lines(
+            &error.to_string(),
+        )))
+    })?;
+    Ok(Value::new(None, table))
 }
 
 /// TOML errors quote the line at fault (`3 | key = "…"`), which may hold a secret.

@@ -6,6 +6,8 @@
     reason = "in a test a panic is the failure that is wanted"
 )]
 
+mod environment;
+mod files;
 mod messages;
 mod precedence;
 mod reload;

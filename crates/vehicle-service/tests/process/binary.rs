@@ -100,7 +100,8 @@ impl Serving {
         [&patient, more].concat()
     }
 
-    async fn spawn(mut command: Command, database: &TestDatabase) -> Self {
+    /// Starts this command on a database, and waits until it listens.
+    pub(crate) async fn spawn(mut command: Command, database: &TestDatabase) -> Self {
         let mut child = command
             .envs(database.variables())
             .stdout(Stdio::piped())

@@ -61,7 +61,9 @@ async fn check_speaks_json_to_programs() {
     assert_eq!(violation["setting"], "database.statement_timeout");
     let rule = violation["rule"].as_str().unwrap();
     assert!(
-        rule.ends_with("= 10s 1ms, over server.request_deadline = 10s"),
+        rule.ends_with(
+            "= 10s 1ms, over server.request_deadline = 10s (VEHICLE__DATABASE__STATEMENT_TIMEOUT)"
+        ),
         "{rule}"
     );
 }

@@ -8,6 +8,7 @@
 mod binary;
 mod caller;
 mod commands;
+mod environment;
 mod healthcheck;
 mod log;
 mod overload;

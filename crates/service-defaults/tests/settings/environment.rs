@@ -1,0 +1,128 @@
+//! Variables give the same settings at every start, or none.
+
+use crate::support::{KEY, Place};
+
+/// A place is asked so often that nothing can go by chance.
+const STARTS: usize = 20;
+
+fn with_all(variables: &[(&str, &str)]) -> Place {
+    variables.iter().fold(Place::new(), |place, (name, value)| {
+        place.with_variable(name, value)
+    })
+}
+
+#[test]
+fn two_names_for_one_setting_are_refused_with_both() {
+    for (variables, setting) in [
+        (
+            [("SAMPLE__SERVER__PORT", "1"), ("sample__server__port", "2")],
+            "server.port: ",
+        ),
+        (
+            [("SAMPLE__SERVER__PORT", "1"), ("Sample__Server__Port", "1")],
+            "server.port: ",
+        ),
+        (
+            [
+                ("SAMPLE__API_KEYS__LOCAL", "hunter2hunter2hunter2"),
+                ("SAMPLE__API_KEYS__LOCAL__KEY", KEY),
+            ],
+            "api_keys.local: ",
+        ),
+        (
+            [
+                ("SAMPLE__API_KEYS", "hunter2hunter2hunter2"),
+                ("SAMPLE__API_KEYS__LOCAL__KEY", KEY),
+            ],
+            "api_keys: ",
+        ),
+    ] {
+        for _ in 0..STARTS {
+            let message = with_all(&variables).refused();
+            assert!(message.contains(setting), "{message}");
+            for (name, _) in variables {
+                assert!(message.contains(name), "{message} lacks {name}");
+            }
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_could_be_no_setting_is_refused() {
+    for name in [
+        "SAMPLE__",
+        "SAMPLE__SERVER__",
+        "SAMPLE____SERVER",
+        "SAMPLE__SERVER____PORT",
+        "SAMPLE__SERVER.PORT",
+        "SAMPLE__SERVER-PORT",
+        "SAMPLE__CORS__ALLOWED_ORIGINS[0]",
+        "SAMPLE__SERVER_PÖRT",
+    ] {
+        let message = Place::new().with_variable(name, "1").refused();
+        let rule = format!("{name}: is no name of a setting");
+        assert!(message.contains(&rule), "{message}");
+    }
+}
+
+#[test]
+fn what_is_no_number_is_refused_where_one_is_due() {
+    for (setting, value, kind) in [
+        ("server.port", "true", "whole number"),
+        ("server.port", "False", "whole number"),
+        ("server.port", "on", "whole number"),
+        ("server.port", "80.5", "whole number"),
+        ("server.port", "", "whole number"),
+        ("server.port", " 80", "whole number"),
+        ("limits.max_headers", "yes", "whole number"),
+        ("telemetry.sample_ratio", "true", "number"),
+        ("telemetry.sample_ratio", "off", "number"),
+    ] {
+        let name = format!("SAMPLE__{}", setting.replace('.', "__").to_uppercase());
+        let message = Place::new().with_variable(&name, value).refused();
+        let told = format!("{setting}: `{value}` is no {kind} ({name})");
+        assert_eq!(message, told);
+    }
+    for (setting, value, kind) in [
+        ("server.port", "true", "whole number"),
+        ("server.port", "80.5", "whole number"),
+        ("server.port", "80.0", "whole number"),
+        ("telemetry.sample_ratio", "false", "number"),
+    ] {
+        let (section, key) = setting.split_once('.').unwrap();
+        let config = format!("[{section}]\n{key} = {value}");
+        let message = Place::new().with_config(&config).refused();
+        assert_eq!(message, format!("{setting}: `{value}` is no {kind}"));
+        let secrets = format!(r#"{{"sample": {{"{section}": {{"{key}": {value}}}}}}}"#);
+        let message = Place::new().with_secrets(&secrets).refused();
+        assert_eq!(message, format!("{setting}: `{value}` is no {kind}"));
+    }
+    let ratio = Place::new().with_variable("SAMPLE__TELEMETRY__SAMPLE_RATIO", "1");
+    let ratio = ratio.load().unwrap().common.telemetry.sample_ratio;
+    assert!((ratio - 1.0).abs() < f64::EPSILON);
+}
+
+#[test]
+fn a_value_that_cannot_be_used_is_told_with_its_variable() {
+    for (name, value, setting) in [
+        ("SAMPLE__SERVER__PORT", "70000", "server.port: "),
+        ("SAMPLE__RATE_LIMIT__BURST", "0", "rate_limit.burst: "),
+        ("SAMPLE__LOG__FORMAT", "xml", "log.format: "),
+        ("SAMPLE__SWAGGER__ENABLED", "maybe", "swagger.enabled: "),
+        ("SAMPLE__SAMPLE__PAUSE", "soon", "sample.pause: "),
+        ("SAMPLE__SERVER__PROT", "1", "prot"),
+        ("SAMPLE__SEVRER__PORT", "1", "sevrer"),
+        ("SAMPLE__SERVER_PORT", "1", "server_port"),
+        ("sample__server__port", "70000", "server.port: "),
+        ("SAMPLE__API_KEYS__A__SCOPES", "x", "api_keys.a"),
+    ] {
+        let message = Place::new().with_variable(name, value).refused();
+        let named = message.contains(&format!("({name})"));
+        assert!(message.contains(setting) && named, "{message}");
+    }
+    // The file is at fault, not the variable beside it.
+    let place = Place::new().with_variable("SAMPLE__SERVER__PORT", "80");
+    let message = place.with_config("[rate_limit]\nburst = 0").refused();
+    assert!(!message.contains("SAMPLE__"), "{message}");
+}
