@@ -119,6 +119,12 @@ for name, pipeline in collector["service"]["pipelines"].items():
         unknown = set(parts) - set(collector.get(kind, {}))
         expect(not unknown, f"otel-collector.yml: {name} has {kind} that there are not: {sorted(unknown)}")
 
+for path in (top / "deploy/observability/grafana/provisioning/datasources").iterdir():
+    for variable in re.findall(r"\$\{(\w+)\}", path.read_text()):
+        url = services["grafana"]["environment"].get(variable, "")
+        host = re.match(r"http://([\w-]+):\d+$", url)
+        expect(host and host[1] in services, f"compose: grafana: {variable}={url} leads to no service, and {path.name} needs it")
+
 for problem in dict.fromkeys(problems):
     print(problem, file=sys.stderr)
 sys.exit(bool(problems))
