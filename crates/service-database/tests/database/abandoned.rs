@@ -57,6 +57,22 @@ async fn a_short_statement_ends_by_itself_and_keeps_its_connection() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_closed_is_opened_again_behind() {
+    let place = TestDatabase::new("vehicle", vehicle_service::SCHEMA).await;
+    let relay = Relay::open(&place).await;
+    let changes = json!({"max_connections": 1, "statement_timeout": "60s"});
+    let database = Database::new(&settings("vehicle", &relay.url, &changes)).unwrap();
+    let before = session(&database).await;
+    let mut lock = place.lock(TABLE).await;
+    drop(wait(&mut lock, &database, 1).await);
+    while relay.opened() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_ne!(session(&database).await, before);
+    assert_eq!(relay.opened(), 2);
+}
+
+#[tokio::test]
 async fn whoever_leaves_while_a_connection_is_opened_leaves_it_to_the_others() {
     let place = TestDatabase::new("vehicle", vehicle_service::SCHEMA).await;
     let relay = Relay::open(&place).await;
