@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use axum::body::Body;
-use http::Request;
+use http::{HeaderValue, Method, Request, header::CONTENT_TYPE};
 
 use crate::{API_KEY, Collector, Ended, Remote};
 
@@ -112,13 +112,20 @@ fn grouped(person: &str, grouping: &[usize], separator: &str) -> String {
 }
 
 /// Sends each canary in every header, in the method and wherever a path has `{}`, percent-encoded
-/// or not, and looks for it in the answer: its headers, and the body of an error. Returns how many
-/// answers were no error.
-pub async fn send_canaries(at: Remote, paths: &[&str]) -> usize {
+/// or not, and some of them posted to a path in a body that has `{}`. Looks for it in the answer:
+/// its headers, and the body of an error. Returns how many answers were no error.
+pub async fn send_canaries(at: Remote, paths: &[&str], post: (&str, &str)) -> usize {
     let mut answered = 0;
     for (index, canary) in canaries().iter().enumerate() {
         let path = paths[index % paths.len()].replace("{}", &escaped(canary, index % 2 == 0));
-        let request = request(index, canary, &path);
+        let mut request = request(index, canary, &path);
+        if index % 6 == 3 {
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = post.0.parse().unwrap();
+            *request.body_mut() = Body::from(post.1.replace("{}", canary));
+            let json = HeaderValue::from_static("application/json");
+            request.headers_mut().insert(CONTENT_TYPE, json);
+        }
         let answer = at.send(request).await.unwrap();
         assert_ne!(answer.header("x-request-id"), canary);
         let mut shown = format!("{:?}", answer.headers);
@@ -181,18 +188,18 @@ pub fn assert_free_of_canaries(text: &str, what: &str) {
     }
 }
 
-/// Looks for canaries in everything that a service logged and exported, which has to tell of a
-/// request for each.
+/// Looks for canaries in everything that a service logged and exported, which has to tell of most
+/// requests: some may be refused before they are one.
 pub fn assert_log_and_spans_free_of_canaries(ended: &Ended, collector: &Collector) {
-    let requests = canaries().len();
+    let most = canaries().len() * 9 / 10;
     let closing = ended.lines.iter();
     let closing = closing.filter(|line| line["message"] == "request ended");
-    assert!(closing.count() > requests);
+    assert!(closing.count() > most);
     for line in &ended.lines {
         assert_free_of_canaries(&line.to_string(), "the log");
     }
     let spans = collector.spans();
-    assert!(spans.len() > requests, "{}", spans.len());
+    assert!(spans.len() > most, "{}", spans.len());
     for span in &spans {
         assert_free_of_canaries(&format!("{span:?}"), "a span");
     }

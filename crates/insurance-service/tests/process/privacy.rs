@@ -6,7 +6,8 @@ use test_support::{
 use crate::binary::seeded;
 
 #[tokio::test]
-async fn no_header_path_or_method_carries_a_person_into_logs_spans_metrics_errors_or_vehicle() {
+async fn no_header_path_body_or_method_carries_a_person_into_logs_spans_metrics_errors_or_vehicle()
+{
     let collector = Collector::start().await;
     let vehicle = FakeVehicle::healthy().await;
     let running = seeded(&vehicle)
@@ -22,7 +23,11 @@ async fn no_header_path_or_method_carries_a_person_into_logs_spans_metrics_error
         "/api/v1/persons/{}",
         "/{}",
     ];
-    let profiles = send_canaries(running.at, &paths).await;
+    let lookup = (
+        "/api/v1/insurances/lookup",
+        r#"{"personalIdentityNumber":"{}"}"#,
+    );
+    let profiles = send_canaries(running.at, &paths, lookup).await;
     assert!(profiles > 200, "{profiles}");
     assert_free_of_canaries(&running.at.get("/metrics").await.text(), "the metrics");
 

@@ -5,7 +5,7 @@ use test_support::{
 use vehicle_service::{NAME, SCHEMA};
 
 #[tokio::test]
-async fn no_header_path_or_method_carries_a_person_into_logs_spans_metrics_or_errors() {
+async fn no_header_path_body_or_method_carries_a_person_into_logs_spans_metrics_or_errors() {
     let collector = Collector::start().await;
     let database = TestDatabase::new(NAME, SCHEMA).await;
     let running = Binary::new(env!("CARGO_BIN_EXE_vehicle-service"), &database)
@@ -26,7 +26,11 @@ async fn no_header_path_or_method_carries_a_person_into_logs_spans_metrics_or_er
         "/api/v1/persons/{}",
         "/{}",
     ];
-    let vehicles = send_canaries(running.at, &paths).await;
+    let batch = (
+        "/api/v1/vehicles/batch",
+        r#"{"registrationNumbers":["ABC123","{}"]}"#,
+    );
+    let vehicles = send_canaries(running.at, &paths, batch).await;
     assert!(vehicles > 200, "{vehicles}");
     assert_free_of_canaries(&running.at.get("/metrics").await.text(), "the metrics");
 
