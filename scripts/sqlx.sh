@@ -11,7 +11,7 @@ case ${1:-} in
     *) echo "usage: scripts/sqlx.sh prepare|check" >&2; exit 2 ;;
 esac
 
-unset DATABASE_URL
+unset THREADPILOT_DATABASE_URL
 data=$(mktemp -d)
 pid=
 trap '[ -z "$pid" ] || { kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; }; rm -rf "$data"' EXIT

@@ -40,7 +40,7 @@ ln -s "$(command -v "${AWK:-awk}")" "$tools/awk"
 
 # Runs init.sh of the copy from another folder, on a machine without PostgreSQL.
 init() {
-    (cd / && env -i PATH="$tools" INIT_ROOT="$folder/root" "$sh" "$copy/init.sh" "$@") >"$folder/said" 2>&1
+    (cd / && env -i PATH="$tools" HOME="$folder/home" INIT_ROOT="$folder/root" "$sh" "$copy/init.sh" "$@") >"$folder/said" 2>&1
 }
 
 json_value() {
@@ -197,6 +197,35 @@ passed "an unknown argument is refused"
 grep -q 'brew install' "$folder/said" || fail "no advice: $(cat "$folder/said")"
 passed "--postgres without apt-get advises and fails"
 
+! init --check || fail "--check found a way where there is none"
+for command in 'install postgresql' 'install npm' 'install python3-pip'; do
+    grep -q "sudo apt-get $command " "$folder/said" || fail "--check does not name $command: $(cat "$folder/said")"
+done
+passed "--check without any way names the three commands that help and fails"
+
+fake() {
+    printf '#!%s\n%s\n' "$sh" "$2" >"$tools/$1"
+    chmod 755 "$tools/$1"
+}
+checked() {
+    init --check || fail "--check: $(cat "$folder/said")"
+    grep -q "$1" "$folder/said" || fail "--check does not say '$1': $(cat "$folder/said")"
+}
+fake python3 'exit 1'
+! init --check || fail "--check takes a python3 without pip"
+fake python3 'exit 0'
+checked 'through pip'
+fake npm 'exit 1'
+checked 'through npm'
+fetched=$folder/root/var/cache/threadpilot/postgres/npm-linux-x64-17/native/bin
+[ "$(id -u)" -eq 0 ] || fetched=$folder/home/.cache/threadpilot/postgres/npm-linux-x64-17/native/bin
+mkdir -p "$fetched"
+echo >"$fetched/initdb"
+chmod 755 "$fetched/initdb"
+checked "found in $fetched"
+rm -r "$fetched" "$tools/npm" "$tools/python3"
+passed "--check names the programs that were fetched, npm and pip, in this order"
+
 programs=$folder/root/usr/lib/postgresql/17/bin
 cat >"$tools/apt-get" <<EOF
 #!$sh
@@ -206,6 +235,7 @@ echo "apt-get \$*" >>"$folder/called"
 case " \$* " in
 *" update "*) [ ! -e "$folder/offline" ] || exit 100 ;;
 *" install "*)
+    echo 'Reading package lists...'
     [ ! -e "$folder/unknown" ] || exit 100
     cat "$folder/root/etc/postgresql-common/createcluster.conf" >"$folder/settings"
     mkdir -p "$programs"
@@ -221,14 +251,21 @@ become() {
     chmod 755 "$tools/id"
 }
 
+become 0
+checked 'for the whole system'
+[ ! -e "$folder/called" ] || fail "--check called apt-get"
+passed "--check tells root what would be installed, and installs nothing"
+
 become 1000
+! init --check || fail "--check promises an ordinary user what only root may do"
 ! init --postgres || fail "an ordinary user could install"
 [ ! -e "$folder/called" ] || fail "an ordinary user called apt-get"
 passed "--postgres as an ordinary user advises and fails"
 
 become 0
 init --postgres || fail "--postgres: $(cat "$folder/said")"
-grep -q '^PostgreSQL: .*Installing' "$folder/said.before" || fail "apt-get was called before it was announced"
+grep -q '^PostgreSQL: .*installing .*260 MB' "$folder/said.before" || fail "apt-get was called before it was announced"
+! grep -q 'Reading package lists' "$folder/said" || fail "the words of apt-get were printed"
 grep -q '^apt-get install .*-y.* postgresql$' "$folder/called" || fail "apt-get was called as $(cat "$folder/called")"
 [ "$(cat "$folder/settings")" = 'create_main_cluster = false' ] || fail "a system cluster was not forbidden"
 [ ! -e "$folder/root/etc/postgresql-common" ] || fail "the settings that forbid a system cluster were left behind"
@@ -250,6 +287,7 @@ rm -r "$programs"
 touch "$folder/unknown"
 ! init --postgres || fail "--postgres succeeded though apt-get failed"
 grep -q 'could not install' "$folder/said" || fail "not told: $(cat "$folder/said")"
+grep -q 'Reading package lists' "$folder/said" || fail "the words of apt-get are not told: $(cat "$folder/said")"
 [ ! -e "$folder/root/etc/postgresql-common" ] || fail "settings were left behind after a failure"
 rm "$folder/unknown" "$folder/offline"
 passed "--postgres tells that apt-get failed and leaves nothing behind"

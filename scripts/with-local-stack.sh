@@ -6,7 +6,7 @@
 set -eu
 [ "$#" -gt 0 ] || { sed -n '2,5s/^# *//p' "$0" >&2; exit 2; }
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-unset DATABASE_URL
+unset THREADPILOT_DATABASE_URL
 
 random() { od -An -N16 -tx1 /dev/urandom | tr -d ' \n'; }
 VEHICLE_KEY=$(random) INSURANCE_KEY=$(random)

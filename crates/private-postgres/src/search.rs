@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::account;
 
+const INSTALLER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../init.sh");
+
 /// What [`find()`](crate::find()) may look at: everything is passed in, so that a test can hide each place.
 #[derive(Debug, Clone)]
 pub struct Search {
@@ -17,16 +19,20 @@ pub struct Search {
     pub system_folders: bool,
     /// Keeps what was fetched, one folder per package and version.
     pub cache_dir: PathBuf,
+    /// The script that, given `--postgres`, installs the package of Debian or Ubuntu as root; `None` = never.
+    pub installer: Option<PathBuf>,
 }
 
 impl Search {
-    /// Everything this machine offers: `PG_BIN` and `PATH` of the environment, the usual folders, the user's cache.
+    /// Everything this machine offers: `PG_BIN` and `PATH` of the environment, the usual folders, the user's cache,
+    /// and the workspace's `init.sh` as installer.
     pub fn of_this_machine() -> Self {
         Self {
             pg_bin: set("PG_BIN").map(PathBuf::from),
             path: env::var_os("PATH").unwrap_or_default(),
             system_folders: true,
             cache_dir: cache_root().join("threadpilot/postgres"),
+            installer: Some(INSTALLER.into()),
         }
     }
 

