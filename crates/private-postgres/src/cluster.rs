@@ -72,6 +72,24 @@ impl Cluster {
         &self.admin_url
     }
 
+    /// Whether the server runs; it may have been killed.
+    pub fn is_running(&self) -> bool {
+        left_over::serves(&self.folder)
+    }
+
+    /// Starts a server that has ended, with its data, port and password.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotStarted`], also for a while after the server was killed, until its last child has noticed.
+    pub fn start_again(&mut self) -> Result<(), Error> {
+        match &mut self.keeper {
+            Some(keeper) => keeper.start_again(&self.folder),
+            // Only after the stop, which takes the cluster.
+            None => Ok(()),
+        }
+    }
+
     /// Stops the server, ending what still runs on it, and removes the data folder of a temporary cluster.
     pub fn stop(mut self) -> Result<(), Error> {
         self.shut_down()

@@ -1,8 +1,8 @@
 //! The process that holds a cluster and outlives its owner just long enough to stop it.
 
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
 
 use crate::account::Account;
 use crate::cluster::Lifetime;
@@ -19,6 +19,7 @@ pub(crate) struct Keeper {
     process: Child,
     /// Closed by dropping it, or by the operating system when this process ends.
     owner: ChildStdin,
+    said: BufReader<ChildStdout>,
 }
 
 impl Keeper {
@@ -50,16 +51,18 @@ impl Keeper {
         let spawned = command.spawn().and_then(|mut process| {
             let pipes = process.stdin.take().zip(process.stdout.take());
             let (owner, said) = pipes.ok_or(io::ErrorKind::BrokenPipe)?;
-            Ok((Self { process, owner }, said))
+            Ok(Self {
+                process,
+                owner,
+                said: BufReader::new(said),
+            })
         });
-        let (keeper, said) = spawned.map_err(|source| Error::Unreachable {
+        let mut keeper = spawned.map_err(|source| Error::Unreachable {
             path: folder.path.clone(),
             source,
         })?;
 
-        let mut line = String::new();
-        let read = BufReader::new(said).read_line(&mut line);
-        if read.is_ok() && line == "started\n" {
+        if keeper.says_started() {
             return Ok(keeper);
         }
         let status = keeper.finish();
@@ -70,10 +73,31 @@ impl Keeper {
         }
     }
 
+    /// Starts a server that has ended on its old port; returns when it takes connections.
+    pub(crate) fn start_again(&mut self, folder: &Folder) -> Result<(), Error> {
+        // A keeper that is gone says nothing.
+        if self.owner.write_all(b"\n").is_ok() && self.says_started() {
+            return Ok(());
+        }
+        Err(Error::NotStarted {
+            path: folder.path.clone(),
+            log: folder.log(),
+        })
+    }
+
+    fn says_started(&mut self) -> bool {
+        let mut line = String::new();
+        self.said.read_line(&mut line).is_ok() && line == "started\n"
+    }
+
     /// Lets the cluster go and waits until it is gone; the script puts a bound on every step.
     pub(crate) fn finish(self) -> io::Result<ExitStatus> {
-        let Self { mut process, owner } = self;
-        drop(owner);
+        let Self {
+            mut process,
+            owner,
+            said,
+        } = self;
+        drop((owner, said));
         process.wait()
     }
 

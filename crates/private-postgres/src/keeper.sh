@@ -1,7 +1,8 @@
 # Makes and starts one cluster, keeps it while standard input stays open, then stops it.
 #
-# Standard input   a pipe that closes when the launcher ends, in whatever way
-# Standard output  "started", once the server takes connections
+# Standard input   a pipe that closes when the launcher ends, in whatever way; each line asks to start a server again
+#                  that has ended
+# Standard output  "started", once the server takes connections; "failed", when it could not be started again
 # Standard error   the lock of the folder, held as long as this shell lives: nothing may write to it
 # Exit status      3 not made, 4 not started, 5 not stopped
 #
@@ -55,17 +56,23 @@ stop() {
     return 1
 }
 
+start() {
+    run pg_ctl -D "$folder/data" -l "$folder/server.log" -w -t 60 -o "$settings" start || return 1
+    { read -r server <data/postmaster.pid; } 2>/dev/null
+}
+
 server=
 rm -f tools.log server.log >/dev/null 2>&1
 [ -d data ] || make || exit 3
-run pg_ctl -D "$folder/data" -l "$folder/server.log" -w -t 60 -o "$settings" start || {
+start || {
     stop
     exit 4
 }
-{ read -r server <data/postmaster.pid; } 2>/dev/null
 echo started 2>/dev/null
 
-while read -r _; do :; done
+while read -r _; do
+    if start; then echo started; else echo failed; fi 2>/dev/null
+done
 stop || exit 5
 if [ "$lifetime" = temporary ] && [ -e lock ]; then
     cd / && rm -rf "$folder" >/dev/null 2>&1

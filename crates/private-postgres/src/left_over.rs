@@ -18,12 +18,7 @@ pub(crate) fn stop(programs: &Path, account: &Account, folder: &Folder) -> Resul
     let Ok(content) = fs::read_to_string(&pid_file) else {
         return Ok(());
     };
-    let serves = content
-        .lines()
-        .next()
-        .and_then(command_line)
-        .is_some_and(|line| names(&line, &data));
-    if !serves {
+    if !is_server(&content, &data) {
         return remove_file(&pid_file).map_err(|source| Error::Folder {
             path: pid_file,
             source,
@@ -44,6 +39,20 @@ pub(crate) fn stop(programs: &Path, account: &Account, folder: &Folder) -> Resul
         path: folder.path.clone(),
         log: folder.log(),
     })
+}
+
+/// Whether the server that wrote `postmaster.pid` still runs.
+pub(crate) fn serves(folder: &Folder) -> bool {
+    let data = folder.data();
+    fs::read_to_string(data.join("postmaster.pid")).is_ok_and(|content| is_server(&content, &data))
+}
+
+fn is_server(pid_file: &str, data: &Path) -> bool {
+    pid_file
+        .lines()
+        .next()
+        .and_then(command_line)
+        .is_some_and(|line| names(&line, data))
 }
 
 /// The arguments of a running process, from `/proc` where there is one, else from `ps`.

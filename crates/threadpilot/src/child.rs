@@ -4,9 +4,9 @@
 //! taken port is told before anything starts and no port can be lost in between.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Write, stdin},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
@@ -17,6 +17,7 @@ use insurance_service::InsuranceSettings;
 use rustix::process::{Pid, Signal, kill_process};
 use service_defaults::{
     process::{self, Command, Process},
+    server,
     settings::Arguments,
 };
 use tokio::{
@@ -28,14 +29,19 @@ use tokio::{
 };
 use vehicle_service::VehicleSettings;
 
-use crate::{error::Error, options::ServiceName};
+use crate::{error::Error, fault::Database, options::ServiceName, supervisor::Start};
 
 /// How long a service may take to stop by itself, over its own `server.shutdown_timeout`.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const LOG_LINES: usize = 12;
+/// Nothing listens on this port.
+const UNREACHABLE_DATABASE: &str = "postgres://127.0.0.1:1/threadpilot";
 
 /// Runs as one of the services, on the socket that is standard input.
 pub(crate) async fn run(service: ServiceName, parent: u32, config: Option<PathBuf>) -> ExitCode {
+    // A paused process would never see that its parent is gone. It fails on no kernel of today.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::CONT));
     let listener = match inherited_listener() {
         Ok(listener) => listener,
         Err(error) => {
@@ -83,27 +89,54 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    /// Opens the listening socket of a service; port 0 is any free one.
+    pub(crate) fn listen(name: ServiceName, address: SocketAddr) -> Result<TcpListener, Error> {
+        let port = address.port();
+        server::listen(address)
+            .and_then(tokio::net::TcpListener::into_std)
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::AddrInUse => Error::PortTaken {
+                    port,
+                    service: name.as_str(),
+                },
+                _ => Error::Listen { port, source },
+            })
+    }
+
     /// Starts the service and waits until it serves.
     pub(crate) async fn start(
-        name: ServiceName,
+        start: &Start,
+        database: Database,
         listener: TcpListener,
-        variables: Vec<(String, String)>,
-        config: Option<PathBuf>,
-        log: PathBuf,
     ) -> Result<Self, Error> {
+        let (name, log) = (start.name, start.log.clone());
         let cannot = |error| Error::Spawn(name.as_str(), error);
         let program = std::env::current_exe().map_err(cannot)?;
-        let lines = File::create(&log).map_err(Error::file(&log))?;
+        let mut lines = OpenOptions::new();
+        let lines = lines
+            .append(true)
+            .create(true)
+            .open(&log)
+            .map_err(Error::file(&log))?;
         let mut command = tokio::process::Command::new(program);
         command
             .args(["service", name.as_str(), "--parent"])
             .arg(std::process::id().to_string())
-            .args(config.iter().flat_map(|path| [Path::new("--config"), path]))
-            .envs(variables)
+            .args(
+                start
+                    .config
+                    .iter()
+                    .flat_map(|path| [Path::new("--config"), path]),
+            )
+            .envs(start.variables.iter().cloned())
             .stdin(Stdio::from(OwnedFd::from(listener)))
             .stdout(Stdio::piped())
             .stderr(lines.try_clone().map_err(Error::file(&log))?)
             .kill_on_drop(true);
+        if database == Database::Unreachable {
+            let variable = format!("{}__DATABASE__URL", name.as_str().to_ascii_uppercase());
+            command.env(variable, UNREACHABLE_DATABASE);
+        }
         let mut process = command.spawn().map_err(cannot)?;
         let (serves, serving) = oneshot::channel();
         let output = process.stdout.take();
@@ -121,15 +154,23 @@ impl Service {
         match serving.await {
             Ok(()) => Ok(service),
             // The service ended before it served.
-            Err(_) => Err(service.ended().await),
+            Err(_) => Err(service.failure().await),
         }
     }
 
-    /// Waits until the service ends, which it does not do by itself when all is well.
-    pub(crate) async fn ended(&mut self) -> Error {
-        // Whatever the status: nobody asked it to end.
-        let _ = self.process.wait().await;
+    /// Waits until the service ends, which it does not do by itself when all is well; says how.
+    pub(crate) async fn ended(&mut self) -> String {
+        let how = match self.process.wait().await {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
         let _ = timeout(STOP_TIMEOUT, &mut self.copying).await;
+        how
+    }
+
+    async fn failure(&mut self) -> Error {
+        // Its log tells why.
+        self.ended().await;
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let skipped = text.lines().count().saturating_sub(LOG_LINES);
         let end = text.lines().skip(skipped).collect::<Vec<_>>().join("\n");
@@ -140,17 +181,34 @@ impl Service {
         }
     }
 
+    /// Stops the process, not the service: the kernel goes on taking connections for it.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Undoes [`Self::pause`].
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Ends the service at once.
+    pub(crate) async fn kill(mut self) {
+        // Fails only when it has ended, which is what is wanted.
+        let _ = self.process.kill().await;
+    }
+
     /// Asks the service to stop and waits for it.
     pub(crate) async fn stop(mut self) {
-        self.signal();
+        self.signal(Signal::TERM);
+        self.resume();
         if timeout(STOP_TIMEOUT, self.process.wait()).await.is_err() {
             // A second signal ends it at once.
-            self.signal();
+            self.signal(Signal::TERM);
             let _ = timeout(STOP_TIMEOUT, self.process.wait()).await;
         }
     }
 
-    fn signal(&self) {
+    fn signal(&self, signal: Signal) {
         let pid = self
             .process
             .id()
@@ -158,7 +216,7 @@ impl Service {
             .and_then(Pid::from_raw);
         if let Some(pid) = pid {
             // Fails only when it has ended, which is what is wanted.
-            let _ = kill_process(pid, Signal::TERM);
+            let _ = kill_process(pid, signal);
         }
     }
 }

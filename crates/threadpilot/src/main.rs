@@ -1,14 +1,17 @@
 //! The local stack in one command: a private PostgreSQL, both schemas with the sample data, and
-//! both services. Ctrl-C stops everything.
+//! both services. What ends by itself is started again; Ctrl-C stops everything.
 
 mod certificate;
 mod child;
 mod error;
+mod fault;
 mod folder;
+mod keyboard;
 mod options;
 mod postgres;
 mod screen;
 mod stack;
+mod supervisor;
 mod variables;
 
 use std::process::ExitCode;

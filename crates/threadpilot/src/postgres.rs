@@ -14,7 +14,13 @@ use tokio::{
 };
 use url::Url;
 
-use crate::{error::Error, folder::Folder, options::Options, screen, supervisor::Backoff};
+use crate::{
+    error::Error,
+    folder::Folder,
+    options::Options,
+    screen,
+    supervisor::{Backoff, FIRST_PAUSE},
+};
 
 const DATABASE: &str = "threadpilot";
 /// How often the private server is looked at.
@@ -73,23 +79,25 @@ impl Postgres {
                 continue;
             }
             screen::step("PostgreSQL has ended; starting it again");
-            let cluster = Arc::clone(&self.cluster);
-            let again = move || match lock(&cluster).as_mut() {
-                Some(cluster) => cluster.start_again(),
-                None => Ok(()),
-            };
-            let started = spawn_blocking(again).await;
-            let failure = match started.map_err(Error::from) {
-                Ok(Ok(())) => {
-                    screen::step("PostgreSQL runs again");
-                    continue;
+            while let Err(error) = self.start_again().await {
+                let pause = backoff.pause();
+                // For a moment its last processes may keep a killed server from starting again.
+                if pause > FIRST_PAUSE {
+                    screen::complain(&error);
                 }
-                Ok(Err(error)) => Error::from(error),
-                Err(error) => error,
-            };
-            screen::complain(&failure);
-            sleep(backoff.pause()).await;
+                sleep(pause).await;
+            }
+            screen::step("PostgreSQL runs again");
         }
+    }
+
+    async fn start_again(&self) -> Result<(), Error> {
+        let cluster = Arc::clone(&self.cluster);
+        let start = move || match lock(&cluster).as_mut() {
+            Some(cluster) => cluster.start_again(),
+            None => Ok(()),
+        };
+        Ok(spawn_blocking(start).await??)
     }
 
     /// Stops the private server.

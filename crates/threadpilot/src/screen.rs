@@ -18,7 +18,13 @@ pub(crate) struct Summary<'a> {
     pub(crate) logs: &'a str,
     /// For `curl --cacert`, with HTTPS.
     pub(crate) certificate: Option<String>,
+    /// Whether somebody can type faults of Vehicle.
+    pub(crate) keyboard: bool,
 }
+
+/// What can be typed.
+pub(crate) const FAULTS: &str =
+    "type slow, errors, down or normal, and Enter, to change what Vehicle does";
 
 /// One step of the start.
 pub(crate) fn step(what: &str) {
@@ -35,7 +41,13 @@ pub(crate) fn summary(summary: &Summary<'_>) {
         toggles,
         logs,
         certificate,
+        keyboard,
     } = summary;
+    let faults = if *keyboard {
+        format!("  Faults       {FAULTS}\n")
+    } else {
+        String::new()
+    };
     let curl = certificate.as_ref().map_or("curl -s".to_owned(), |path| {
         format!("curl -s --cacert '{path}'")
     });
@@ -49,7 +61,7 @@ ThreadPilot runs. Ctrl-C stops everything.
   Operations   {operations_key}
   Toggles      {toggles}
   Logs         {logs}
-
+{faults}
 Try:
 
   {curl} -H 'X-Api-Key: {key}' {vehicle_url}/api/v1/vehicles/ABC123

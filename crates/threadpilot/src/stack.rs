@@ -1,10 +1,12 @@
 use std::{
-    net::{Ipv4Addr, TcpListener},
+    convert::Infallible,
+    future::pending,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     time::Duration,
 };
 
 use insurance_service::InsuranceSettings;
-use service_defaults::{server, settings::Arguments};
+use service_defaults::settings::Arguments;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::timeout,
@@ -15,10 +17,13 @@ use crate::{
     certificate,
     child::Service,
     error::Error,
+    fault::Fault,
     folder::Folder,
+    keyboard::Keyboard,
     options::{Options, ServiceName},
     postgres::Postgres,
     screen::{self, Summary},
+    supervisor::{Start, Supervised},
     variables::{self, Places, Secrets},
 };
 
@@ -27,7 +32,7 @@ const INTERRUPTED: i32 = 130;
 /// How much later than a service's end the signal that ended it may be seen.
 const SIGNAL_GRACE: Duration = Duration::from_millis(200);
 
-/// Runs the local stack until a signal, or until a part of it ends by itself.
+/// Runs the local stack until a signal. What ends by itself meanwhile is started again.
 pub(crate) async fn run(options: &Options) -> Result<(), Error> {
     let mut signals = Signals::new().map_err(Error::Signals)?;
     let started = tokio::select! {
@@ -44,23 +49,21 @@ pub(crate) async fn run(options: &Options) -> Result<(), Error> {
         // this process.
         _ => std::process::exit(INTERRUPTED),
     };
-    let result = tokio::select! {
+    tokio::select! {
         biased;
-        () = signals.next() => Ok(()),
-        error = stack.vehicle.ended() => Err(error),
-        error = stack.insurance.ended() => Err(error),
-    };
+        () = signals.next() => {}
+        never = stack.keep_running() => match never {},
+    }
     screen::step("stopping");
-    tokio::join!(stack.insurance.stop(), stack.vehicle.stop());
-    let stopped = stack.postgres.stop();
-    result.and(stopped)
+    stack.stop().await
 }
 
 /// Everything that runs.
 struct Stack {
     postgres: Postgres,
-    vehicle: Service,
-    insurance: Service,
+    vehicle: Supervised,
+    insurance: Supervised,
+    keyboard: Option<Keyboard>,
 }
 
 impl Stack {
@@ -86,12 +89,23 @@ impl Stack {
 
         screen::step("starting both services");
         let toggles = folder.toggles()?;
-        let start = async |name, listener, config| {
-            Service::start(name, listener, of(name), config, folder.log(name)).await
+        let start = async |name, listener: TcpListener, config| {
+            let start = Start {
+                name,
+                address: address(&listener)?,
+                variables: of(name),
+                config,
+                log: folder.log(name),
+            };
+            Supervised::start(start, listener).await
         };
-        let vehicle = start(ServiceName::Vehicle, vehicle, None).await?;
+        let mut vehicle = start(ServiceName::Vehicle, vehicle, None).await?;
         let insurance = start(ServiceName::Insurance, insurance, Some(toggles.clone())).await?;
+        if options.vehicle_fault != Fault::Normal {
+            vehicle.fail(options.vehicle_fault).await;
+        }
 
+        let keyboard = Keyboard::open();
         let logs = folder.log(ServiceName::Vehicle).with_file_name("*.log");
         screen::summary(&Summary {
             vehicle_url: &vehicle_url,
@@ -103,12 +117,32 @@ impl Stack {
             certificate: options
                 .https
                 .then(|| folder.certificate().display().to_string()),
+            keyboard: keyboard.is_some(),
         });
         Ok(Self {
             postgres,
             vehicle,
             insurance,
+            keyboard,
         })
+    }
+
+    async fn keep_running(&mut self) -> Infallible {
+        let keyboard = &mut self.keyboard;
+        let typed = async || match keyboard {
+            Some(keyboard) => keyboard.next().await,
+            None => pending().await,
+        };
+        tokio::select! {
+            never = self.postgres.keep_running() => never,
+            never = self.vehicle.keep_running(typed) => never,
+            never = self.insurance.keep_running(pending) => never,
+        }
+    }
+
+    async fn stop(self) -> Result<(), Error> {
+        tokio::join!(self.insurance.stop(), self.vehicle.stop());
+        self.postgres.stop()
     }
 }
 
@@ -133,21 +167,16 @@ async fn fill(vehicle: Variables, insurance: Variables) -> Result<(), Error> {
 
 /// Opens the listening socket of a service, before anything else; with the service's URL.
 fn listen(options: &Options, service: ServiceName) -> Result<(TcpListener, String), Error> {
-    let port = options.port(service);
-    let listener = server::listen((Ipv4Addr::LOCALHOST, port).into())
-        .and_then(tokio::net::TcpListener::into_std)
-        .map_err(|source| match source.kind() {
-            std::io::ErrorKind::AddrInUse => Error::PortTaken {
-                port,
-                service: service.as_str(),
-            },
-            _ => Error::Listen { port, source },
-        })?;
-    let address = listener
-        .local_addr()
-        .map_err(|source| Error::Listen { port, source })?;
+    let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port(service)));
+    let listener = Service::listen(service, wanted)?;
+    let address = address(&listener)?;
     let scheme = if options.https { "https" } else { "http" };
     Ok((listener, format!("{scheme}://{address}")))
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, Error> {
+    let unknown = |source| Error::Listen { port: 0, source };
+    listener.local_addr().map_err(unknown)
 }
 
 /// The signals that stop the stack. The services get Ctrl-C as well and leave it to this process.

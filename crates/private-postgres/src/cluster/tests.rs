@@ -16,7 +16,7 @@ use crate::{Search, default_data_dir, find, temporary_data_dir};
 use super::*;
 
 fn binaries() -> Binaries {
-    find(&Search::of_this_machine(), &mut |_| {}).unwrap()
+    find(&Search::of_this_machine(), &mut |_, _| {}).unwrap()
 }
 
 fn temporary() -> Options {
@@ -30,7 +30,7 @@ fn listens(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-fn wait_until(what: &str, holds: impl Fn() -> bool) {
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let give_up = Instant::now() + Duration::from_secs(30);
     while !holds() {
         assert!(Instant::now() < give_up, "still not: {what}");
@@ -169,6 +169,22 @@ fn a_temporary_cluster_listens_and_leaves_nothing_behind() {
     );
     cluster.stop().unwrap();
     assert!(!listens(port));
+    assert!(!options.data_dir.exists());
+}
+
+#[test]
+fn a_server_that_was_killed_is_noticed_and_starts_again_on_its_port() {
+    let options = temporary();
+    let mut cluster = Cluster::start(&binaries(), &options).unwrap();
+    assert!(cluster.is_running());
+    signal(Signal::KILL, &server_pid(&options.data_dir));
+    wait_until("the end is noticed", || !cluster.is_running());
+    assert!(!listens(cluster.port()));
+
+    wait_until("it starts again", || cluster.start_again().is_ok());
+    assert!(cluster.is_running());
+    assert!(listens(cluster.port()));
+    cluster.stop().unwrap();
     assert!(!options.data_dir.exists());
 }
 

@@ -6,6 +6,8 @@
     reason = "a panic is the failure that a test wants"
 )]
 
+mod faults;
 mod running;
 mod start;
 mod stop;
+mod survive;

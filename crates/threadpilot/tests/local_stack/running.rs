@@ -45,7 +45,7 @@ pub(crate) fn command(data_dir: &Path, options: &[&str]) -> Command {
         .args(["--vehicle-port", "0", "--insurance-port", "0", "--data-dir"])
         .arg(data_dir)
         .args(options)
-        .env_remove("DATABASE_URL")
+        .env_remove("THREADPILOT_DATABASE_URL")
         .envs(PATIENT)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -67,6 +67,8 @@ pub(crate) struct Running {
     pub(crate) operations_key: String,
     pub(crate) toggles: String,
     pub(crate) curls: Vec<String>,
+    /// What it said until it ran.
+    pub(crate) said: Vec<String>,
 }
 
 impl Running {
@@ -82,7 +84,7 @@ impl Running {
             .args(["-c", "umask \"$1\" && shift && exec \"$@\"", "sh", umask])
             .arg(plain.as_std().get_program())
             .args(plain.as_std().get_args())
-            .env_remove("DATABASE_URL")
+            .env_remove("THREADPILOT_DATABASE_URL")
             .envs(PATIENT)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -92,7 +94,8 @@ impl Running {
         Self::of(command.spawn().unwrap()).await
     }
 
-    async fn of(mut process: Child) -> Self {
+    /// The stack that this process has started, once it runs.
+    pub(crate) async fn of(mut process: Child) -> Self {
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let (mut said, mut curls) = (Vec::new(), Vec::new());
         while curls.len() < 3 {
@@ -132,7 +135,22 @@ impl Running {
             process,
             lines,
             curls,
+            said,
         }
+    }
+
+    /// Waits until it has printed a line with these words; the line.
+    pub(crate) async fn says(&mut self, words: &str) -> String {
+        let found = timeout(PATIENCE, async {
+            loop {
+                let line = self.lines.next_line().await.unwrap();
+                let line = line.unwrap_or_else(|| panic!("ended before it said: {words}"));
+                if line.contains(words) {
+                    return line;
+                }
+            }
+        });
+        found.await.unwrap()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -142,14 +160,6 @@ impl Running {
     /// What Ctrl-C in a terminal does.
     pub(crate) fn interrupt(&self) {
         interrupt(&self.process);
-    }
-
-    /// What it says on standard error, once it has ended.
-    pub(crate) async fn complaint(&mut self) -> String {
-        let mut complaint = String::new();
-        let mut stderr = self.process.stderr.take().unwrap();
-        stderr.read_to_string(&mut complaint).await.unwrap();
-        complaint
     }
 
     /// Waits for the end; the exit code, `None` after a signal.
@@ -200,6 +210,15 @@ pub(crate) fn services_of(program: u32) -> Vec<u32> {
         })
         .map(|(id, _)| id)
         .collect()
+}
+
+/// The process of one service of this program.
+pub(crate) fn service_of(program: u32, service: &str) -> Option<u32> {
+    let words = format!(" service {service} --parent {program} ");
+    let found = processes()
+        .into_iter()
+        .find(|(_, line)| format!("{line} ").contains(&words));
+    found.map(|(id, _)| id)
 }
 
 /// Every process with its command line.

@@ -2,7 +2,7 @@ use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
 
 use tokio::io::AsyncReadExt;
 
-use crate::running::{Running, client, command, data_dir, until};
+use crate::running::{Running, client, command, data_dir, said, until};
 
 #[tokio::test]
 async fn one_command_serves_both_apis_with_the_sample_data() {
@@ -139,6 +139,40 @@ async fn it_starts_under_a_strict_umask_and_keeps_its_secrets_to_itself() {
             .mode();
         assert_eq!(mode & 0o077, 0, "{secret}");
     }
+}
+
+#[tokio::test]
+async fn a_database_url_of_the_environment_is_told_and_not_used() {
+    let (folder, production) = (data_dir(), TcpListener::bind("127.0.0.1:0").unwrap());
+    production.set_nonblocking(true).unwrap();
+    let place = format!("{}/production", production.local_addr().unwrap());
+    let mut command = command(folder.path(), &[]);
+    command.env("DATABASE_URL", format!("postgres://owner:s3cret@{place}"));
+    let stack = Running::of(command.spawn().unwrap()).await;
+    let said = stack.said.join("\n");
+    assert!(
+        said.contains(&format!("DATABASE_URL is not used ({place})")),
+        "{said}"
+    );
+    assert!(!said.contains("s3cret"), "{said}");
+    let url = format!("{}/readyz", stack.vehicle);
+    assert_eq!(stack.get(&client(None), &url).await.0, 200);
+    let called = production.accept();
+    assert!(called.is_err(), "the server of DATABASE_URL was called");
+}
+
+#[tokio::test]
+async fn a_server_of_ones_own_is_told_by_host_and_database() {
+    let folder = data_dir();
+    // Nothing listens there.
+    let own = "postgres://owner:s3cret@127.0.0.1:1/development";
+    let mut process = command(folder.path(), &[])
+        .env("THREADPILOT_DATABASE_URL", own)
+        .spawn()
+        .unwrap();
+    said(&mut process, "using your server: 127.0.0.1:1/development").await;
+    assert_eq!(process.wait().await.unwrap().code(), Some(1));
+    assert!(!folder.path().join("pg").exists());
 }
 
 #[tokio::test]

@@ -4,8 +4,7 @@ use rustix::process::Signal;
 use tokio::io::AsyncReadExt;
 
 use crate::running::{
-    Running, client, command, data_dir, interrupt, is_alive, kill, said, server_pid, services_of,
-    until,
+    Running, command, data_dir, interrupt, is_alive, said, server_pid, services_of, until,
 };
 
 fn address(url: &str) -> String {
@@ -100,19 +99,12 @@ async fn ctrl_c_while_it_starts_is_no_error() {
 }
 
 #[tokio::test]
-async fn a_service_that_ends_by_itself_ends_the_stack_with_the_reason() {
+async fn nothing_is_left_when_the_program_is_killed_while_vehicle_is_paused() {
     let folder = data_dir();
-    let mut stack = Running::start(folder.path(), &[]).await;
-    let metrics = format!("{}/metrics", stack.vehicle);
-    assert_eq!(stack.get(&client(None), &metrics).await.0, 200);
-    let services = services_of(stack.process.id().unwrap());
-    assert_eq!(services.len(), 2, "{services:?}");
-    kill(services[0]);
-    assert_eq!(stack.ended().await, Some(1));
-    let complaint = stack.complaint().await;
-    assert!(complaint.contains("service stopped"), "{complaint}");
-    assert!(
-        complaint.contains("\"message\":\"listening\""),
-        "{complaint}"
-    );
+    let mut stack = Running::start(folder.path(), &["--vehicle-fault", "slow"]).await;
+    let program = stack.process.id().unwrap();
+    assert_eq!(services_of(program).len(), 2);
+    stack.signal(Signal::KILL);
+    assert_eq!(stack.ended().await, None);
+    until(async || services_of(program).is_empty()).await;
 }
