@@ -1,7 +1,7 @@
 // The browser's part of check-swagger.sh.
 import assert from 'node:assert/strict';
 
-const { CHROMIUM, PLAYWRIGHT, VEHICLE_URL, INSURANCE_URL, API_KEY } = process.env;
+const { CHROMIUM, PLAYWRIGHT, VEHICLE_URL, INSURANCE_URL, API_KEY, OPERATIONS_KEY } = process.env;
 const { chromium } = await import(PLAYWRIGHT);
 const [option, screenshot] = process.argv.slice(2);
 assert(option === undefined || (option === '--screenshot' && screenshot), 'usage: check-swagger.sh [--screenshot FILE.png]');
@@ -12,6 +12,9 @@ const examples = [
   [VEHICLE_URL, 'find_vehicles', (batch) => assert.deepEqual(batch.vehicles[0], volvo)],
   [INSURANCE_URL, 'get_insurances', (profile) => assert.deepEqual(profile.insurances[0].vehicle, volvo)],
   [INSURANCE_URL, 'look_up_insurances', (profile) => assert.deepEqual(profile.insurances[0].vehicle, volvo)],
+  // With the other key, which is entered beside the first one.
+  [INSURANCE_URL, 'set_vehicle_guard', (guard) => assert.equal(guard.mode, 'isolated'), 'isolate'],
+  [INSURANCE_URL, 'set_vehicle_guard', (guard) => assert.equal(guard.mode, 'automatic'), 'release'],
 ];
 
 const browser = await chromium.launch({
@@ -35,9 +38,9 @@ try {
 
     await page.goto(`${url}/swagger/`);
     await authorize(page);
-    for (const [at, operation, check] of examples) {
+    for (const [at, operation, check, example] of examples) {
       if (at !== url) continue;
-      const block = await execute(page, operation);
+      const block = await execute(page, operation, example);
       const answer = block.locator('.live-responses-table .response').first();
       assert.match(await answer.locator('.response-col_status').innerText(), /^200/, operation);
       const body = JSON.parse(await answer.locator('.response-col_description .highlight-code code').first().innerText());
@@ -57,14 +60,19 @@ try {
 
 async function authorize(page) {
   await page.locator('.auth-wrapper .btn.authorize').click();
-  await page.locator('.auth-container input').fill(API_KEY);
-  await page.locator('.auth-container button[type=submit]').click();
-  await page.locator('.auth-container .btn-done').click();
+  for (const [scheme, key] of [['apiKey', API_KEY], ['operationsKey', OPERATIONS_KEY]]) {
+    const entry = page.locator('.auth-container').filter({ has: page.locator('h4 code', { hasText: scheme }) });
+    if (await entry.count() === 0) continue;
+    await entry.locator('input').fill(key);
+    await entry.locator('button[type=submit]').click();
+  }
+  await page.locator('.auth-container .btn-done').first().click();
 }
 
-async function execute(page, operation) {
+async function execute(page, operation, example) {
   const block = page.locator(`.opblock[id$="-${operation}"]`);
   await block.locator('.opblock-summary-control').click();
+  if (example) await block.locator('.opblock-section-request-body .examples-select-element').selectOption(example);
   await block.locator('.btn.execute').click();
   await block.locator('.live-responses-table').waitFor();
   return block;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
 
-use crate::{Money, PersonalIdentityNumber, RegistrationNumber, UncheckedText, Vehicle};
+use crate::{Money, PersonalIdentityNumber, RegistrationNumber, UncheckedText, Vehicle, wire_enum};
 
 /// Everything one person is insured for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -52,24 +52,24 @@ pub struct Insurance {
     pub enrichment: Enrichment,
 }
 
-/// What can be insured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Product {
-    /// A pet.
-    Pet,
-    /// A person's health.
-    PersonalHealth,
-    /// A car.
-    Car,
+wire_enum! {
+    /// What can be insured.
+    pub enum Product {
+        /// A pet.
+        Pet = "pet",
+        /// A person's health.
+        PersonalHealth = "personal_health",
+        /// A car.
+        Car = "car",
+    }
 }
 
-/// ISO 4217 currency code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Currency {
-    /// Swedish krona.
-    Sek,
+wire_enum! {
+    /// ISO 4217 currency code.
+    pub enum Currency {
+        /// Swedish krona.
+        Sek = "SEK",
+    }
 }
 
 /// How the vehicle of one policy came to be what it is.
@@ -92,76 +92,77 @@ pub struct Enrichment {
     pub retry_after_seconds: Option<u64>,
 }
 
-/// The outcome of enriching one policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum EnrichmentStatus {
-    /// The vehicle is there and fresh.
-    Enriched,
-    /// The vehicle is the last known good one; `ageSeconds` says how old.
-    Stale,
-    /// Vehicle answered that it has no such vehicle.
-    NotFound,
-    /// Vehicle could not be asked or gave no usable answer; `cause` says why.
-    Unavailable,
-    /// Enrichment is switched off.
-    Disabled,
-    /// The policy has no car.
-    NotApplicable,
+wire_enum! {
+    /// The outcome of enriching one policy.
+    pub enum EnrichmentStatus {
+        /// `vehicle` is what Vehicle says; `source` and `ageSeconds` tell how new.
+        Enriched = "enriched",
+        /// Vehicle failed, and `vehicle` is its last good answer; `ageSeconds` tells how old.
+        Stale = "stale",
+        /// Vehicle answered that it has no such vehicle.
+        NotFound = "not_found",
+        /// Vehicle could not be asked or gave no usable answer; `cause` tells why,
+        /// `retryAfterSeconds` when to ask again.
+        Unavailable = "unavailable",
+        /// An operator has switched enrichment off (`feature_toggles.enable_vehicle_enrichment`).
+        Disabled = "disabled",
+        /// The policy has no car.
+        NotApplicable = "not_applicable",
+    }
 }
 
-/// Why a vehicle is unavailable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Cause {
-    /// No answer within the time there was.
-    Timeout,
-    /// The circuit breaker is open; Vehicle was not called.
-    BreakerOpen,
-    /// No connection to Vehicle, or it broke before an answer began.
-    Connection,
-    /// Vehicle answered with a server error (5xx).
-    ServerError,
-    /// Too many calls are waiting already; Vehicle was not called.
-    Overloaded,
-    /// Vehicle refused for its rate limit (429).
-    RateLimited,
-    /// Vehicle refused our key (401, 403). The on-call people are told.
-    Unauthorized,
-    /// Vehicle's answer breaks its contract and cannot be trusted.
-    ContractViolation,
+wire_enum! {
+    /// Why a vehicle is unavailable.
+    pub enum Cause {
+        /// Vehicle gave no answer in the time that there was.
+        Timeout = "timeout",
+        /// Vehicle was not called, because it does not work at present or because an operator says so.
+        BreakerOpen = "breaker_open",
+        /// There was no connection to Vehicle, or it broke before an answer began.
+        Connection = "connection",
+        /// Vehicle answered with a server error (5xx).
+        ServerError = "server_error",
+        /// Vehicle was not called, because too many calls wait for it already.
+        Overloaded = "overloaded",
+        /// Vehicle refused the call for its rate limit (429).
+        RateLimited = "rate_limited",
+        /// Vehicle refused the key of this service (401, 403); it does not pass by itself.
+        Unauthorized = "unauthorized",
+        /// Vehicle's answer breaks its contract and cannot be trusted.
+        ContractViolation = "contract_violation",
+    }
 }
 
-/// Where an outcome comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// A call for this one number.
-    Live,
-    /// A batch call.
-    Batch,
-    /// Another request's call that was already in flight.
-    Shared,
-    /// The cache, fresh enough.
-    Cache,
-    /// The cache, past its freshness, because Vehicle failed.
-    LastKnownGood,
+wire_enum! {
+    /// Where an outcome comes from.
+    pub enum Source {
+        /// A call to Vehicle for this one vehicle, made for this request.
+        Live = "live",
+        /// A call to Vehicle for several vehicles at once.
+        Batch = "batch",
+        /// A call to Vehicle that another request had made already and this one joined.
+        Shared = "shared",
+        /// An earlier answer of Vehicle, fresh enough not to ask again.
+        Cache = "cache",
+        /// An earlier answer of Vehicle, no longer fresh, because Vehicle failed.
+        LastKnownGood = "last_known_good",
+    }
 }
 
-/// How far the car policies of a profile could be enriched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ProfileEnrichment {
-    /// Every car policy is enriched, stale or not found.
-    Complete,
-    /// Some car policies are unavailable.
-    Partial,
-    /// All car policies are unavailable.
-    None,
-    /// Enrichment is switched off.
-    Disabled,
-    /// There is no car policy.
-    NotApplicable,
+wire_enum! {
+    /// How far the car policies of a profile could be enriched.
+    pub enum ProfileEnrichment {
+        /// Every car policy is `enriched`, `stale` or `not_found`.
+        Complete = "complete",
+        /// Some car policies are `unavailable`.
+        Partial = "partial",
+        /// All car policies are `unavailable`.
+        None = "none",
+        /// An operator has switched enrichment off.
+        Disabled = "disabled",
+        /// There is no car policy.
+        NotApplicable = "not_applicable",
+    }
 }
 
 /// Asks for a person's policies with the number in the body, where it stays out of URLs, proxy

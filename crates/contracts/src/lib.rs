@@ -12,6 +12,7 @@ mod personal_identity_number;
 mod problem;
 mod registration_number;
 mod vehicle;
+mod wire_enum;
 
 pub use deadline::{MAX_DEADLINE_MS, X_DEADLINE_MS};
 pub use insurance::{
@@ -27,6 +28,7 @@ pub use personal_identity_number::{
     PersonalIdentityNumber, PersonalIdentityNumberCheck, PersonalIdentityNumberError,
     UncheckedText, may_hold_personal_identity_number,
 };
-pub use problem::{FieldError, Problem};
+pub use problem::{FieldError, PROBLEMS, Problem};
 pub use registration_number::{RegistrationNumber, RegistrationNumberError};
 pub use vehicle::{BatchAnswer, BatchRequest, InvalidEntry, MAX_BATCH_SIZE, Vehicle};
+pub use wire_enum::{Value, described};

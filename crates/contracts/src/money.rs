@@ -80,10 +80,13 @@ impl PartialSchema for Money {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
             .schema_type(Type::Number)
-            .description(Some("Exact amount, always written with two decimals."))
+            // No `multipleOf: 0.01`: validators that compute in binary refuse 19.99 for it.
+            .description(Some(
+                "Exact amount with two decimals, always written with both (`19.90`). Read it as a \
+                 decimal number, not as a binary one.",
+            ))
             .minimum(Some(0))
-            .multiple_of(Some(0.01))
-            .examples([serde_json::json!(30.0)])
+            .examples([serde_json::json!(19.99)])
             .into()
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::IntoDeserializer};
 use utoipa::ToSchema;
 use validator::{Validate, ValidationError, ValidationErrors};
 
-use crate::{UncheckedText, may_hold_personal_identity_number};
+use crate::{UncheckedText, may_hold_personal_identity_number, wire_enum};
 
 /// The longest reason, in characters.
 const MAX_REASON: usize = 200;
@@ -38,14 +38,14 @@ pub struct VehicleGuard {
     pub cache: Option<GuardCache>,
 }
 
-/// Who decides whether Vehicle is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum GuardMode {
-    /// The guard, by what it sees.
-    Automatic,
-    /// An operator: no call goes out.
-    Isolated,
+wire_enum! {
+    /// Who decides whether Vehicle is called.
+    pub enum GuardMode {
+        /// The guard, by what it sees.
+        Automatic = "automatic",
+        /// An operator: no call goes out.
+        Isolated = "isolated",
+    }
 }
 
 /// An isolation in force.
@@ -83,16 +83,16 @@ pub struct GuardBreaker {
     pub retry_after_seconds: Option<u64>,
 }
 
-/// The state of a circuit breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum BreakerState {
-    /// Calls go out.
-    Closed,
-    /// No call goes out.
-    Open,
-    /// One call at a time goes out, to see whether Vehicle works again.
-    HalfOpen,
+wire_enum! {
+    /// The state of a circuit breaker.
+    pub enum BreakerState {
+        /// Calls go out.
+        Closed = "closed",
+        /// No call goes out.
+        Open = "open",
+        /// One call at a time goes out, to see whether Vehicle works again.
+        HalfOpen = "half_open",
+    }
 }
 
 /// What Vehicle asked for by `Retry-After`.

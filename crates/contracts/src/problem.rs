@@ -1,7 +1,156 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{ToSchema, openapi::Ref};
+
+use crate::Value;
+
+/// The `code` of every problem of both services and what it means.
+///
+/// A service has a page for each under `/problems/`, to which the `type` of a problem leads.
+pub const PROBLEMS: &[Value] = &[
+    ("bad_request", "The request cannot be understood."),
+    ("batch_empty", "A batch has at least one entry."),
+    (
+        "batch_too_large",
+        "A batch has at most 500 entries; send several.",
+    ),
+    (
+        "body_too_large",
+        "The body is over the size limit (`limits.max_body_bytes`). Send less at once.",
+    ),
+    (
+        "body_too_slow",
+        "The body did not arrive in the time for the whole request (`server.request_deadline`, or `X-Deadline-Ms`).",
+    ),
+    (
+        "database_busy",
+        "All connections of the service's database are in use. Ask again after `Retry-After`.",
+    ),
+    (
+        "database_timeout",
+        "The service's database took too long. Ask again after `Retry-After`.",
+    ),
+    (
+        "database_unavailable",
+        "The service's database cannot be reached. Ask again after `Retry-After`.",
+    ),
+    (
+        "deadline_exceeded",
+        "The request took longer than the service allows (`server.request_deadline`) or its caller waits (`X-Deadline-Ms`). Ask again after `Retry-After`, with more time.",
+    ),
+    (
+        "enrichment_incomplete",
+        "Some cars could not be looked up, and the request asked for all or nothing (`Prefer: handling=strict`). Ask again after `Retry-After`, or without the preference.",
+    ),
+    (
+        "headers_too_large",
+        "The request has too many headers, or too large ones (`limits.max_headers`, `limits.max_header_bytes`).",
+    ),
+    (
+        "insufficient_scope",
+        "The key is known and lacks the scope of the route. Use one that has it.",
+    ),
+    (
+        "insurances_incomplete",
+        "Some policies cannot be read, and the request asked for all or nothing \
+         (`Prefer: handling=strict`). Those who operate the service have to mend them; ask without \
+         the preference for the others.",
+    ),
+    (
+        "insurances_not_found",
+        "Nobody has insurances under this personal identity number.",
+    ),
+    (
+        "internal_error",
+        "The service failed. Its log tells why: give `requestId` to those who operate it.",
+    ),
+    (
+        "invalid_body",
+        "A member of the body is missing, unknown or of the wrong type; `errors` tells which.",
+    ),
+    (
+        "invalid_expires_in_seconds",
+        "An isolation ends after 1 to 86400 seconds (`expiresInSeconds`), and nothing else has an end.",
+    ),
+    (
+        "invalid_host",
+        "`Host` is sent once, as a name or an address and, if need be, a port (RFC 9112).",
+    ),
+    (
+        "invalid_owner",
+        "The owner is empty, too long, or holds what must not be logged.",
+    ),
+    ("invalid_path", "The path is not UTF-8 once it is decoded."),
+    (
+        "invalid_personal_identity_number",
+        "A personal identity number is 12 digits, YYYYMMDDNNNC, with an optional hyphen before the last four. A service may also ask for a real date or a right check digit (`personal_identity_number.check`).",
+    ),
+    (
+        "invalid_reason",
+        "The reason is empty, too long, or holds what must not be logged.",
+    ),
+    (
+        "invalid_registration_number",
+        "A registration number has 2 to 7 letters and digits; blanks and hyphens do not count.",
+    ),
+    (
+        "invalid_x_deadline_ms",
+        "`X-Deadline-Ms` is sent once, as 1 to 9 digits.",
+    ),
+    ("malformed_json", "The body is no JSON."),
+    (
+        "method_not_allowed",
+        "The route does not have this method; `Allow` lists those that it has.",
+    ),
+    (
+        "overloaded",
+        "As many requests as the service takes are in progress (`limits.max_requests_in_progress`). Ask again after `Retry-After`.",
+    ),
+    (
+        "precondition_failed",
+        "The vehicle has none of the versions that `If-Match` names. Read it again.",
+    ),
+    (
+        "rate_limited",
+        "The key makes more requests than it may (`rate_limit`). Ask again after `Retry-After`.",
+    ),
+    ("route_not_found", "No route has this path."),
+    (
+        "unauthorized",
+        "The key is missing, unknown or expired. Send a valid one in `X-Api-Key`.",
+    ),
+    (
+        "unknown_transfer_coding",
+        "The only transfer coding that is understood is `chunked`, once.",
+    ),
+    ("unreadable_body", "The body ended early. Send it again."),
+    (
+        "unsupported_content_coding",
+        "The body has a `Content-Encoding`. Send it as it is.",
+    ),
+    (
+        "unsupported_media_type",
+        "The body is not declared as `application/json`.",
+    ),
+    (
+        "uri_too_long",
+        "The URI is over the size limit (`limits.max_uri_bytes`).",
+    ),
+    (
+        "validation_failed",
+        "Several rules are broken; `errors` tells each.",
+    ),
+    (
+        "vehicle_not_found",
+        "No vehicle has this registration number.",
+    ),
+];
+
+/// The schema of `code`, which each service makes of the codes that it answers with.
+fn code() -> Ref {
+    Ref::from_schema_name("ProblemCode")
+}
 
 /// A problem document (RFC 9457, `application/problem+json`): the body of every error answer.
 ///
@@ -9,26 +158,25 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
-    /// Relative URI reference that names the kind of problem; not meant to be resolved.
-    #[schema(value_type = String, example = "/problems/vehicle_not_found")]
+    /// What kind of problem it is, as a relative reference to the page that explains it. The
+    /// service itself serves the page, without a key.
+    #[schema(value_type = String)]
     pub r#type: Cow<'static, str>,
     /// The kind of problem in a few words, the same for every occurrence.
-    #[schema(value_type = String, example = "Vehicle not found")]
+    #[schema(value_type = String)]
     pub title: Cow<'static, str>,
     /// The HTTP status code of the answer.
-    #[schema(example = 404, minimum = 400, maximum = 599)]
+    #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
     /// What happened this time and what to do about it.
-    #[schema(value_type = String, example = "There is no vehicle with this registration number.")]
+    #[schema(value_type = String)]
     pub detail: Cow<'static, str>,
     /// The stable name of the problem, for programs.
-    #[schema(value_type = String, example = "vehicle_not_found")]
+    #[schema(schema_with = code)]
     pub code: Cow<'static, str>,
     /// The `X-Request-Id` of the request.
-    #[schema(example = "0193a3c6-5b8f-7a60-9d5c-0c3f5e7d2b11")]
     pub request_id: String,
     /// The W3C trace id of the request: 32 hexadecimal digits.
-    #[schema(example = "4bf92f3577b34da6a3ce929d0e0e4736")]
     pub trace_id: String,
     /// Each violated rule, for a request that failed validation; otherwise empty.
     pub errors: Vec<FieldError>,
@@ -39,13 +187,13 @@ pub struct Problem {
 #[serde(rename_all = "camelCase")]
 pub struct FieldError {
     /// JSON Pointer (RFC 6901) to the member of the body; `null` when a parameter is at fault.
-    #[schema(example = "/personalIdentityNumber", required)]
+    #[schema(required)]
     pub pointer: Option<String>,
     /// Name of the path, query or header parameter; `null` when the body is at fault.
     #[schema(value_type = Option<String>, required)]
     pub parameter: Option<Cow<'static, str>>,
     /// The stable name of the rule, for programs.
-    #[schema(value_type = String, example = "invalid_personal_identity_number")]
+    #[schema(schema_with = code)]
     pub code: Cow<'static, str>,
     /// What the rule asks for. Never an echo of the value.
     #[schema(value_type = String)]

@@ -30,7 +30,7 @@ pub(crate) fn api(vehicles: VehicleClient) -> OpenApiRouter {
 /// In the process that answers: each replica has a guard of its own.
 #[utoipa::path(
     get, path = "/api/v1/operations/vehicle-guard", tag = "Vehicle guard",
-    responses((status = 200, description = "The state of the guard", body = VehicleGuard))
+    responses((status = 200, description = "The state of the guard", body = VehicleGuard, headers(("Cache-Control" = String, description = "`no-store`"))))
 )]
 async fn get_vehicle_guard(State(vehicles): State<VehicleClient>) -> Json<VehicleGuard> {
     Json(vehicle_guard(vehicles.guard_state()))
@@ -45,7 +45,7 @@ async fn get_vehicle_guard(State(vehicles): State<VehicleClient>) -> Json<Vehicl
 #[utoipa::path(
     put, path = "/api/v1/operations/vehicle-guard", tag = "Vehicle guard",
     request_body = VehicleGuardChange,
-    responses((status = 200, description = "The new state of the guard", body = VehicleGuard))
+    responses((status = 200, description = "The new state of the guard", body = VehicleGuard, headers(("Cache-Control" = String, description = "`no-store`"))))
 )]
 async fn set_vehicle_guard(
     State(vehicles): State<VehicleClient>,
@@ -86,7 +86,7 @@ async fn set_vehicle_guard(
 #[utoipa::path(
     delete, path = "/api/v1/operations/vehicle-cache/{registrationNumber}", tag = "Vehicle guard",
     params(("registrationNumber" = String, Path, description = "Registration number in any spelling", example = "ABC123", max_length = 64, pattern = "^[ -]*([0-9A-Za-zÅÄÖåäö][ -]*){2,7}$")),
-    responses((status = 204, description = "Nothing is known of the vehicle any more"))
+    responses((status = 204, description = "Nothing is known of the vehicle any more", headers(("Cache-Control" = String, description = "`no-store`"))))
 )]
 async fn erase_vehicle(
     State(vehicles): State<VehicleClient>,

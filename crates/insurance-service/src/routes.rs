@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use contracts::{
-    Currency, InsuranceProfile, LookupRequest, PersonalIdentityNumber, Problem, ProfileEnrichment,
+    Currency, InsuranceProfile, LookupRequest, PersonalIdentityNumber, ProfileEnrichment,
 };
 use opentelemetry::{
     KeyValue,
@@ -21,6 +21,7 @@ use service_database::Database;
 use service_defaults::{
     extract::{Json, Path, invalid_member, invalid_parameter},
     limits::RequestDeadline,
+    openapi::with_examples,
     request_context::RequestContext,
     settings::Live,
 };
@@ -38,6 +39,9 @@ use crate::{
     store::{self, Policy, Unreadable},
 };
 
+/// Requests and what was answered to them, as a test of the document wrote them down.
+const EXAMPLES: &str = include_str!("examples.json");
+
 const NUMBER: &str = "personalIdentityNumber";
 const ALTERNATE: HeaderValue =
     HeaderValue::from_static("</api/v1/insurances/lookup>; rel=\"alternate\"");
@@ -53,6 +57,10 @@ const TIME_TO_ANSWER: Duration = Duration::from_millis(20);
     info(
         title = "ThreadPilot Insurance API",
         description = "Answers for a person's policies, enriched with the cars that they insure.",
+    ),
+    servers(
+        (url = "/", description = "Where this document was read"),
+        (url = "http://127.0.0.1:5082", description = "The local stack"),
     ),
     tags(
         (name = "Insurances", description = "Policies by person"),
@@ -73,6 +81,7 @@ struct Service {
 }
 
 /// The API of the service.
+#[expect(deprecated, reason = "the path form stays for those who have it")]
 pub(crate) fn api(
     database: Database,
     vehicles: VehicleClient,
@@ -85,7 +94,7 @@ pub(crate) fn api(
         .with_description("Stored policies that an answer had to leave out")
         .build();
     let time = settings.snapshot().service.enrichment.deadline;
-    OpenApiRouter::with_openapi(Document::openapi())
+    OpenApiRouter::with_openapi(with_examples(Document::openapi(), EXAMPLES))
         .routes(routes!(get_insurances))
         .routes(routes!(look_up_insurances))
         .with_state(Service {
@@ -119,16 +128,17 @@ async fn never_stored(mut response: Response) -> Response {
     ),
     responses(
         (status = 200, description = "The person's policies", body = InsuranceProfile, headers(
+            ("Cache-Control" = String, description = "`no-store`"),
             ("Link" = String, description = "The lookup form, as rel=\"alternate\""),
             ("Preference-Applied" = String, description = "`handling=strict` where it was asked for"),
         )),
-        (status = 404, description = "Nobody has policies under this number", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The service is busy, or the database is, or cars are unavailable or policies unreadable and `handling=strict` was asked for", body = Problem, content_type = "application/problem+json", headers(
-            ("Retry-After" = u64, description = "Seconds after which asking again makes sense"),
+        (status = 404, description = "Nobody has policies under this number"),
+        (status = 503, description = "The service is busy, or the database is, or cars are unavailable or policies unreadable and `handling=strict` was asked for", headers(
             ("Preference-Applied" = String, description = "`handling=strict` where it is the reason"),
         )),
     )
 )]
+#[deprecated = "the number is part of the URL"]
 async fn get_insurances(
     State(service): State<Service>,
     Extension(context): Extension<RequestContext>,
@@ -162,11 +172,11 @@ async fn get_insurances(
     request_body = LookupRequest,
     responses(
         (status = 200, description = "The person's policies", body = InsuranceProfile, headers(
+            ("Cache-Control" = String, description = "`no-store`"),
             ("Preference-Applied" = String, description = "`handling=strict` where it was asked for"),
         )),
-        (status = 404, description = "Nobody has policies under this number", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The service is busy, or the database is, or cars are unavailable or policies unreadable and `handling=strict` was asked for", body = Problem, content_type = "application/problem+json", headers(
-            ("Retry-After" = u64, description = "Seconds after which asking again makes sense"),
+        (status = 404, description = "Nobody has policies under this number"),
+        (status = 503, description = "The service is busy, or the database is, or cars are unavailable or policies unreadable and `handling=strict` was asked for", headers(
             ("Preference-Applied" = String, description = "`handling=strict` where it is the reason"),
         )),
     )

@@ -36,6 +36,7 @@ use crate::{
     metrics::{self, Metrics, Origin, Outcome, method_label},
     openapi,
     problem::{self, Rejection},
+    problem_page,
     process::chain,
     rate_limit,
     request_context::RequestContext,
@@ -44,11 +45,12 @@ use crate::{
 };
 
 /// The routes that need no key. Every other one does, known or not.
-pub const OPEN_ROUTES: [&str; 7] = [
+pub const OPEN_ROUTES: [&str; 8] = [
     "/healthz",
     "/readyz",
     "/metrics",
     "/openapi.json",
+    "/problems/{code}",
     "/swagger",
     "/swagger/",
     "/swagger/{*rest}",
@@ -119,8 +121,11 @@ pub struct Assembled {
 pub fn assemble(api: OpenApiRouter, edge: &Edge<'_>) -> Assembled {
     let (api, api_document) = api.split_for_parts();
     let (management, management_document) = management_routes(edge).split_for_parts();
+    let pages = OpenApiRouter::new().routes(routes!(problem_page::get_problem));
+    let (pages, pages_document) = pages.split_for_parts();
     let mut document = api_document;
-    let mut public = guarded(api, edge);
+    document.merge(pages_document);
+    let mut public = guarded(api, edge).merge(pages);
     let separate = if edge.settings.management.port == 0 {
         document.merge(management_document);
         public = public.merge(management);

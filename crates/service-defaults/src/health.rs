@@ -7,6 +7,7 @@ use axum::{
     http::{StatusCode, header::CACHE_CONTROL},
     response::IntoResponse,
 };
+use contracts::wire_enum;
 use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::{
@@ -36,16 +37,16 @@ pub struct Check {
     pub detail: Option<String>,
 }
 
-/// The result of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CheckStatus {
-    /// As it should be.
-    Pass,
-    /// Worth knowing; the service serves all the same.
-    Warn,
-    /// The service cannot serve.
-    Fail,
+wire_enum! {
+    /// The result of a check.
+    pub enum CheckStatus {
+        /// As it should be.
+        Pass = "pass",
+        /// Worth knowing; the service serves all the same.
+        Warn = "warn",
+        /// The service cannot serve.
+        Fail = "fail",
+    }
 }
 
 impl Check {
@@ -163,7 +164,7 @@ pub(crate) async fn get_health() -> &'static str {
 #[utoipa::path(
     get, path = "/readyz", tag = "Operations", security(()),
     responses(
-        (status = 200, description = "Ready", body = ReadinessReport),
+        (status = 200, description = "Ready", body = ReadinessReport, headers(("Cache-Control" = String, description = "`no-store`"))),
         (status = 503, description = "Not ready; the failed checks say why", body = ReadinessReport),
     )
 )]

@@ -18,6 +18,7 @@ pub mod limits;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;
+mod problem_page;
 pub mod process;
 pub mod rate_limit;
 pub mod request_context;

@@ -1,101 +1,174 @@
 //! What every operation has in common in the OpenAPI documents.
+//!
+//! A route says what is its own. The key that it asks for, the parameters, headers and problems
+//! that the edge gives to every route, and the examples are added here.
 
-use contracts::{FieldError, MAX_DEADLINE_MS, Problem, X_DEADLINE_MS};
+mod edge_answers;
+mod examples;
+
+use contracts::{FieldError, Problem, X_DEADLINE_MS};
+use http::StatusCode;
 use utoipa::{
     OpenApi as _, ToSchema,
     openapi::{
-        Content, HttpMethod, ObjectBuilder, OpenApi, Ref, RefOr, Required, Response,
-        ResponseBuilder,
-        path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
-        schema::Type,
+        Content, HttpMethod, OpenApi, Ref, RefOr, Response,
+        path::{Operation, PathItem},
         security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme},
     },
 };
 
+use self::{
+    edge_answers::{ANSWERS, HEADERS, To, parameters},
+    examples::Examples,
+};
+pub use examples::with_examples;
+
 use crate::scope::Scope;
 
-/// Name of the security scheme for `X-Api-Key`.
-pub const API_KEY: &str = "apiKey";
+/// Told below what each service says about itself.
+const ABOUT: &str = "\n\n\
+    Without a new version of the API there may come: routes, optional members and headers of \
+    requests, members and headers of answers, and **values of enumerations** (treat one that you \
+    do not know like the most careful one that you know). What else holds, and how long a \
+    deprecated route stays, is in `docs/compatibility.md`.\n\n\
+    Every error is a problem document (RFC 9457). Its `code` is for programs, its `type` leads to a \
+    page of this service, and its `requestId` finds the reason in the log.";
 
-/// Answers that the edge itself may give on every keyed route, with when.
-const EDGE_ANSWERS: [(&str, &str); 8] = [
-    ("400", "The request breaks a rule; `errors` says which"),
-    ("401", "The key is missing, unknown or expired"),
-    ("403", "The key lacks the scope of the route"),
-    ("414", "The URI is over the size limit"),
-    (
-        "429",
-        "The key makes more requests than it may; `Retry-After` says when to come back",
-    ),
-    ("431", "The headers are over the size limit"),
-    ("500", "The service failed"),
-    (
-        "503",
-        "The service is busy, or the database is; `Retry-After` says when to come back",
-    ),
-];
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    components(schemas(Problem, FieldError)),
+    tags((name = "Problems", description = "What each kind of error means; open"))
+)]
+struct Shared;
 
-/// Answers for routes that take a body.
-const BODY_ANSWERS: [(&str, &str); 3] = [
-    ("408", "The body did not arrive in time"),
-    ("413", "The body is over the size limit"),
-    (
-        "415",
-        "The body is not `application/json`, or it has a `Content-Encoding`",
-    ),
-];
-
-/// Adds the key with the scope that the route asks for, the deadline and the answers of the edge to
-/// every operation that does not say it is open.
+/// Adds what the edge gives to every operation, and the key of its route to each that does not say
+/// it is open.
 pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
-    #[derive(utoipa::OpenApi)]
-    #[openapi(components(schemas(Problem, FieldError)))]
-    struct Shared;
     document.merge(Shared::openapi());
-    let key = ApiKey::Header(ApiKeyValue::with_description(
-        "X-Api-Key",
-        "A key of this service",
-    ));
     document
-        .components
+        .info
+        .description
         .get_or_insert_default()
-        .add_security_scheme(API_KEY, SecurityScheme::ApiKey(key));
+        .push_str(ABOUT);
+    let components = document.components.get_or_insert_default();
+    let examples = Examples(components.examples.clone());
+    let codes = ("ProblemCode".to_owned(), examples.problem_codes());
+    components.schemas.extend([codes]);
+    for parameter in parameters() {
+        let name = parameter.name.clone();
+        components.parameters.insert(name, RefOr::T(parameter));
+    }
+    for (name, header, _) in HEADERS {
+        let header = RefOr::T(header());
+        components.headers.insert((*name).to_owned(), header);
+    }
+    for (status, to, when) in ANSWERS {
+        let response = RefOr::T(answer(status, when, &[to.source()], &examples));
+        components.responses.insert(component(status), response);
+    }
     for (path, item) in &mut document.paths.paths {
         for operation in operations(item) {
-            if operation.security.is_some() {
-                continue;
-            }
-            let scope = Scope::of(path).name();
-            operation.security = Some(vec![SecurityRequirement::new(API_KEY, [scope])]);
-            operation
-                .parameters
-                .get_or_insert_default()
-                .push(RefOr::T(deadline()));
-            add(operation, &EDGE_ANSWERS);
-            if operation.request_body.is_some() {
-                add(operation, &BODY_ANSWERS);
+            if operation.security.is_none() {
+                let (name, scheme) = key(operation, Scope::of(path));
+                components.add_security_scheme(name, scheme);
+                complete_operation(operation, true, &examples);
+            } else {
+                complete_operation(operation, false, &examples);
             }
         }
     }
     document
 }
 
-/// The header that [`crate::limits`] reads.
-fn deadline() -> Parameter {
-    let milliseconds = ObjectBuilder::new()
-        .schema_type(Type::Integer)
-        .minimum(Some(0_u64))
-        .maximum(Some(MAX_DEADLINE_MS));
-    ParameterBuilder::new()
-        .name(X_DEADLINE_MS)
-        .parameter_in(ParameterIn::Header)
-        .required(Required::False)
-        .description(Some(
-            "How many milliseconds the caller still waits. The service works no longer than that; \
-             with 0 the answer is 503 at once",
-        ))
-        .schema(Some(milliseconds))
-        .build()
+/// Asks for a key with this scope, and returns the scheme of such keys with its name.
+fn key(operation: &mut Operation, scope: Scope) -> (&'static str, SecurityScheme) {
+    let requirement = SecurityRequirement::new(scope.scheme(), [scope.name()]);
+    operation.security = Some(vec![requirement]);
+    let header = ApiKeyValue::with_description("X-Api-Key", scope.about());
+    let scheme = SecurityScheme::ApiKey(ApiKey::Header(header));
+    (scope.scheme(), scheme)
+}
+
+fn complete_operation(operation: &mut Operation, keyed: bool, examples: &Examples) {
+    for parameter in parameters() {
+        if keyed || parameter.name != X_DEADLINE_MS {
+            let parameters = operation.parameters.get_or_insert_default();
+            parameters.push(RefOr::Ref(shared("parameters", &parameter.name)));
+        }
+    }
+    let id = operation.operation_id.clone().unwrap_or_default();
+    let mut sources = vec![id.as_str(), "head"];
+    if keyed {
+        sources.push("edge");
+    }
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        sources.push("body");
+        examples.add(&mut body.content, &format!("{id}.request"));
+    }
+    let responses = &mut operation.responses.responses;
+    for (status, response) in responses.iter_mut() {
+        if let RefOr::T(response) = response {
+            finish(status, response, &sources, examples);
+        }
+    }
+    for (status, to, when) in ANSWERS {
+        let given = match to {
+            To::All => true,
+            To::Keyed => keyed,
+            To::Bodies => sources.contains(&"body"),
+        };
+        if !given || responses.contains_key(*status) {
+            continue;
+        }
+        // Without anything of its own it is the answer that every operation has.
+        let own = |source: &&str| *source != to.source() && examples.has(source, status);
+        let response = if sources.iter().any(own) {
+            RefOr::T(answer(status, when, &sources, examples))
+        } else {
+            RefOr::Ref(shared("responses", &component(status)))
+        };
+        responses.insert((*status).to_owned(), response);
+    }
+}
+
+fn answer(status: &str, when: &str, sources: &[&str], examples: &Examples) -> Response {
+    let mut response = Response::new(when);
+    finish(status, &mut response, sources, examples);
+    response
+}
+
+/// Adds the headers that an answer of this status may have, the body of a problem, and examples.
+fn finish(status: &str, response: &mut Response, sources: &[&str], examples: &Examples) {
+    let Ok(code) = status.parse::<StatusCode>() else {
+        return;
+    };
+    for (name, _, of) in HEADERS {
+        if of(code) {
+            let header = RefOr::Ref(shared("headers", name));
+            response.headers.entry((*name).to_owned()).or_insert(header);
+        }
+    }
+    let refused = code.is_client_error() || code.is_server_error();
+    if refused && response.content.is_empty() {
+        let schema = Ref::from_schema_name(Problem::name());
+        let content = RefOr::T(Content::new(Some(schema)));
+        let kind = "application/problem+json".to_owned();
+        response.content.insert(kind, content);
+    }
+    for source in sources {
+        examples.add(&mut response.content, &format!("{source}.{status}"));
+    }
+}
+
+fn shared(kind: &str, name: &str) -> Ref {
+    Ref::new(format!("#/components/{kind}/{name}"))
+}
+
+/// What the shared answer of a status is called, such as `TooManyRequests`.
+fn component(status: &str) -> String {
+    let code = status.parse::<StatusCode>().unwrap_or_default();
+    let reason = code.canonical_reason().unwrap_or_default();
+    reason.replace(' ', "")
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
@@ -108,27 +181,6 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     ]
     .into_iter()
     .flatten()
-}
-
-fn add(operation: &mut Operation, answers: &[(&str, &str)]) {
-    for (status, when) in answers {
-        operation
-            .responses
-            .responses
-            .entry((*status).to_owned())
-            .or_insert_with(|| RefOr::T(problem(when)));
-    }
-}
-
-/// The documentation of a problem answer.
-pub fn problem(when: &str) -> Response {
-    ResponseBuilder::new()
-        .description(when)
-        .content(
-            "application/problem+json",
-            Content::new(Some(Ref::from_schema_name(Problem::name()))),
-        )
-        .build()
 }
 
 /// Every operation of a document as method, path and operation id; for tests that walk them all.

@@ -14,7 +14,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use contracts::{FieldError, Problem};
+use contracts::{FieldError, PROBLEMS, Problem};
 
 use crate::request_context::RequestContext;
 
@@ -180,6 +180,11 @@ pub fn render(
         .extensions
         .remove::<Rejection>()
         .unwrap_or_else(|| Rejection::of_status(status));
+    debug_assert!(
+        PROBLEMS.iter().any(|(code, _)| *code == refusal.code),
+        "{} is not in contracts::PROBLEMS, so that it has no page",
+        refusal.code
+    );
     let problem = Problem {
         r#type: format!("/problems/{}", refusal.code).into(),
         title: refusal.title,

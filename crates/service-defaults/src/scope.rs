@@ -22,6 +22,22 @@ impl Scope {
         }
     }
 
+    /// Name of its security scheme: two, so that Swagger UI takes a key for each.
+    pub(crate) fn scheme(self) -> &'static str {
+        match self {
+            Self::Api => "apiKey",
+            Self::Operations => "operationsKey",
+        }
+    }
+
+    /// What its security scheme says.
+    pub(crate) fn about(self) -> &'static str {
+        match self {
+            Self::Api => "A key with the scope `api`",
+            Self::Operations => "A key with the scope `operations`, for manual control",
+        }
+    }
+
     /// Its name in the settings.
     pub fn name(self) -> &'static str {
         match self {

@@ -5,8 +5,13 @@ use serde_json::Value;
 /// Holds a JSON document to the file in the workspace's `docs` that tells it, byte by byte. With
 /// the variable `UPDATE_DOCS` set, writes the file instead.
 pub fn assert_committed(file: &str, document: &Value) {
+    assert_file(&format!("docs/{file}"), document);
+}
+
+/// The same for a file anywhere in the workspace.
+pub(crate) fn assert_file(file: &str, document: &Value) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../docs")
+        .join("../..")
         .join(file);
     let mut sorted = document.clone();
     sorted.sort_all_objects();
@@ -19,7 +24,7 @@ pub fn assert_committed(file: &str, document: &Value) {
     let first = lines.find(|(_, (new, old))| new != old);
     assert!(
         text == committed,
-        "docs/{file} is not what the code says; UPDATE_DOCS=1 with this test writes it. First \
+        "{file} is not what the code says; UPDATE_DOCS=1 with this test writes it. First \
          difference, as line, new and committed: {first:?}"
     );
 }

@@ -5,8 +5,9 @@
     reason = "a panic is the failure that a test wants"
 )]
 
-use std::{fmt::Write, time::Duration};
+use std::{collections::BTreeSet, fmt::Write, time::Duration};
 
+use contracts::{Cause, EnrichmentStatus, PROBLEMS, Product, ProfileEnrichment, Source, Value};
 use insurance_service::InsuranceSettings;
 use service_defaults::{
     check::{self, Output},
@@ -31,6 +32,9 @@ const MANUALS: [(&str, &[&str]); 3] = [
         &[include_str!("../../insurance-service/config.toml")],
     ),
 ];
+
+/// Problems of requests that reach no route: the last resort for what has no code of its own.
+const NOT_BY_A_ROUTE: [&str; 1] = ["bad_request"];
 
 #[test]
 fn the_first_command_runs_and_the_second_tests() {
@@ -64,6 +68,52 @@ fn the_worst_case_is_what_check_prints_for_the_defaults() {
         "worst case",
         &format!("\n```console\n{command}\n{page}```\n\n"),
     );
+}
+
+#[test]
+fn the_words_of_an_answer_are_those_of_the_contract() {
+    let mut words = String::new();
+    for (member, values) in [
+        ("enrichment.status", EnrichmentStatus::VALUES),
+        ("enrichment.cause", Cause::VALUES),
+        ("enrichment.source", Source::VALUES),
+        ("enrichment", ProfileEnrichment::VALUES),
+        ("product", Product::VALUES),
+    ] {
+        words += &meanings(member, values);
+    }
+    words += "\n<details>\n<summary>Every <code>code</code> of a problem</summary>\n";
+    words += &meanings("code", PROBLEMS);
+    words += "\n</details>\n\n";
+    assert_told("words", &words);
+}
+
+#[test]
+fn every_code_of_a_problem_has_an_example_that_was_given() {
+    let mut given = BTreeSet::new();
+    for document in [
+        include_str!("../../../docs/api/vehicle.openapi.json"),
+        include_str!("../../../docs/api/insurance.openapi.json"),
+    ] {
+        let document: serde_json::Value = serde_json::from_str(document).unwrap();
+        let codes = &document["components"]["schemas"]["ProblemCode"]["enum"];
+        let codes = codes.as_array().unwrap().iter();
+        given.extend(codes.map(|code| code.as_str().unwrap().to_owned()));
+    }
+    let known: BTreeSet<_> = PROBLEMS
+        .iter()
+        .map(|(code, _)| (*code).to_owned())
+        .filter(|code| !NOT_BY_A_ROUTE.contains(&code.as_str()))
+        .collect();
+    assert_eq!(given, known);
+}
+
+fn meanings(member: &str, values: &[Value]) -> String {
+    let mut table = format!("\n| `{member}` | meaning |\n| --- | --- |\n");
+    for (value, meaning) in values {
+        writeln!(table, "| `{value}` | {} |", meaning.trim()).unwrap();
+    }
+    table
 }
 
 fn assert_told(marks: &str, expected: &str) {

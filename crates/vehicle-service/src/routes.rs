@@ -7,11 +7,17 @@ use axum::{
 use contracts::{BatchAnswer, BatchRequest, RegistrationNumber, Vehicle};
 use headers::{ETag, HeaderMapExt, IfMatch, IfNoneMatch};
 use service_database::Database;
-use service_defaults::extract::{Json, Path};
+use service_defaults::{
+    extract::{Json, Path},
+    openapi::with_examples,
+};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{batch::Batch, error::Error, settings::VehiclesSettings, store};
+
+/// Requests and what was answered to them, as a test of the document wrote them down.
+const EXAMPLES: &str = include_str!("examples.json");
 
 /// Part of every entity tag; raised when the same row is written differently.
 const REPRESENTATION: u32 = 1;
@@ -21,6 +27,10 @@ const REPRESENTATION: u32 = 1;
     info(
         title = "ThreadPilot Vehicle API",
         description = "Answers for cars by registration number.",
+    ),
+    servers(
+        (url = "/", description = "Where this document was read"),
+        (url = "http://127.0.0.1:5081", description = "The local stack"),
     ),
     tags(
         (name = "Vehicles", description = "Cars by registration number"),
@@ -37,7 +47,7 @@ struct Service {
 
 /// The API of the service.
 pub(crate) fn api(database: Database, vehicles: VehiclesSettings) -> OpenApiRouter {
-    OpenApiRouter::with_openapi(Document::openapi())
+    OpenApiRouter::with_openapi(with_examples(Document::openapi(), EXAMPLES))
         .routes(routes!(get_vehicle))
         .routes(routes!(find_vehicles))
         // `BATCH` is a registration number like any other.
@@ -60,9 +70,12 @@ pub(crate) fn api(database: Database, vehicles: VehiclesSettings) -> OpenApiRout
             ("ETag" = String, description = "Strong entity tag of this version of the vehicle"),
             ("Cache-Control" = String, description = "How long the answer may be reused"),
         )),
-        (status = 304, description = "The caller's answer is still good"),
-        (status = 404, description = "No vehicle has this registration number", body = contracts::Problem, content_type = "application/problem+json"),
-        (status = 412, description = "The vehicle has none of the versions of `If-Match`", body = contracts::Problem, content_type = "application/problem+json"),
+        (status = 304, description = "The caller's answer is still good", headers(
+            ("ETag" = String, description = "The entity tag that it still has"),
+            ("Cache-Control" = String, description = "How much longer the answer may be reused"),
+        )),
+        (status = 404, description = "No vehicle has this registration number"),
+        (status = 412, description = "The vehicle has none of the versions of `If-Match`"),
     )
 )]
 async fn get_vehicle(

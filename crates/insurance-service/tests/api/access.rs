@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use http::{Method, Request, StatusCode};
+use serde_json::Value;
 use service_defaults::edge::OPEN_ROUTES;
 use test_support::{API_KEY, FakeVehicle};
 
@@ -81,13 +82,25 @@ async fn the_document_names_the_scope_of_every_route_and_its_refusal() {
     let service = service().await;
     for (path, item) in service.document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
-            let scope = &operation["security"][0]["apiKey"][0];
+            let key = operation["security"][0].as_object().unwrap().iter().next();
+            let (scheme, scope) =
+                key.map_or(("", &Value::Null), |(name, scopes)| (&**name, &scopes[0]));
             let expected = match path.as_str() {
                 path if OPEN_ROUTES.contains(&path) => None,
                 path if path.starts_with("/api/v1/operations/") => Some("operations"),
                 _ => Some("api"),
             };
             assert_eq!(scope.as_str(), expected, "{method} {path}");
+            let schemes = &service.document["components"]["securitySchemes"];
+            assert!(
+                scheme.is_empty() || schemes[scheme]["name"] == "X-Api-Key",
+                "{scheme}"
+            );
+            assert_eq!(
+                scheme == "operationsKey",
+                expected == Some("operations"),
+                "{path}"
+            );
             let refusal = operation["responses"]["403"].is_object();
             assert_eq!(refusal, expected.is_some(), "{method} {path}");
         }

@@ -24,6 +24,10 @@ async fn every_operation_describes_each_of_its_answers() {
             let responses = operation["responses"].as_object().unwrap();
             assert!(!responses.is_empty());
             for (status, response) in responses {
+                let response = match response["$ref"].as_str() {
+                    Some(shared) => service.document.pointer(&shared[1..]).unwrap(),
+                    None => response,
+                };
                 assert!(told(&response["description"]), "{method} {path} {status}");
             }
         }

@@ -12,6 +12,7 @@ mod causes;
 mod contradictions;
 mod documentation;
 mod enrichment;
+mod examples;
 mod explanation;
 mod metrics;
 mod operations;

@@ -109,7 +109,10 @@ impl Service {
 
     /// Insures a person for these cars and looks the person up.
     pub(crate) async fn with_cars(&self, person: &str, cars: &[&str]) -> Answer {
-        let policies: Vec<_> = cars.iter().map(|car| ("car", "30", Some(*car))).collect();
+        let policies: Vec<_> = cars
+            .iter()
+            .map(|car| ("car", "19.99", Some(*car)))
+            .collect();
         self.insure(person, &policies).await;
         self.look_up(person).await
     }

@@ -64,7 +64,10 @@ async fn many_requests_together_never_have_more_calls_in_flight_than_allowed() {
         .collect();
     for (index, person) in persons.iter().enumerate() {
         let cars: Vec<_> = (0..10).map(|car| format!("C{index:02}{car:02}")).collect();
-        let policies: Vec<_> = cars.iter().map(|car| ("car", "30", Some(&**car))).collect();
+        let policies: Vec<_> = cars
+            .iter()
+            .map(|car| ("car", "289.90", Some(&**car)))
+            .collect();
         service.insure(person, &policies).await;
     }
     let answers = join_all(persons.iter().map(|person| service.look_up(person))).await;
@@ -84,7 +87,7 @@ async fn the_calls_of_a_caller_who_goes_away_run_on() {
     service
         .insure(
             ANOTHER,
-            &["AAA111", "BBB222", "CCC333"].map(|car| ("car", "30", Some(car))),
+            &["AAA111", "BBB222", "CCC333"].map(|car| ("car", "289.90", Some(car))),
         )
         .await;
     let api = service.api.clone();

@@ -5,10 +5,10 @@ use test_support::FakeVehicle;
 
 use crate::service::Service;
 
-const PERSON: &str = "197001012222";
+pub(crate) const PERSON: &str = "197001012222";
 
 /// A person with a policy of a product that this release does not know, and these others.
-async fn with_a_boat(others: &[(&str, &str, Option<&str>)]) -> Service {
+pub(crate) async fn with_a_boat(others: &[(&str, &str, Option<&str>)]) -> Service {
     let service = Service::healthy().await;
     service
         .database

@@ -12,6 +12,7 @@ mod cache;
 mod connections;
 mod contract;
 mod deadline;
+mod examples;
 mod health;
 mod identity;
 mod limits;

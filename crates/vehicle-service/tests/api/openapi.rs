@@ -42,6 +42,10 @@ async fn every_operation_is_described_with_each_of_its_answers() {
             );
         }
         for (status, answer) in operation["responses"].as_object().unwrap() {
+            let answer = match answer["$ref"].as_str() {
+                Some(shared) => document.pointer(&shared[1..]).unwrap(),
+                None => answer,
+            };
             let text = answer["description"].as_str().unwrap_or_default();
             assert!(!text.is_empty(), "{method} {path}: {status}");
         }
