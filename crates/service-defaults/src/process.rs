@@ -14,7 +14,7 @@ use crate::{
     healthcheck,
     lifecycle::Shutdown,
     metrics::{Metrics, MetricsError},
-    server::{self, ServerError},
+    server::{self, ServerError, descriptors},
     settings::{Arguments, Checked, Live, Settings, SettingsError, Sources, watch},
     telemetry::{Telemetry, TelemetryError},
     worst_case::{self, Gauges},
@@ -196,7 +196,7 @@ impl<S: Checked> Process<S> {
         listener: Option<TcpListener>,
     ) -> Result<(), ProcessError> {
         let common = &self.settings().common;
-        let settings = &common.within_descriptors();
+        let settings = &descriptors::prepare(common);
         let listener = match listener {
             Some(listener) => listener,
             None => settings.bind()?,

@@ -2,6 +2,9 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::ServerSettings;
+use crate::settings::CommonSettings;
+
 /// Descriptors for everything but callers' connections: the database's, those to other services,
 /// the log, files. No more than half of a small limit.
 const KEPT: u64 = 256;
@@ -15,8 +18,26 @@ fn room_under(limit: u64) -> u64 {
     limit - KEPT.min(limit / 2)
 }
 
-/// Raises the limit as far as these connections need and the system allows.
-pub(crate) fn make_room(connections: u64) -> std::io::Result<()> {
+/// Raises the limit as far as the connections of all listeners need and the system allows; says
+/// what each listener may use then.
+pub(crate) fn prepare(settings: &CommonSettings) -> ServerSettings {
+    let (wanted, each) = (settings.server.max_connections, settings.connections_each());
+    if each < wanted {
+        tracing::warn!(
+            max_connections = wanted,
+            connections = each,
+            "the system's limit on open files allows fewer connections than the settings"
+        );
+    }
+    if let Err(error) = make_room(settings.listeners().saturating_mul(each as u64)) {
+        tracing::warn!(%error, "the limit on open files was not raised");
+    }
+    let mut server = settings.server.clone();
+    server.max_connections = each;
+    server
+}
+
+fn make_room(connections: u64) -> std::io::Result<()> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = connections.saturating_add(KEPT);
     let wanted = maximum.map_or(wanted, |maximum| maximum.min(wanted));

@@ -107,25 +107,7 @@ impl CommonSettings {
         let wanted = self.server.max_connections;
         let room = descriptors::room().map(|room| room / self.listeners());
         room.and_then(|room| usize::try_from(room).ok())
-            .map_or(wanted, |room| wanted.min(room))
-    }
-
-    /// What a server may use, after the limit on open files was raised as far as it needs.
-    pub(crate) fn within_descriptors(&self) -> ServerSettings {
-        let (wanted, each) = (self.server.max_connections, self.connections_each());
-        if each < wanted {
-            tracing::warn!(
-                max_connections = wanted,
-                connections = each,
-                "the system's limit on open files allows fewer connections than the settings"
-            );
-        }
-        if let Err(error) = descriptors::make_room(self.listeners().saturating_mul(each as u64)) {
-            tracing::warn!(%error, "the limit on open files was not raised");
-        }
-        let mut server = self.server.clone();
-        server.max_connections = each;
-        server
+            .map_or(wanted, |room| wanted.min(room).max(1))
     }
 
     pub(super) fn check(&self, violations: &mut Violations) {

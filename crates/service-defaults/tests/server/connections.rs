@@ -50,6 +50,22 @@ async fn a_caller_that_goes_away_frees_its_place() {
 }
 
 #[tokio::test]
+async fn a_caller_that_resets_its_connection_frees_its_place_at_once() {
+    let routes = Router::new()
+        .route("/hangs", get(std::future::pending::<()>))
+        .route("/", get(async || "done"));
+    let settings = [("MAX_CONNECTIONS", "1"), ("HEADER_READ_TIMEOUT", "60s")];
+    let server = Running::start(&settings, routes).await;
+    let mut gone = server.connect().await;
+    gone.get("/hangs").await;
+    gone.0.set_zero_linger().unwrap();
+    drop(gone);
+    let mut caller = server.connect().await;
+    caller.get("/").await;
+    assert_eq!(caller.answer().await.1, "done");
+}
+
+#[tokio::test]
 async fn a_caller_that_sends_no_more_gets_its_answer() {
     let large = "x".repeat(16 * 1024 * 1024);
     let length = large.len();
