@@ -140,20 +140,6 @@ async fn an_empty_database_is_migrated_seeded_and_served() {
 }
 
 #[tokio::test]
-async fn the_first_connection_is_made_before_the_first_request() {
-    let database = TestDatabase::new(vehicle_service::NAME, SCHEMA).await;
-    let _serving = Serving::start(&database, &[]).await;
-    let sessions: i64 = sqlx::query_scalar(
-        "select count(*) from pg_stat_activity
-         where datname = current_database() and usename = 'vehicle_service'",
-    )
-    .fetch_one(&mut database.connect().await)
-    .await
-    .unwrap();
-    assert_eq!(sessions, 1);
-}
-
-#[tokio::test]
 async fn a_service_starts_before_its_schema_and_says_that_it_is_not_ready() {
     let database = TestDatabase::empty(vehicle_service::NAME).await;
     let serving = Serving::start(&database, &[]).await;
