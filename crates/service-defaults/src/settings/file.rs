@@ -13,7 +13,7 @@ use super::Arguments;
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 1024 * 1024;
 /// The longest wait for the files.
-const LIMIT: Duration = Duration::from_secs(5);
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
 
 /// The files that settings come from.
 pub(super) struct Files {
@@ -130,39 +130,66 @@ fn contents(path: &Path) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|error| error.to_string())
 }
 
+/// A file on a file system that stalls until the file's folder is gone.
+#[cfg(test)]
+pub(super) struct Stalled(tempfile::TempDir);
+
+#[cfg(test)]
+impl Stalled {
+    pub(super) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(super) fn files(&self) -> Files {
+        Files {
+            config: Some(self.reader()),
+            secrets: None,
+        }
+    }
+
+    /// How often the file system was asked for it.
+    pub(super) fn reads(&self) -> usize {
+        fs::read(self.0.path().join("config.reads")).map_or(0, |reads| reads.len())
+    }
+
+    /// Ends the stall; by now there is no file.
+    pub(super) fn end(self) {
+        self.0.close().unwrap();
+    }
+
+    fn reader(&self) -> Reader {
+        Reader::new(self.0.path().join("config.toml"), |path| {
+            let reads = path.with_extension("reads");
+            let mut reads = fs::OpenOptions::new().create(true).append(true).open(reads);
+            io::Write::write_all(reads.as_mut().unwrap(), b".").unwrap();
+            while path.parent().is_some_and(Path::exists) {
+                thread::yield_now();
+            }
+            fs::read_to_string(path).map_err(|_| "gone".to_owned())
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{
-        fs,
-        path::Path,
-        sync::atomic::{AtomicUsize, Ordering},
-        time::{Duration, Instant},
-    };
+    use std::time::{Duration, Instant};
 
-    use super::Reader;
-
-    static STARTED: AtomicUsize = AtomicUsize::new(0);
-
-    /// A file system that stalls until the folder of the file is gone.
-    fn stalled(path: &Path) -> Result<String, String> {
-        STARTED.fetch_add(1, Ordering::SeqCst);
-        while path.parent().is_some_and(Path::exists) {
-            std::thread::yield_now();
-        }
-        fs::read_to_string(path).map_err(|_| "gone".to_owned())
-    }
+    use super::Stalled;
 
     #[test]
     fn a_file_that_stalls_is_given_up_and_holds_one_thread_however_often_it_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut reader = Reader::new(folder.path().join("config.toml"), stalled);
+        let stalled = Stalled::new();
+        let mut reader = stalled.reader();
         for _ in 0..3 {
             let read = reader.read(Instant::now()).read;
             assert_eq!(read, Err("is not read within 5s".to_owned()));
         }
-        fs::remove_dir(folder.path()).unwrap();
+        while stalled.reads() == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(stalled.reads(), 1);
+        stalled.end();
         let patient = Instant::now() + Duration::from_mins(1);
         assert_eq!(reader.read(patient).read, Err("gone".to_owned()));
-        assert_eq!(STARTED.load(Ordering::SeqCst), 1);
     }
 }

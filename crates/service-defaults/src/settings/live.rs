@@ -6,7 +6,7 @@ use opentelemetry::{
     metrics::{Counter, Gauge, Meter},
 };
 use tokio::{
-    task::spawn_blocking,
+    task::{JoinError, spawn_blocking},
     time::{MissedTickBehavior, interval},
 };
 
@@ -88,13 +88,8 @@ pub async fn watch<S: Checked>(
     };
     loop {
         ticks.tick().await;
-        // A file system may take its time, which is not the requests'.
-        let look = spawn_blocking(move || {
-            let newest = watched.look::<S>();
-            (watched, newest)
-        });
         let newest;
-        (watched, newest) = match look.await {
+        (watched, newest) = match watched.look::<S>().await {
             Ok(looked) => looked,
             Err(error) => {
                 tracing::error!(%error, "settings files are no longer followed");
@@ -136,9 +131,22 @@ struct Watched {
     seen: u64,
 }
 
+/// The newest settings, if there are any.
+type Newest<S> = Option<Result<Settings<S>, SettingsError>>;
+
 impl Watched {
-    /// The newest settings where the files have changed, and no further since the last look.
-    fn look<S: Checked>(&mut self) -> Option<Result<Settings<S>, SettingsError>> {
+    /// Looks for the newest settings. A file system may take its time, which is not the requests':
+    /// no async thread waits for it.
+    async fn look<S: Checked>(mut self) -> Result<(Self, Newest<S>), JoinError> {
+        let look = spawn_blocking(move || {
+            let newest = self.newest();
+            (self, newest)
+        });
+        look.await
+    }
+
+    /// The settings where the files have changed, and no further since the last look.
+    fn newest<S: Checked>(&mut self) -> Newest<S> {
         let texts = self.files.read();
         let now = texts.fingerprint();
         let settled = now == std::mem::replace(&mut self.seen, now);
@@ -176,5 +184,47 @@ impl Instruments {
         let name = if result.is_ok() { "success" } else { "failure" };
         self.reloads.add(1, &[KeyValue::new("result", name)]);
         self.good.record(u64::from(result.is_ok()), &[]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use serde::Deserialize;
+    use tokio::task::yield_now;
+
+    use super::Watched;
+    use crate::settings::{
+        Arguments, Checked, CommonSettings, Sources, Violations,
+        file::{LIMIT, Stalled},
+    };
+
+    #[derive(Deserialize)]
+    struct Nothing {}
+
+    impl Checked for Nothing {
+        fn check(&self, _: &CommonSettings, _: &mut Violations) {}
+    }
+
+    #[tokio::test]
+    async fn a_file_that_stalls_holds_no_async_thread_up() {
+        let stalled = Stalled::new();
+        let watched = Watched {
+            files: stalled.files(),
+            sources: Sources::new("sample", &[], Arguments::default()),
+            applied: 0,
+            seen: 0,
+        };
+        let begun = Instant::now();
+        let look = tokio::spawn(watched.look::<Nothing>());
+        while stalled.reads() == 0 {
+            yield_now().await;
+        }
+        // This runtime has one thread, which is here and not with the file.
+        assert!(begun.elapsed() < LIMIT && !look.is_finished());
+        stalled.end();
+        let (_, newest) = look.await.unwrap().unwrap();
+        assert!(newest.is_none());
     }
 }
