@@ -38,9 +38,9 @@ const SINGLE: [(&str, &str); 1] = [("FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL"
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Caller {
     Patient,
-    /// Says that it has 1 to 400 ms.
+    /// Says that it has 1 to 80 ms, a fifth of 400.
     Hurried,
-    /// Hangs up after 1 to 400 ms.
+    /// Hangs up after as long.
     Vanishing,
 }
 
@@ -75,9 +75,7 @@ async fn a_silent_vehicle(callers: &[Caller]) {
         let settings = [&settings[..], &QUICK].concat();
         let service = Service::with_cars(&vehicle, PERSONS, CARS_EACH, &settings).await;
         let opened = async {
-            while service.breaker_became("open").await == 0 {
-                sleep(Duration::from_millis(50)).await;
-            }
+            service.opens().await;
             // For long enough that there are probes.
             sleep(Duration::from_secs(2)).await;
         };
@@ -108,7 +106,8 @@ async fn a_vehicle_that_answers_some_has_no_more_calls_at_work_than_computed() {
         let _place = PLACES.acquire().await;
         let binary = binary(&vehicle.url(), PERSONS, CARS_EACH).await;
         let binary = binary.with_all(&settings);
-        let most = when_slow(&binary, "1s").await;
+        // More than it works, because timers are late on a busy machine.
+        let most = when_slow(&binary, "1500ms").await;
         let service = Service::serve(&binary, CARS_EACH).await;
         ask_until(sleep(Duration::from_secs(4)), &service, &callers).await;
         let at_work = vehicle.most_at_work();
@@ -119,22 +118,26 @@ async fn a_vehicle_that_answers_some_has_no_more_calls_at_work_than_computed() {
 }
 
 #[tokio::test]
-async fn callers_in_a_hurry_do_not_flood_a_hung_vehicle_under_the_documented_settings() {
+async fn hurried_and_vanishing_callers_do_not_flood_a_hung_vehicle_under_the_documented_settings() {
     let vehicle =
         FakeVehicle::start(|request| Reply::healthy(request).worked_on(Duration::from_secs(5)))
             .await;
     let service = Service::with_cars(&vehicle, PERSONS, 1, &WITHOUT_CACHE).await;
     let opened = async {
-        while service.breaker_became("open").await == 0 {
-            sleep(Duration::from_millis(50)).await;
-        }
+        service.opens().await;
         sleep(Duration::from_secs(1)).await;
     };
     let person = AtomicUsize::new(0);
     let hurried = async || loop {
-        let person = person.fetch_add(1, Ordering::SeqCst) % PERSONS;
-        let time = Duration::from_millis(250);
-        service.hurried_answer(person, time).await;
+        let turn = person.fetch_add(1, Ordering::SeqCst);
+        let person = turn % PERSONS;
+        if turn % 2 == 0 {
+            let time = Duration::from_millis(250);
+            service.hurried_answer(person, time).await;
+        } else {
+            let hung_up = timeout(Duration::from_millis(300), service.answer(person));
+            drop(hung_up.await);
+        }
     };
     let begun = Instant::now();
     tokio::select! {
@@ -159,6 +162,18 @@ async fn callers_with_next_to_no_time_reach_vehicle_not_at_all() {
     assert_eq!(vehicle.calls(), 0);
 }
 
+impl Service {
+    async fn opens(&self) {
+        let opened = async {
+            while self.breaker_became("open").await == 0 {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let opened = timeout(Duration::from_mins(1), opened).await;
+        opened.expect("the breaker opens");
+    }
+}
+
 fn configurations() -> impl Iterator<Item = Vec<(&'static str, &'static str)>> {
     let strategies = [SINGLE, BATCH].into_iter();
     strategies
@@ -173,7 +188,7 @@ async fn ask_until(end: impl Future<Output = ()>, service: &Service, callers: &[
         loop {
             let turn = next.fetch_add(1, Ordering::SeqCst);
             let person = turn % PERSONS;
-            let time = Duration::from_millis([1, 15, 40, 70, 100, 130, 250, 400][turn % 8]);
+            let time = Duration::from_millis([1, 15, 30, 40, 50, 60, 70, 80][turn % 8]);
             match caller {
                 Patient => drop(service.answer(person).await),
                 Hurried => drop(service.hurried_answer(person, time).await),

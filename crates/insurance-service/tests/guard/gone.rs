@@ -2,7 +2,7 @@
 
 use test_support::{FakeVehicle, Gate, Reply};
 
-use crate::service::{PATIENT, Policy, Service};
+use crate::service::{Policy, Service, UNHURRIED};
 
 const CARS_EACH: usize = 8;
 /// The documented cap.
@@ -15,7 +15,7 @@ async fn the_calls_of_a_caller_who_hangs_up_run_on_and_no_more_go_out() {
     let vehicle = FakeVehicle::start(move |request| Reply::healthy(request).held(&held)).await;
     // The one who stays shows that the places come back.
     let (gone, staying) = (0, 1);
-    let service = Service::with_cars(&vehicle, 2, CARS_EACH, &PATIENT).await;
+    let service = Service::with_cars(&vehicle, 2, CARS_EACH, &UNHURRIED).await;
     tokio::select! {
         answer = service.answer(gone) => panic!("{answer:?}"),
         () = vehicle.reached(OUT) => {}

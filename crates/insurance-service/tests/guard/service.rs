@@ -49,6 +49,14 @@ pub(crate) const PATIENT: [(&str, &str); 4] = [
     ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "4s"),
 ];
 
+/// Settings under which a call that Vehicle holds back outlasts what a test does meanwhile.
+pub(crate) const UNHURRIED: [(&str, &str); 4] = [
+    ("ENRICHMENT__DEADLINE", "35s"),
+    ("VEHICLE_CLIENT__MAX_RETRIES", "0"),
+    ("VEHICLE_CLIENT__QUEUE_WAIT", "10s"),
+    ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "20s"),
+];
+
 /// Settings under which every lookup is a call.
 pub(crate) const WITHOUT_CACHE: [(&str, &str); 1] = [("VEHICLE_CLIENT__CACHE__ENABLED", "false")];
 

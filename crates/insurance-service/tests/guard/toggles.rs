@@ -3,15 +3,27 @@
 use std::{
     collections::BTreeSet,
     fs,
+    path::Path,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use test_support::FakeVehicle;
+use test_support::{FakeVehicle, Gate, Reply};
 
 use crate::{
     load::closely,
-    service::{PATIENT, Policy, Service, WITHOUT_CACHE, binary},
+    service::{PATIENT, Policy, Service, UNHURRIED, WITHOUT_CACHE, binary},
 };
+
+/// Writes the settings file as a whole.
+fn switch(file: &Path, enrichment: bool, batch: bool) {
+    let toggles = format!(
+        "[feature_toggles]\nenable_vehicle_enrichment = {enrichment}\n\
+         enable_batch_vehicle_call = {batch}\n"
+    );
+    let new = file.with_extension("new");
+    fs::write(&new, toggles).unwrap();
+    fs::rename(new, file).unwrap();
+}
 
 const CALLERS: usize = 4;
 const CARS_EACH: usize = 5;
@@ -29,15 +41,7 @@ const SETTINGS: [(bool, bool, &str); 5] = [
 async fn no_request_mixes_two_settings_of_the_toggles() {
     let folder = tempfile::TempDir::new().unwrap();
     let file = folder.path().join("insurance.toml");
-    let write = |(enrichment, batch, _): (bool, bool, &str)| {
-        let toggles = format!(
-            "[feature_toggles]\nenable_vehicle_enrichment = {enrichment}\n\
-             enable_batch_vehicle_call = {batch}\n"
-        );
-        let new = file.with_extension("new");
-        fs::write(&new, toggles).unwrap();
-        fs::rename(new, &file).unwrap();
-    };
+    let write = |(enrichment, batch, _)| switch(&file, enrichment, batch);
     write(SETTINGS[0]);
     let vehicle = FakeVehicle::healthy().await;
     let binary = binary(&vehicle.url(), CALLERS, CARS_EACH)
@@ -66,4 +70,42 @@ async fn no_request_mixes_two_settings_of_the_toggles() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_kill_switch_lets_what_is_out_end_and_nothing_more_go_out() {
+    // More than may be out at once.
+    const CARS: usize = 8;
+    const OUT: usize = 5;
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("insurance.toml");
+    switch(&file, true, false);
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let vehicle = FakeVehicle::start(move |request| Reply::healthy(request).held(&held)).await;
+    let binary = binary(&vehicle.url(), 2, CARS)
+        .await
+        .with_all(&UNHURRIED)
+        .with_argument("--config")
+        .with_argument(file.to_str().unwrap());
+    let service = Service::serve(&binary, CARS).await;
+    tokio::select! {
+        answer = service.answer(0) => panic!("{answer:?}"),
+        () = vehicle.reached(OUT) => {}
+    }
+    let gone = [("result", "cancelled")];
+    let lookups = "vehicle_client_lookups_total";
+    while service.metric(lookups, &gone).await < 8 {
+        tokio::task::yield_now().await;
+    }
+    switch(&file, false, false);
+    service.measures("settings_reloads_total", 1).await;
+    gate.open();
+    service.measures("vehicle_client_attempts_total", 5).await;
+    let policies = service.policies(1).await;
+    assert!(policies.iter().all(|policy| policy.status() == "disabled"));
+    let answered = [("outcome", "answered"), ("awaited", "false")];
+    let attempts = "vehicle_client_attempts_total";
+    assert_eq!(service.metric(attempts, &answered).await, 5);
+    assert_eq!(vehicle.calls(), OUT);
 }
