@@ -11,7 +11,7 @@ use http::StatusCode;
 use utoipa::{
     OpenApi as _, ToSchema,
     openapi::{
-        Content, HttpMethod, OpenApi, Ref, RefOr, Response,
+        Components, Content, HttpMethod, OpenApi, Ref, RefOr, Response,
         path::{Operation, PathItem},
         security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme},
     },
@@ -62,18 +62,14 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
         let header = RefOr::T(header());
         components.headers.insert((*name).to_owned(), header);
     }
-    for (status, to, when) in ANSWERS {
-        let response = RefOr::T(answer(status, when, &[to.source()], &examples));
-        components.responses.insert(component(status), response);
-    }
     for (path, item) in &mut document.paths.paths {
         for operation in operations(item) {
             if operation.security.is_none() {
                 let (name, scheme) = key(operation, Scope::of(path));
                 components.add_security_scheme(name, scheme);
-                complete_operation(operation, true, &examples);
+                complete_operation(operation, true, &examples, components);
             } else {
-                complete_operation(operation, false, &examples);
+                complete_operation(operation, false, &examples, components);
             }
         }
     }
@@ -89,7 +85,12 @@ fn key(operation: &mut Operation, scope: Scope) -> (&'static str, SecurityScheme
     (scope.scheme(), scheme)
 }
 
-fn complete_operation(operation: &mut Operation, keyed: bool, examples: &Examples) {
+fn complete_operation(
+    operation: &mut Operation,
+    keyed: bool,
+    examples: &Examples,
+    components: &mut Components,
+) {
     for parameter in parameters() {
         if keyed || parameter.name != X_DEADLINE_MS {
             let parameters = operation.parameters.get_or_insert_default();
@@ -125,7 +126,11 @@ fn complete_operation(operation: &mut Operation, keyed: bool, examples: &Example
         let response = if sources.iter().any(own) {
             RefOr::T(answer(status, when, &sources, examples))
         } else {
-            RefOr::Ref(shared("responses", &component(status)))
+            let name = component(status);
+            let reference = RefOr::Ref(shared("responses", &name));
+            let response = answer(status, when, &[to.source()], examples);
+            components.responses.insert(name, RefOr::T(response));
+            reference
         };
         responses.insert((*status).to_owned(), response);
     }
