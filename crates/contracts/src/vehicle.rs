@@ -32,12 +32,12 @@ pub struct Vehicle {
 /// The most characters of a make or a model.
 const MAX_TEXT_LENGTH: usize = 100;
 
-/// The first car was built in 1886 (Reichspatent 37435); the upper bound leaves room.
-const MODEL_YEARS: RangeInclusive<i16> = 1886..=2200;
+/// The first car was built in 1885; the upper bound leaves room.
+const MODEL_YEARS: RangeInclusive<i16> = 1885..=2100;
 
 impl Vehicle {
     /// Whether the texts have at most 100 characters and no control characters among them, and the
-    /// model year is 1886 to 2200. The `vehicle` schema holds its rows to the same.
+    /// model year is 1885 to 2100. The `vehicle` schema holds its rows to the same.
     pub fn is_plausible(&self) -> bool {
         let texts = [&self.make, &self.model].into_iter().flatten();
         texts

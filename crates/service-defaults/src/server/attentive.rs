@@ -11,45 +11,56 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Stage};
+
+/// How long a caller that sends no more is worked for. Most of them are gone, and nobody should
+/// work for those; the others get what can be answered in a moment.
+const HALF_CLOSED: Duration = Duration::from_millis(250);
 
 /// A stream that knows about the requests on it, for two things that hyper does not do:
 ///
 /// - A caller that sends no more may still wait for its answer, or be gone; TCP does not tell
-///   these apart. It counts as gone only when the answer is not made within `patience`.
+///   these apart. It counts as gone when the answer is not made within [`HALF_CLOSED`].
 /// - An answer to a request that was not read to its end is lost when the connection is closed at
 ///   once: the system resets a connection with unread bytes. So what still comes is read and
-///   dropped until the caller closes too, for `patience` at most (RFC 9112, 9.6).
+///   dropped until the caller closes too, for `linger` at most (RFC 9112, 9.6).
 pub(super) struct Attentive<S> {
     stream: S,
     exchange: Arc<Exchange>,
-    patience: Duration,
+    linger: Duration,
     /// Something was sent since the first byte of the present request.
     answered: bool,
     ended: bool,
     shut: bool,
-    waiting: Option<Pin<Box<Sleep>>>,
+    /// Ends the work for a caller that sends no more.
+    answering: Timer,
+    /// Ends the wait for a caller to take its answer or to close.
+    lingering: Timer,
+}
+
+#[derive(Default)]
+struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    /// Ends this long after the first look.
+    fn poll(&mut self, time: Duration, context: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep(time)));
+        sleep.as_mut().poll(context)
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Attentive<S> {
-    pub(super) fn new(stream: S, exchange: Arc<Exchange>, patience: Duration) -> Self {
+    pub(super) fn new(stream: S, exchange: Arc<Exchange>, linger: Duration) -> Self {
         Self {
             stream,
             exchange,
-            patience,
+            linger,
             answered: false,
             ended: false,
             shut: false,
-            waiting: None,
+            answering: Timer::default(),
+            lingering: Timer::default(),
         }
-    }
-
-    fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let patience = self.patience;
-        let waiting = self
-            .waiting
-            .get_or_insert_with(|| Box::pin(sleep(patience)));
-        waiting.as_mut().poll(context)
     }
 
     fn written(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -60,7 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Attentive<S> {
     /// Reads and drops until the caller has ended as well, or for as long as is waited for it.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
-            if self.poll_patience(context).is_ready() {
+            if self.lingering.poll(self.linger, context).is_ready() {
                 return Poll::Ready(());
             }
             let mut bytes = [0; 8192];
@@ -91,10 +102,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Attentive<S> {
             self.ended = true;
             self.exchange.half_close();
         }
-        if self.exchange.owes_an_answer() && !self.exchange.is_unread() {
-            ready!(self.poll_patience(context));
+        if self.exchange.is_unread() {
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Ok(()))
+        match self.exchange.stage() {
+            Stage::Idle => Poll::Ready(Ok(())),
+            Stage::Answering => self.answering.poll(HALF_CLOSED, context).map(Ok),
+            Stage::Sending => {
+                // The next request has a time of its own.
+                self.answering = Timer::default();
+                let linger = self.linger;
+                self.lingering.poll(linger, context).map(Ok)
+            }
+        }
     }
 }
 

@@ -28,20 +28,32 @@ pub(super) struct Exchange {
     half_closed: AtomicBool,
 }
 
-/// No answer is owed.
-const IDLE: u8 = 0;
-/// A request waits for its answer.
-const ANSWERING: u8 = 1;
-/// The answer is on its way into the socket.
-const SENDING: u8 = 2;
+/// What is owed to the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// No answer.
+    Idle,
+    /// A request waits for its answer.
+    Answering,
+    /// The answer is on its way into the socket.
+    Sending,
+}
+
+const IDLE: u8 = Stage::Idle as u8;
+const ANSWERING: u8 = Stage::Answering as u8;
+const SENDING: u8 = Stage::Sending as u8;
 
 /// All of it happens in the connection's own task.
 const ORDER: Ordering = Ordering::Relaxed;
 
 impl Exchange {
-    /// Whether a request waits for an answer, or an answer for its last byte to be sent.
-    pub(super) fn owes_an_answer(&self) -> bool {
-        self.stage.load(ORDER) != IDLE
+    /// What is owed to the caller.
+    pub(super) fn stage(&self) -> Stage {
+        match self.stage.load(ORDER) {
+            IDLE => Stage::Idle,
+            ANSWERING => Stage::Answering,
+            _ => Stage::Sending,
+        }
     }
 
     /// Everything that was written is with the system.

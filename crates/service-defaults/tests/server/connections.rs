@@ -70,7 +70,7 @@ async fn a_caller_that_sends_no_more_gets_its_answer() {
     let large = "x".repeat(16 * 1024 * 1024);
     let length = large.len();
     let slow = get(async || {
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         "slow"
     });
     let routes = Router::new()
