@@ -4,11 +4,10 @@ use std::{
     collections::BTreeMap,
     ops::Range,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use serde_json::json;
-use test_support::{FakeVehicle, Reply, Request, metric};
+use test_support::{FakeVehicle, Gate, Reply, Request, metric};
 
 use crate::{
     load::closely,
@@ -18,8 +17,8 @@ use crate::{
 const CARS_EACH: usize = 5;
 /// Persons who meet all kinds of failure, then those who hang up, then those who meet an outage.
 const MIXED: Range<usize> = 0..50;
-const GONE: Range<usize> = 50..60;
-const OUTAGE: Range<usize> = 60..90;
+const GONE: Range<usize> = 50..53;
+const OUTAGE: Range<usize> = 53..83;
 
 /// How often each thing happened.
 type Counts<T> = BTreeMap<T, i64>;
@@ -67,16 +66,21 @@ async fn counters_add_up(settings: &[(&str, &str)], calls_each: usize) {
         .await
         .concat();
     vehicle.idle().await;
-    script(|request| {
-        let late = Reply::healthy(request).after(Duration::from_millis(500));
-        (late, "answered")
-    });
-    for person in GONE {
+    for (round, person) in (1..).zip(GONE) {
+        let (gate, outcomes) = (Gate::closed(), outcomes.clone());
+        let held = gate.clone();
+        vehicle.script(move |request| {
+            *outcomes.lock().unwrap().entry("answered").or_default() += 1;
+            Reply::healthy(request).held(&held)
+        });
         let before = vehicle.calls();
         tokio::select! {
             policies = service.policies(person) => panic!("{policies:?}"),
             () = vehicle.reached(before + calls_each) => {}
         }
+        // A caller who sends no more is not gone at once.
+        service.gave_up(round * CARS_EACH).await;
+        gate.open();
         vehicle.idle().await;
     }
     script(|_| (Reply::status(503), "server_error"));

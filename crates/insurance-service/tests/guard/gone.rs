@@ -20,11 +20,7 @@ async fn the_calls_of_a_caller_who_hangs_up_run_on_and_no_more_go_out() {
         answer = service.answer(gone) => panic!("{answer:?}"),
         () = vehicle.reached(OUT) => {}
     }
-    let cancelled = [("result", "cancelled")];
-    let lookups = "vehicle_client_lookups_total";
-    while service.metric(lookups, &cancelled).await < 8 {
-        tokio::task::yield_now().await;
-    }
+    service.gave_up(CARS_EACH).await;
     assert_eq!(service.metric("vehicle_client_in_flight", &[]).await, 5);
     assert_eq!(service.metric("vehicle_client_queue_length", &[]).await, 0);
     let (policies, ()) = tokio::join!(service.policies(staying), async {

@@ -36,6 +36,8 @@ pub(crate) async fn binary(vehicle: &str, persons: usize, cars_each: usize) -> B
         ("SERVER__REQUEST_DEADLINE", "60s"),
         ("DATABASE__ACQUIRE_TIMEOUT", "9s"),
         ("DATABASE__STATEMENT_TIMEOUT", "9s"),
+        // After which a caller who sends no more counts as gone.
+        ("SERVER__HEADER_READ_TIMEOUT", "2s"),
         // A log line for each request costs more than the request.
         ("LOG__FILTER", "warn,service_defaults::process=info"),
     ])
@@ -159,6 +161,15 @@ impl Service {
     /// Waits until a metric is at least this.
     pub(crate) async fn measures(&self, name: &str, least: i64) {
         while self.metric(name, &[]).await < least {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until so many lookups were given up by their callers.
+    pub(crate) async fn gave_up(&self, lookups: usize) {
+        let gone = [("result", "cancelled")];
+        let name = "vehicle_client_lookups_total";
+        while self.metric(name, &gone).await < i64::try_from(lookups).unwrap() {
             tokio::task::yield_now().await;
         }
     }
