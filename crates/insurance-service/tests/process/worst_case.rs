@@ -94,10 +94,14 @@ async fn check_tells_programs_each_thing_that_is_wrong() {
         .map(|it| [&it["setting"], &it["rule"]])
         .collect();
     let expected = [
-        ["vehicle_client.max_batch_size", "501 is outside 1..=500"],
+        [
+            "vehicle_client.max_batch_size",
+            "501 is outside 1..=500 (INSURANCE__VEHICLE_CLIENT__MAX_BATCH_SIZE)",
+        ],
         [
             "vehicle_client.connect_timeout",
-            "5s is over vehicle_client.attempt_timeout = 4s",
+            "5s is over vehicle_client.attempt_timeout = 4s \
+             (INSURANCE__VEHICLE_CLIENT__CONNECT_TIMEOUT)",
         ],
     ];
     assert_eq!(told, expected);

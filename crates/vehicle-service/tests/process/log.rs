@@ -105,7 +105,12 @@ async fn a_reader_of_the_log_who_stalls_holds_up_no_request_no_probe_and_no_stop
         serving.signal(Signal::TERM);
         for _ in 1..signals {
             // Readiness says that the first signal was heard.
-            within(async { while caller.get("/readyz").await.0.contains("200 ok") {} }).await;
+            // A connection each: the one that is answered as the stop begins is closed.
+            let is_ready = async || {
+                let mut caller = Caller::connect(serving.address).await;
+                caller.get("/readyz").await.0.contains("200 ok")
+            };
+            within(async { while is_ready().await {} }).await;
             serving.signal(Signal::TERM);
         }
         assert_eq!(serving.code().await, Some(code));
