@@ -131,7 +131,7 @@ async fn hurried_and_vanishing_callers_do_not_flood_a_hung_vehicle_under_the_doc
     let hurried = async || loop {
         let turn = person.fetch_add(1, Ordering::SeqCst);
         let person = turn % PERSONS;
-        if turn % 2 == 0 {
+        if turn.is_multiple_of(2) {
             let time = Duration::from_millis(250);
             service.hurried_answer(person, time).await;
         } else {
