@@ -1,6 +1,6 @@
 //! Bounds on what one request may ask of a service, and on how many may ask at once.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, HttpBody},
@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use contracts::X_DEADLINE_MS;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::Deserialize;
 use tokio::{
     sync::Semaphore,
@@ -112,12 +112,28 @@ impl Admission {
             return Ok(request);
         }
         let (parts, body) = request.into_parts();
-        let body = timeout_at(deadline, Limited::new(body, self.max_body_bytes).collect())
+        let bytes = timeout_at(deadline, read(body, self.max_body_bytes))
             .await
-            .map_err(|_| body_too_slow())?
-            .map_err(|error| unreadable_body(error.as_ref()))?;
-        Ok(Request::from_parts(parts, Body::from(body.to_bytes())))
+            .map_err(|_| body_too_slow())??;
+        Ok(Request::from_parts(parts, Body::from(bytes)))
     }
+}
+
+/// A whole body in one piece. A frame kept as it comes would keep the buffer that it was read into,
+/// so that small chunks would take many times the memory of what they hold.
+async fn read(mut body: Body, most: usize) -> Result<Vec<u8>, Rejection> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        // Trailers are of no use here.
+        let Ok(data) = frame.map_err(|_| unreadable_body())?.into_data() else {
+            continue;
+        };
+        if bytes.len() + data.len() > most {
+            return Err(Rejection::of_status(StatusCode::PAYLOAD_TOO_LARGE));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
 }
 
 /// Refuses a request at once (503) while as many as allowed are in progress. Reads its body, in
@@ -146,10 +162,7 @@ fn body_too_slow() -> Rejection {
     )
 }
 
-fn unreadable_body(error: &(dyn Error + 'static)) -> Rejection {
-    if error.is::<LengthLimitError>() {
-        return Rejection::of_status(StatusCode::PAYLOAD_TOO_LARGE);
-    }
+fn unreadable_body() -> Rejection {
     let detail = "The request body ended early.";
     let status = StatusCode::BAD_REQUEST;
     Rejection::new(status, "unreadable_body", "Invalid request", detail)

@@ -85,7 +85,7 @@ impl VehicleClient {
 
     /// Looks up distinct numbers and answers for every one of them by the deadline.
     ///
-    /// Dropping the future ends the calls that nobody else waits for.
+    /// Dropping the future ends the calls that nobody else waits for and that are not out yet.
     pub async fn look_up(
         &self,
         numbers: &[RegistrationNumber],

@@ -51,6 +51,16 @@ impl Failure {
         Self::new(cause, Nature::Refusal)
     }
 
+    /// Whether our own layers kept the call from Vehicle. A timeout of a call that was out is
+    /// transient.
+    pub(crate) fn never_went_out(&self) -> bool {
+        self.nature == Nature::Lasting
+            && matches!(
+                self.cause,
+                Cause::BreakerOpen | Cause::Overloaded | Cause::Timeout
+            )
+    }
+
     pub(crate) fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
         self.retry_after = retry_after;
         self

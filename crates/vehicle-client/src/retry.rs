@@ -87,9 +87,12 @@ impl Retry {
 
 impl Step for Retry {
     async fn pass(self, mut call: Call, inner: impl Inner) -> Result<Answer, Failure> {
+        let mut earlier = None;
         loop {
             let failure = match ask(&inner, call.clone()).await {
                 Err(failure) if failure.nature == Nature::Transient => failure,
+                // What kept the retry from going out is not why there is no answer.
+                Err(failure) if failure.never_went_out() => return Err(earlier.unwrap_or(failure)),
                 Ok(answer) => {
                     self.budget(Budget::earn);
                     return Ok(answer);
@@ -102,6 +105,7 @@ impl Step for Retry {
             }
             self.wait(&call, failure).await?;
             call.attempt += 1;
+            earlier = Some(failure);
         }
     }
 }
@@ -259,6 +263,22 @@ mod tests {
         };
         assert!(told(Duration::from_millis(9)).contains("nobody has time"));
         assert!(told(Duration::from_secs(1)).contains("the budget is empty"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retry_that_never_goes_out_hides_no_failure() {
+        let failed = Failure::transient(Cause::ServerError);
+        for kept_back in [Cause::BreakerOpen, Cause::Overloaded, Cause::Timeout] {
+            let vehicle = service_fn(move |call: Call| async move {
+                Err::<Answer, _>(match call.attempt {
+                    0 => failed,
+                    _ => Failure::lasting(kept_back),
+                })
+            });
+            let (call, _waiter) = Call::awaited(Instant::now() + Duration::from_secs(9));
+            let retry = retry(1, Duration::from_millis(1), Duration::from_millis(1));
+            assert_eq!(retry.pass(call, vehicle).await, Err(failed));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -198,21 +198,25 @@ impl Waiters {
     }
 
     /// Tells that the call does not go out before this time: who has no time for it then is told
-    /// this failure now. Whether anybody has.
+    /// this failure now. Whether anybody has; if not, nobody can join it any more.
     pub(crate) fn hold(&self, until: Instant, failure: Failure) -> bool {
         let mut state = self.state();
         let worth_it = state.worth_it(until);
         if worth_it {
             state.news = News::NotBefore(until, failure);
             self.0.told.notify_waiters();
+        } else {
+            state.phase = Phase::Ended;
         }
         worth_it
     }
 
-    /// Goes out with the numbers for which somebody waits, if anybody has the time for a call.
+    /// Goes out with the numbers for which somebody waits, if anybody has the time for a call; if
+    /// not, nobody can join it any more.
     pub(crate) fn go_out(&self) -> Option<Out> {
         let mut state = self.state();
         if !state.worth_it(Instant::now()) {
+            state.phase = Phase::Ended;
             return None;
         }
         state.phase = Phase::Out;
@@ -341,11 +345,12 @@ mod tests {
         let (waiters, short) = Waiters::of(&number, now + LEAST_TIME, 1);
         assert!(waiters.go_out().is_some());
         advance(Duration::from_millis(1)).await;
-        assert!(waiters.go_out().is_none());
         let long = waiters.join(&number, now + SECOND).unwrap();
         assert!(waiters.go_out().is_some());
         drop(long);
         assert!(waiters.go_out().is_none());
+        // It ends now, and whoever comes begins another.
+        assert!(waiters.join(&number, now + SECOND).is_none());
         drop(short);
         assert!(!waiters.any());
     }
@@ -368,7 +373,6 @@ mod tests {
         let (now, number) = (Instant::now(), number("ABC123"));
         let until = now + SECOND;
         let (waiters, hurried) = Waiters::of(&number, until, 1);
-        assert!(!waiters.hold(until, FAILURE));
         let mut patient = Box::pin(waiters.join(&number, until + LEAST_TIME).unwrap().result());
         assert!(waiters.hold(until, FAILURE));
         let told = hurried.result().now_or_never();
@@ -379,6 +383,10 @@ mod tests {
         let late = waiters.join(&number, until).unwrap();
         assert!(late.result().now_or_never().is_none());
         drop(out);
+        // Without anybody who has the time it ends, and whoever comes begins another.
+        drop(patient);
+        assert!(!waiters.hold(until, FAILURE));
+        assert!(waiters.join(&number, until + SECOND).is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -36,8 +36,6 @@ pub(crate) async fn binary(vehicle: &str, persons: usize, cars_each: usize) -> B
         ("SERVER__REQUEST_DEADLINE", "60s"),
         ("DATABASE__ACQUIRE_TIMEOUT", "9s"),
         ("DATABASE__STATEMENT_TIMEOUT", "9s"),
-        // After which a caller who sends no more counts as gone.
-        ("SERVER__HEADER_READ_TIMEOUT", "2s"),
         // A log line for each request costs more than the request.
         ("LOG__FILTER", "warn,service_defaults::process=info"),
     ])

@@ -102,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Attentive<S> {
             self.ended = true;
             self.exchange.half_close();
         }
-        if self.exchange.is_unread() {
+        if self.exchange.is_body_unread() {
             return Poll::Ready(Ok(()));
         }
         match self.exchange.stage() {

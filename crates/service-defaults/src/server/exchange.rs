@@ -22,8 +22,10 @@ use tower::ServiceExt;
 #[derive(Default)]
 pub(super) struct Exchange {
     stage: AtomicU8,
-    /// Bytes have come that belong to a request that has not ended.
+    /// Bytes have come that belong to a request that has not ended, perhaps to the next one.
     unread: AtomicBool,
+    /// The body of the request that is being answered has not been read to its end.
+    body_unread: AtomicBool,
     /// The caller sends no more.
     half_closed: AtomicBool,
 }
@@ -71,6 +73,16 @@ impl Exchange {
         self.unread.load(ORDER)
     }
 
+    /// Whether the request that is being answered has not been read to its end.
+    pub(super) fn is_body_unread(&self) -> bool {
+        self.body_unread.load(ORDER)
+    }
+
+    fn body_was_read(&self, to_its_end: bool) {
+        self.unread.store(!to_its_end, ORDER);
+        self.body_unread.store(!to_its_end, ORDER);
+    }
+
     /// The caller sends no more.
     pub(super) fn half_close(&self) {
         self.half_closed.store(true, ORDER);
@@ -84,7 +96,7 @@ impl Exchange {
     ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
         let exchange = self.clone();
         self.stage.store(ANSWERING, ORDER);
-        self.unread.store(!request.body().is_end_stream(), ORDER);
+        self.body_was_read(request.body().is_end_stream());
         let request = request.map(|body| {
             let exchange = exchange.clone();
             Body::new(Watched { body, exchange })
@@ -92,7 +104,7 @@ impl Exchange {
         async move {
             let mut response = router.oneshot(request).await?;
             // The rest of the request would be taken for the next one.
-            if exchange.is_unread() || exchange.half_closed.load(ORDER) {
+            if exchange.is_body_unread() || exchange.half_closed.load(ORDER) {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
@@ -118,7 +130,7 @@ impl HttpBody for Watched {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         if frame.is_none() || self.body.is_end_stream() {
-            self.exchange.unread.store(false, ORDER);
+            self.exchange.body_was_read(true);
         }
         Poll::Ready(frame)
     }

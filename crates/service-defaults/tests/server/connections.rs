@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::{Router, extract::Request, routing::get};
 use test_support::metric;
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, sync::Notify};
 
 use crate::support::Running;
 
@@ -94,6 +94,36 @@ async fn a_caller_that_sends_no_more_gets_its_answer() {
     caller.0.shutdown().await.unwrap();
     for body in ["slow", "quick"] {
         assert_eq!(caller.answer().await.1, body);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_comes_while_another_is_answered_is_answered_next() {
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (began, going_on) = (begun.clone(), go_on.clone());
+    let first = get(async move || {
+        began.notify_one();
+        going_on.notified().await;
+        "first"
+    });
+    let second = get(async || "second");
+    let routes = Router::new()
+        .route("/first", first)
+        .route("/second", second);
+    let server = Running::start(&[], routes).await;
+    let mut caller = server.connect().await;
+    caller.get("/first").await;
+    begun.notified().await;
+    caller.get("/second").await;
+    // The server's own task reads it before the answer of another connection's request comes back.
+    let mut other = server.connect().await;
+    other.get("/second").await;
+    assert_eq!(other.answer().await.1, "second");
+    go_on.notify_one();
+    for body in ["first", "second"] {
+        let (head, answer) = caller.answer().await;
+        assert_eq!(answer, body);
+        assert!(!head.contains("connection: close"), "{head}");
     }
 }
 

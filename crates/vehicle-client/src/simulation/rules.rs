@@ -40,6 +40,8 @@ pub(super) const EVERYTHING: [&str; 24] = [
 const TICK: Duration = Duration::from_millis(2);
 /// What a caller shares may have begun before the caller came.
 const LONGEST: Duration = super::caller::LONGEST;
+/// What Vehicle asks for beyond this is cut.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// One question of a caller.
 pub(super) struct Asked<'a> {
@@ -154,10 +156,12 @@ impl State {
             Some((from, to)) if to >= earlier(asked.started) => earlier(from.min(asked.started)),
             _ => earlier(asked.started),
         };
+        // The call may have failed long before, if it waits for Vehicle's `Retry-After` since.
+        let attempted = since - LONGEST_PAUSE.min(since - self.start);
         let failed = |cause: Cause| {
             self.failed.get(asked.number).is_some_and(|all| {
                 all.iter()
-                    .any(|(at, failure)| *at >= since && failure.cause == cause)
+                    .any(|(at, failure)| *at >= attempted && failure.cause == cause)
             })
         };
         let told_to_wait = self.not_before > asked.started;
