@@ -16,9 +16,9 @@ const PERSONS: usize = 2_000;
 #[tokio::test]
 async fn a_patient_caller_gets_no_less_beside_hurried_ones_than_beside_patient_ones() {
     let mut rounds = Vec::new();
-    // A dozen calls are a small sample of a share: three quarters of it in one round of three tell
+    // A dozen calls are a small sample of a share: three quarters of it in one round of five tell
     // an equal share from one that others took.
-    while rounds.len() < 3 {
+    while rounds.len() < 5 {
         let (hurried, patient) = tokio::join!(enriched(true), enriched(false));
         rounds.push((hurried, patient));
         if patient > 0 && 4 * hurried >= 3 * patient {

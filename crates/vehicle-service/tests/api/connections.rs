@@ -87,6 +87,7 @@ async fn callers_who_leave_cost_the_others_no_connection() {
         assert_served(&service, 2).await;
     }
     assert!(left > 200, "{left}");
-    // A statement may take longer than its grace where the machine is busy.
-    assert!(relay.opened() <= 2 * POOL, "{}", relay.opened());
+    // A statement may take longer than its grace where the machine is busy. When each caller who
+    // left took a session along, it was more than 400.
+    assert!(relay.opened() <= 8 * POOL, "{}", relay.opened());
 }
