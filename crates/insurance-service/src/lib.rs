@@ -79,6 +79,11 @@ pub fn assemble(process: &Process<InsuranceSettings>) -> Result<Assembled, RunEr
         .vehicle_client
         .options(settings.enrichment.deadline)?;
     let vehicles = VehicleClient::new(&options, process.meter())?;
+    let live = process.live().clone();
+    vehicles.ask_whether_on(move || {
+        let toggles = live.snapshot().service.feature_toggles;
+        toggles.enable_vehicle_enrichment
+    });
     let (checked, guard) = (database.clone(), vehicles.clone());
     let readiness = process
         .readiness()

@@ -67,6 +67,12 @@ impl VehicleClient {
         ))
     }
 
+    /// From now on asks before each call, retries included, whether calls may go out; while not,
+    /// they are `breaker_open`. What is out already ends by itself. The first question stays.
+    pub fn ask_whether_on(&self, is_on: impl Fn() -> bool + Send + Sync + 'static) {
+        self.controls.switch.ask_whether_on(is_on);
+    }
+
     /// A client whose calls go out by this transport.
     pub(crate) fn over(
         transport: impl Inner,

@@ -16,6 +16,7 @@ use crate::{
     retry::Retry,
     state::Controls,
     step::{Inner, StepLayer},
+    switch::Switch,
 };
 
 /// The guard of one process. Clones share every permit, so that there is one cap however many
@@ -31,10 +32,12 @@ pub(crate) type Guard = BoxCloneSyncService<Call, Answer, Failure>;
 /// 5. *Retry* with its *budget*: above the cap, so that no permit is held through a pause.
 /// 6. *Retry-After gate*: nobody calls before Vehicle asked to be called; waits without a permit
 ///    and outside the queue, as many as there are requests in progress.
-///    *Isolation* and *breaker*, a first look: nobody waits for a place to be refused below.
+///    *Kill switch*, *isolation* and *breaker*, a first look: nobody waits for a place to be
+///    refused below.
 ///    *Bulkhead*: the process-wide cap and its queue, bounded in time and length. A permit is
 ///    held for one attempt.
-///    *Gate* and *isolation* once more, for what waited in the queue when they began.
+///    *Gate*, *kill switch* and *isolation* once more, for what waited in the queue when they
+///    began.
 ///    *Departure*: the last look at who waits. Up to here a call that nobody waits for any more
 ///    ends at once; from here on it is the guard's, and ends by itself.
 /// 7. *Circuit breaker*: asked when the permit is held, so that nothing that was queued goes
@@ -52,6 +55,7 @@ pub(crate) fn build(
 ) -> (Guard, Controls) {
     let failures = FailureLog::default();
     let controls = Controls {
+        switch: Switch::default(),
         isolation: Isolation::new(instruments.clone()),
         breaker: Breaker::new(options.breaker, chance.clone(), instruments.clone()),
         gate: RetryAfter::default(),
@@ -61,10 +65,12 @@ pub(crate) fn build(
     let stack = ServiceBuilder::new()
         .layer(StepLayer(controls.retry.clone()))
         .layer(StepLayer(controls.gate.clone()))
+        .layer(StepLayer(controls.switch.clone()))
         .layer(StepLayer(controls.isolation.clone()))
         .layer(StepLayer(BreakerGlance(controls.breaker.clone())))
         .layer(StepLayer(controls.bulkheads.clone()))
         .layer(StepLayer(controls.gate.check()))
+        .layer(StepLayer(controls.switch.clone()))
         .layer(StepLayer(controls.isolation.clone()))
         .layer(StepLayer(Departure))
         .layer(StepLayer(controls.breaker.clone()))

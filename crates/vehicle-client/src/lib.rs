@@ -29,6 +29,7 @@ mod simulation;
 mod single_flight;
 mod state;
 mod step;
+mod switch;
 mod trail;
 mod transport;
 mod waiters;

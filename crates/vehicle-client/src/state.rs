@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::{
     BreakerPhase, Isolated, breaker::Breaker, bulkhead::Bulkheads, gate::RetryAfter,
-    isolation::Isolation, retry::Retry,
+    isolation::Isolation, retry::Retry, switch::Switch,
 };
 
 /// What the guard is doing.
@@ -56,6 +56,7 @@ pub struct CacheState {
 /// The parts of the guard that can be looked at or controlled while it works.
 #[derive(Clone)]
 pub(crate) struct Controls {
+    pub(crate) switch: Switch,
     pub(crate) isolation: Isolation,
     pub(crate) breaker: Breaker,
     pub(crate) gate: RetryAfter,
