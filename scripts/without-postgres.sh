@@ -11,7 +11,7 @@ hide='for folder in /usr/lib/postgresql /usr/local/bin/initdb; do
     [ ! -f "$folder" ] || mount --bind /dev/null "$folder"
 done
 mkdir -p /var/cache && mount -t tmpfs none /var/cache
-TMPDIR=$(mktemp -d) && chmod 755 "$TMPDIR" && export TMPDIR
+TMPDIR=$(mktemp -d) && chmod 1777 "$TMPDIR" && export TMPDIR
 trap "rm -rf $TMPDIR" EXIT
 "$@"'
 exec unshare --mount sh -c "$hide" sh "$@"
