@@ -99,11 +99,11 @@ async fn a_caller_that_sends_no_more_gets_its_answer() {
 
 #[tokio::test]
 async fn a_request_that_comes_while_another_is_answered_is_answered_next() {
-    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (began, going_on) = (begun.clone(), go_on.clone());
+    let (entered, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (handler_entered, may_go_on) = (entered.clone(), go_on.clone());
     let first = get(async move || {
-        began.notify_one();
-        going_on.notified().await;
+        handler_entered.notify_one();
+        may_go_on.notified().await;
         "first"
     });
     let second = get(async || "second");
@@ -113,7 +113,7 @@ async fn a_request_that_comes_while_another_is_answered_is_answered_next() {
     let server = Running::start(&[], routes).await;
     let mut caller = server.connect().await;
     caller.get("/first").await;
-    begun.notified().await;
+    entered.notified().await;
     caller.get("/second").await;
     // The server's own task reads it before the answer of another connection's request comes back.
     let mut other = server.connect().await;
