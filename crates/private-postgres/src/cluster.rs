@@ -72,22 +72,34 @@ impl Cluster {
         &self.admin_url
     }
 
-    /// Whether the server runs; it may have been killed.
-    pub fn is_running(&self) -> bool {
-        left_over::serves(&self.folder)
+    /// Whether the server runs and would end with this process; either may have been killed.
+    pub fn is_running(&mut self) -> bool {
+        self.keeper.as_mut().is_some_and(Keeper::lives) && left_over::serves(&self.folder)
     }
 
-    /// Starts a server that has ended, with its data, port and password.
+    /// Starts a server that has ended, with its data, port and password; one that would outlive this process is
+    /// stopped first.
     ///
     /// # Errors
     ///
-    /// [`Error::NotStarted`], also for a while after the server was killed, until its last child has noticed.
+    /// [`Error::NotStopped`], [`Error::NotStarted`], also for a while after the server was killed, until its last child has noticed.
     pub fn start_again(&mut self) -> Result<(), Error> {
-        match &mut self.keeper {
-            Some(keeper) => keeper.start_again(&self.folder),
-            // Only after the stop, which takes the cluster.
-            None => Ok(()),
+        // `None` only after the stop, which takes the cluster.
+        let Some(keeper) = &mut self.keeper else {
+            return Ok(());
+        };
+        if keeper.lives() {
+            return keeper.start_again(&self.folder);
         }
+        left_over::stop(&self.programs, &self.account, &self.folder)?;
+        *keeper = Keeper::start(
+            &self.programs,
+            &self.account,
+            &self.folder,
+            self.port,
+            self.lifetime,
+        )?;
+        Ok(())
     }
 
     /// Stops the server, ending what still runs on it, and removes the data folder of a temporary cluster.

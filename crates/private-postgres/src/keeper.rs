@@ -73,9 +73,13 @@ impl Keeper {
         }
     }
 
+    /// Whether it still keeps the cluster; it may have been killed.
+    pub(crate) fn lives(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+
     /// Starts a server that has ended on its old port; returns when it takes connections.
     pub(crate) fn start_again(&mut self, folder: &Folder) -> Result<(), Error> {
-        // A keeper that is gone says nothing.
         if self.owner.write_all(b"\n").is_ok() && self.says_started() {
             return Ok(());
         }

@@ -75,19 +75,21 @@ impl Postgres {
         let mut backoff = Backoff::new();
         loop {
             looks.tick().await;
-            if lock(&self.cluster).as_ref().is_none_or(Cluster::is_running) {
+            if lock(&self.cluster).as_mut().is_none_or(Cluster::is_running) {
                 continue;
             }
-            screen::step("PostgreSQL has ended; starting it again");
-            while let Err(error) = self.start_again().await {
-                let pause = backoff.pause();
+            let pause = backoff.pause();
+            screen::step(&format!(
+                "PostgreSQL has ended; starting it again in {} ms",
+                pause.as_millis()
+            ));
+            sleep(pause).await;
+            match self.start_again().await {
+                Ok(()) => screen::step("PostgreSQL runs again"),
                 // For a moment its last processes may keep a killed server from starting again.
-                if pause > FIRST_PAUSE {
-                    screen::complain(&error);
-                }
-                sleep(pause).await;
+                Err(_) if pause == FIRST_PAUSE => {}
+                Err(error) => screen::complain(&error),
             }
-            screen::step("PostgreSQL runs again");
         }
     }
 

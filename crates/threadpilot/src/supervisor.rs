@@ -102,17 +102,22 @@ impl Supervised {
         if let Some(service) = &self.service {
             service.resume();
         }
-        if before.process() != fault.process() {
+        if before.process() == fault.process() {
+            if let (Some(service), Fault::Slow) = (&self.service, fault) {
+                service.pause();
+            }
+        } else {
             if let Some(service) = self.service.take() {
                 service.kill().await;
             }
             if let Err(error) = self.start_again().await {
                 screen::complain(&error);
             }
-        } else if let (Some(service), Fault::Slow) = (&self.service, fault) {
-            service.pause();
         }
-        screen::step(fault.told());
+        // One that does not run is told when it runs again.
+        if self.service.is_some() == fault.process().is_some() {
+            screen::step(fault.told());
+        }
     }
 
     /// Asks the service to stop and waits for it.
@@ -141,7 +146,10 @@ impl Supervised {
             ));
             sleep(pause).await;
             match self.start_again().await {
-                Ok(()) => screen::step(&format!("{name} runs again")),
+                Ok(()) if self.fault == Fault::Normal => {
+                    screen::step(&format!("{name} runs again"));
+                }
+                Ok(()) => screen::step(self.fault.told()),
                 Err(error) => screen::complain(&error),
             }
         }

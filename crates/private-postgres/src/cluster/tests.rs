@@ -190,6 +190,24 @@ fn a_server_that_was_killed_is_noticed_and_starts_again_on_its_port() {
 }
 
 #[test]
+fn a_keeper_that_was_killed_is_noticed_and_replaced_with_its_server() {
+    let options = temporary();
+    let mut cluster = Cluster::start(&binaries(), &options).unwrap();
+    let keeper = cluster.keeper.as_ref().unwrap().id();
+    signal(Signal::KILL, &keeper.to_string());
+    wait_until("the end is noticed", || !cluster.is_running());
+
+    let server = server_pid(&options.data_dir);
+    wait_until("it starts again", || cluster.start_again().is_ok());
+    assert!(cluster.is_running());
+    assert_ne!(cluster.keeper.as_ref().unwrap().id(), keeper);
+    assert_ne!(server_pid(&options.data_dir), server);
+    assert!(listens(cluster.port()));
+    cluster.stop().unwrap();
+    assert!(!options.data_dir.exists());
+}
+
+#[test]
 fn dropping_stops_too() {
     let options = temporary();
     let cluster = Cluster::start(&binaries(), &options).unwrap();

@@ -123,6 +123,28 @@ async fn faults_are_typed_into_the_terminal_and_taken_back() {
     }
 }
 
+#[tokio::test]
+async fn a_fault_that_could_not_be_made_is_not_told() {
+    let folder = data_dir();
+    let (mut keys, terminal) = terminal();
+    let mut command = impatient(folder.path(), &["--vehicle-fault", "down"], "2s");
+    command.stdin(Stdio::from(terminal));
+    let mut stack = Running::of(command.spawn().unwrap()).await;
+    let told = |stack: &Running| {
+        stack
+            .said
+            .iter()
+            .any(|line| line.contains("lost its database"))
+    };
+    let address = stack.vehicle.trim_start_matches("http://").to_owned();
+    let taken = TcpListener::bind(&address).unwrap();
+    writeln!(keys, "errors").unwrap();
+    stack.says("starting vehicle again in 1000 ms").await;
+    assert!(!told(&stack), "{:?}", stack.said);
+    drop(taken);
+    stack.says("vehicle has lost its database").await;
+}
+
 /// A terminal: what types into it, and what a program reads from.
 fn terminal() -> (File, File) {
     let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();

@@ -67,7 +67,7 @@ pub(crate) struct Running {
     pub(crate) operations_key: String,
     pub(crate) toggles: String,
     pub(crate) curls: Vec<String>,
-    /// What it said until it ran.
+    /// What it has said so far.
     pub(crate) said: Vec<String>,
 }
 
@@ -145,6 +145,7 @@ impl Running {
             loop {
                 let line = self.lines.next_line().await.unwrap();
                 let line = line.unwrap_or_else(|| panic!("ended before it said: {words}"));
+                self.said.push(line.clone());
                 if line.contains(words) {
                     return line;
                 }
@@ -214,10 +215,19 @@ pub(crate) fn services_of(program: u32) -> Vec<u32> {
 
 /// The process of one service of this program.
 pub(crate) fn service_of(program: u32, service: &str) -> Option<u32> {
-    let words = format!(" service {service} --parent {program} ");
+    process_with(&format!(" service {service} --parent {program} "))
+}
+
+/// The process that keeps the private PostgreSQL server on this data.
+pub(crate) fn keeper_of(data_dir: &Path) -> Option<u32> {
+    process_with(&format!(" {} kept ", postmaster(data_dir, 3)))
+}
+
+/// The process whose command line has these words.
+fn process_with(words: &str) -> Option<u32> {
     let found = processes()
         .into_iter()
-        .find(|(_, line)| format!("{line} ").contains(&words));
+        .find(|(_, line)| format!("{line} ").contains(words));
     found.map(|(id, _)| id)
 }
 
@@ -264,14 +274,13 @@ fn pid(id: u32) -> Pid {
 
 /// The process number of the private PostgreSQL server that runs on this data.
 pub(crate) fn server_pid(data_dir: &Path) -> u32 {
-    let file = data_dir.join("pg/data/postmaster.pid");
-    fs::read_to_string(file)
-        .unwrap()
-        .lines()
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap()
+    postmaster(data_dir, 0)
+}
+
+/// A number that the server has written down: in line 0 its process, in line 3 its port.
+fn postmaster(data_dir: &Path, line: usize) -> u32 {
+    let text = fs::read_to_string(data_dir.join("pg/data/postmaster.pid")).unwrap();
+    text.lines().nth(line).unwrap().parse().unwrap()
 }
 
 pub(crate) fn is_alive(id: u32) -> bool {

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use tokio::io::AsyncReadExt;
 
 use crate::running::{
-    Running, client, command, data_dir, is_alive, kill, server_pid, service_of, until,
+    Running, client, command, data_dir, is_alive, keeper_of, kill, server_pid, service_of, until,
 };
 
 #[tokio::test]
@@ -58,14 +58,20 @@ async fn a_service_that_cannot_start_at_all_ends_the_stack_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_database_server_that_ends_by_itself_is_started_again_with_its_data() {
+async fn a_database_server_that_ends_by_itself_is_started_again_ever_later_with_its_data() {
     let folder = data_dir();
     let mut stack = Running::start(folder.path(), &[]).await;
     let server = server_pid(folder.path());
     kill(server);
-    stack.says("PostgreSQL has ended; starting it again").await;
+    stack.says("starting it again in 500 ms").await;
     stack.says("PostgreSQL runs again").await;
     assert!(!is_alive(server));
+    // What it ends with: a crash, or the loss of the process that would stop it.
+    kill(keeper_of(folder.path()).unwrap());
+    let told = stack.says("PostgreSQL has ended; starting it again").await;
+    assert!(!told.contains(" 500 ms"), "{told}");
+    stack.says("PostgreSQL runs again").await;
+    assert!(keeper_of(folder.path()).is_some());
     let url = format!("{}/api/v1/insurances/199001011234", stack.insurance);
     let client = client(None);
     until(async || stack.get(&client, &url).await.0 == 200).await;
