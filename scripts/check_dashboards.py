@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 OBSERVABILITY = Path("deploy/observability")
@@ -222,15 +223,21 @@ def fleet(stack, replica, *order):
         complain(f"vehicle-guard.sh {order}: {code}: {said}")
 
 
-# The second pod is there only when the pods are listed again; a third cannot be reached.
+# The second pod is there only when the pods are listed again, and can be reached only when the
+# port-forward to the first has ended; a third cannot be reached.
 KUBECTL = """#!/bin/sh
+forward() {{
+    echo "Forwarding from 127.0.0.1:$1 -> 5082"
+    trap 'kill $!; sleep 0.5; : >{folder}/ended; exit' TERM
+    sleep 60 & wait
+}}
 case "$*" in
 "get pods --output name "*"--selector app.kubernetes.io/instance=here,app.kubernetes.io/component=insurance")
     echo pod/one
     if [ -e {folder}/listed ]; then printf 'pod/two\\npod/three\\n'; fi
     : >{folder}/listed ;;
-"port-forward --address 127.0.0.1 pod/one :http") echo 'Forwarding from 127.0.0.1:{one} -> 5082'; exec sleep 60 ;;
-"port-forward --address 127.0.0.1 pod/two :http") echo 'Forwarding from 127.0.0.1:{two} -> 5082'; exec sleep 60 ;;
+"port-forward --address 127.0.0.1 pod/one :http") forward {one} ;;
+"port-forward --address 127.0.0.1 pod/two :http") [ -e {folder}/ended ] && forward {two} ;;
 *) echo "error: unable to forward port" >&2; exit 1 ;;
 esac
 """
@@ -243,8 +250,11 @@ def check_pods(stack, replica, folder):
     kubectl = folder / "kubectl"
     kubectl.write_text(KUBECTL.format(folder=folder, one=one, two=two))
     kubectl.chmod(0o755)
-    path = f"{folder}:{os.environ['PATH']}"
-    code, said = operate(stack, "isolate", "60", "check-dashboards", 'a "check"', INSURANCE="", RELEASE="here", PATH=path)
+    # Neither a proxy nor the operator's own options of curl may come between.
+    (folder / ".curlrc").write_text('header = "X-Api-Key: of-somebody-else"\n')
+    pods = {"INSURANCE": "", "RELEASE": "here", "PATH": f"{folder}:{os.environ['PATH']}",
+            "HOME": str(folder), "http_proxy": "http://127.0.0.1:1"}
+    code, said = operate(stack, "isolate", "60", "check-dashboards", 'a "check"', **pods)
     if code != 1 or "isolate: 2 of 3 replicas" not in said or stack.operations_key in said:
         complain(f"vehicle-guard.sh with pods: {code}: {said}")
     for address in addresses:
@@ -253,6 +263,26 @@ def check_pods(stack, replica, folder):
         if not isolation or isolation["reason"] != 'a "check"' or isolation["remainingSeconds"] > 60:
             complain(f"{address}: after an order to every pod: {text}")
     fleet(stack, replica, "release", "check-dashboards", "done")
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(302)
+        self.send_header("Location", "https://login.example/")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def check_redirect(stack):
+    """A login page in front of a replica is not taken for its answer."""
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        code, said = operate(stack, "show", INSURANCE=f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    if code != 1 or "302 FAILED" not in said:
+        complain(f"vehicle-guard.sh with a redirect: {code}: {said}")
 
 
 def crowd(stack, timeout):
@@ -419,6 +449,7 @@ def main():
         process = stack_of.enter_context(running(command, log, signal.SIGTERM, env=second_replica(stack)))
         replica = wait_for("the second Insurance", lambda: address_in(log), process, log)
         check_pods(stack, f"http://{replica}", folder)
+        check_redirect(stack)
 
         port, log = free_port(), folder / "prometheus.log"
         targets = {"vehicle:5081": [stack.vehicle.removeprefix("http://")],

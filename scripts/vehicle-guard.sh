@@ -7,7 +7,7 @@
 # OPERATIONS_KEY is a key with the scope `operations`. The replicas are the addresses in INSURANCE, as
 # in "http://10.0.0.7:5082 http://10.0.0.8:5082", or else the pods of the Helm release RELEASE
 # (threadpilot) in the namespace of kubectl's context, each by a port-forward. Exit code 1 unless
-# every replica did it. Whatever starts later was not told. Needs curl 7.76, and kubectl for pods.
+# every replica did it. Whatever starts later was not told. Needs curl, and kubectl for pods.
 set -eu
 usage() {
     sed -n '2,10s/^# *//p' "$0" >&2
@@ -39,25 +39,38 @@ replicas() {
     fi
 }
 
-# The key is no argument, which others on this machine could read.
-ask() { # ADDRESS
-    set -- "$1/api/v1/operations/$path"
+# The key is no argument, which others on this machine could read. Only 2xx is success: a proxy's redirect is not.
+ask() { # ADDRESS [OPTION…]
+    address=$1
+    shift
+    : >"$answer"
     [ -z "$body" ] || set -- --header 'Content-Type: application/json' --data "$body" "$@"
-    printf 'X-Api-Key: %s\n' "$OPERATIONS_KEY" |
-        curl --silent --show-error --fail-with-body --max-time 10 --header @- --request "$method" "$@" 2>&1
+    status=$(printf 'X-Api-Key: %s\n' "$OPERATIONS_KEY" |
+        curl --disable --silent --show-error --max-time 10 --header @- --request "$method" "$@" \
+            --output "$answer" --write-out '%{http_code}' "$address/api/v1/operations/$path" 2>&1) || {
+        printf %s "$status"
+        return 1
+    }
+    cat "$answer"
+    case $status in
+    2??) ;;
+    *) printf ' %s' "$status" && return 1 ;;
+    esac
 }
 
-log=$(mktemp)
+log=$(mktemp) answer=$(mktemp)
 forward=
 end() {
-    [ -z "$forward" ] || kill "$forward" 2>/dev/null || true
+    [ -z "$forward" ] || { kill "$forward" && wait "$forward"; } 2>/dev/null || true
     forward=
 }
-trap 'end; rm -f "$log"' EXIT
+trap 'end; rm -f "$log" "$answer"' EXIT
 trap 'exit 1' HUP INT TERM
 
 ask_pod() { # POD
-    kubectl port-forward --address 127.0.0.1 "$1" :http >"$log" 2>&1 &
+    # Before the fork, so that the port of the last one is not read.
+    : >"$log"
+    kubectl port-forward --address 127.0.0.1 "$1" :http >>"$log" 2>&1 &
     forward=$!
     left=50
     until port=$(sed -n 's/^Forwarding from 127\.0\.0\.1:\([0-9]*\) .*/\1/p' "$log") && [ -n "$port" ]; do
@@ -69,10 +82,10 @@ ask_pod() { # POD
         fi
         sleep 0.2
     done
-    status=0
-    ask "http://127.0.0.1:$port" || status=$?
+    told_it=true
+    ask "http://127.0.0.1:$port" --noproxy '*' || told_it=false
     end
-    return "$status"
+    $told_it
 }
 
 told=' ' failed=0 count=0
