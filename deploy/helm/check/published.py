@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -45,8 +46,21 @@ def published(*arguments):
     return done.stdout.strip()
 
 
+def missing(chart):
+    """Faults of the packaged README: files of the chart that it names and the package lacks."""
+    source = ROOT / "deploy" / "helm" / "threadpilot"
+    with tarfile.open(chart) as package:
+        packed = {name.split("/", 1)[1] for name in package.getnames()}
+    text = (source / "README.md").read_text()
+    for name in set(re.findall(r"`([\w./-]+)`|\]\(([\w./-]+)\)", text)):
+        name = "".join(name)
+        if (source / name).is_file() and name not in packed:
+            yield f"README.md names {name}, which the package lacks"
+
+
 def check(chart, values):
     """Faults between what the release's workflow pushes and what the chart asks for."""
+    yield from missing(chart)
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())
     services = workflow["jobs"]["images"]["strategy"]["matrix"]["service"]
     workspace = (ROOT / "Cargo.toml").read_text().split("[workspace.package]", 1)[1]
