@@ -3,8 +3,6 @@ import assert from 'node:assert/strict';
 
 const { CHROMIUM, PLAYWRIGHT, VEHICLE_URL, INSURANCE_URL, API_KEY, OPERATIONS_KEY } = process.env;
 const { chromium } = await import(PLAYWRIGHT);
-const [option, screenshot] = process.argv.slice(2);
-assert(option === undefined || (option === '--screenshot' && screenshot), 'usage: check-swagger.sh [--screenshot FILE.png]');
 
 const volvo = { registrationNumber: 'ABC123', make: 'Volvo', model: 'XC60', modelYear: 2021 };
 const examples = [
@@ -46,7 +44,6 @@ try {
       const body = JSON.parse(await answer.locator('.response-col_description .highlight-code code').first().innerText());
       check(body);
       console.log(`ok: ${operation}: 200 ${JSON.stringify(body)}`);
-      if (screenshot && operation === 'look_up_insurances') await show(page, block);
       await block.locator('.opblock-summary-control').click();
     }
     assert(requests > 0);
@@ -76,15 +73,4 @@ async function execute(page, operation, example) {
   await block.locator('.btn.execute').click();
   await block.locator('.live-responses-table').waitFor();
   return block;
-}
-
-// The page down to the answer, without the command that holds the key.
-async function show(page, block) {
-  await page.addStyleTag({
-    content: '.topbar, .curl-command, .responses-table:not(.live-responses-table), .responses-inner h4:last-of-type '
-      + '{ display: none !important } textarea { height: 5em !important; min-height: 0 !important }',
-  });
-  const { y, height } = await block.boundingBox();
-  const top = await page.evaluate(() => window.scrollY);
-  await page.screenshot({ path: screenshot, fullPage: true, clip: { x: 0, y: 0, width: 1000, height: top + y + height + 20 } });
 }
