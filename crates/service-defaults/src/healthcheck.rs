@@ -20,16 +20,18 @@ use rustls::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    task::spawn_blocking,
+    time::{Instant, timeout_at},
 };
 use tokio_rustls::TlsConnector;
 
 use crate::{
     edge::ManagementSettings,
     server::{ServerSettings, install_crypto_provider},
+    settings::{Checked, SettingsError, Sources},
 };
 
-/// Longest wait for the answer; readiness takes 1 s at most.
+/// Longest wait for the settings and the answer; readiness takes 1 s at most.
 const LIMIT: Duration = Duration::from_secs(2);
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 const REQUEST: &[u8] = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -37,6 +39,10 @@ const REQUEST: &[u8] = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: 
 /// Why a service does not count as healthy.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unhealthy {
+    #[error("the settings cannot be used")]
+    Settings(#[from] SettingsError),
+    #[error("the settings were not read within 2s")]
+    NoSettings,
     #[error("server.port is 0: where it listens is not known")]
     NoPort,
     #[error("{0} gave no answer within 2s")]
@@ -47,13 +53,18 @@ pub(crate) enum Unhealthy {
     NotReady(SocketAddr, String),
 }
 
-/// Asks the service with these settings.
-pub(crate) async fn ask(
-    server: &ServerSettings,
-    management: &ManagementSettings,
-) -> Result<(), Unhealthy> {
-    let at = address(server, management).ok_or(Unhealthy::NoPort)?;
-    let asked = timeout(LIMIT, ask_at(at, server.scheme() == "https")).await;
+/// Asks the service that runs with the settings of these sources.
+pub(crate) async fn ask<S: Checked>(sources: Sources) -> Result<(), Unhealthy> {
+    let until = Instant::now() + LIMIT;
+    // A file may stall.
+    let load = spawn_blocking(move || sources.load::<S>());
+    let Ok(Ok(settings)) = timeout_at(until, load).await else {
+        return Err(Unhealthy::NoSettings);
+    };
+    let common = settings?.common;
+    let server = &common.server;
+    let at = address(server, &common.management).ok_or(Unhealthy::NoPort)?;
+    let asked = timeout_at(until, ask_at(at, server.scheme() == "https")).await;
     let answer = asked
         .map_err(|_| Unhealthy::Silent(at))?
         .map_err(|error| Unhealthy::Connection(at, error))?;

@@ -11,7 +11,7 @@ use crate::{
     check::{self, Output},
     edge::{self, Assembled, Edge},
     health::{Check, Readiness},
-    healthcheck,
+    healthcheck::{self, Unhealthy},
     lifecycle::Shutdown,
     metrics::{Metrics, MetricsError},
     server::{self, ServerError, descriptors},
@@ -228,6 +228,22 @@ impl<S: Checked> Process<S> {
     }
 }
 
+/// Runs a program to its exit code, and waits for nothing that it has given up by then: a look-up
+/// in DNS or the reading of a file may stall for as long as it likes.
+pub fn block_on(program: impl Future<Output = ExitCode>) -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let said = format!("cannot start: {}\n", chain(&error));
+            say(&mut std::io::stderr(), &said);
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(program);
+    runtime.shutdown_background();
+    code
+}
+
 /// Runs one command of a service: settings, then telemetry, then the command, then a flush.
 pub async fn run<S, F, E>(
     service: &'static str,
@@ -241,6 +257,17 @@ where
     E: std::error::Error,
 {
     let warnings = sources.warnings();
+    if command == Command::Healthcheck {
+        return match healthcheck::ask::<S>(sources).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(Unhealthy::Settings(error)) => refuse(service, &error, &warnings),
+            Err(error) => {
+                let said = format!("{service}: {}\n", chain(&error));
+                say(&mut std::io::stderr(), &said);
+                ExitCode::FAILURE
+            }
+        };
+    }
     let process = match Process::<S>::new(service, sources) {
         Ok(process) => process,
         Err(ProcessError::Settings(error))
@@ -265,19 +292,6 @@ where
         let said = check::good(service, &settings, &warnings, work, output);
         say(&mut std::io::stdout(), &said);
         return ExitCode::SUCCESS;
-    }
-    if command == Command::Healthcheck {
-        let common = &settings.common;
-        return match healthcheck::ask(&common.server, &common.management).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                say(
-                    &mut std::io::stderr(),
-                    &format!("{service}: {}\n", chain(&error)),
-                );
-                ExitCode::FAILURE
-            }
-        };
     }
     let (log, traces) = (&settings.common.log, &settings.common.telemetry);
     let telemetry = match Telemetry::install(service, log, traces) {

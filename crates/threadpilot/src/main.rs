@@ -18,10 +18,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use options::{Options, Role};
+use service_defaults::process;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let options = Options::parse();
+fn main() -> ExitCode {
+    process::block_on(run(Options::parse()))
+}
+
+async fn run(options: Options) -> ExitCode {
     match options.role {
         Some(Role::Service {
             name,

@@ -3,9 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use service_defaults::process::CommandLine;
+use service_defaults::process::{self, CommandLine};
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    vehicle_service::run(CommandLine::parse()).await
+fn main() -> ExitCode {
+    process::block_on(vehicle_service::run(CommandLine::parse()))
 }

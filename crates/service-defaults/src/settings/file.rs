@@ -34,7 +34,7 @@ pub(super) struct Text {
     /// The file.
     pub(super) path: PathBuf,
     /// Its text, or why it cannot be read.
-    pub(super) read: Result<String, String>,
+    pub(super) read: Contents,
 }
 
 impl Files {
@@ -46,12 +46,19 @@ impl Files {
         }
     }
 
-    /// Reads them, within 5 s.
+    /// Reads them side by side, within 5 s.
     pub(super) fn read(&mut self) -> Texts {
-        let until = Instant::now() + LIMIT;
+        self.read_until(Instant::now() + LIMIT)
+    }
+
+    fn read_until(&mut self, until: Instant) -> Texts {
+        for file in [&mut self.config, &mut self.secrets].into_iter().flatten() {
+            file.begin();
+        }
+        let text = |file: &mut Reader| file.text(until);
         Texts {
-            config: self.config.as_mut().map(|file| file.read(until)),
-            secrets: self.secrets.as_mut().map(|file| file.read(until)),
+            config: self.config.as_mut().map(text),
+            secrets: self.secrets.as_mut().map(text),
         }
     }
 }
@@ -69,53 +76,61 @@ impl Texts {
 /// likes, and neither a request nor the stop of the process waits for it.
 struct Reader {
     path: PathBuf,
-    contents: fn(&Path) -> Result<String, String>,
-    /// The thread that has not come back, instead of which no second one is started.
-    unfinished: Option<Receiver<Result<String, String>>>,
+    contents: fn(&Path) -> Contents,
+    /// The thread that reads, also after its time: no second one is started beside it.
+    begun: Option<Receiver<Contents>>,
 }
 
+/// What a file holds, or why it cannot be read.
+type Contents = Result<String, String>;
+
 impl Reader {
-    fn new(path: PathBuf, contents: fn(&Path) -> Result<String, String>) -> Self {
+    fn new(path: PathBuf, contents: fn(&Path) -> Contents) -> Self {
         Self {
             path,
             contents,
-            unfinished: None,
+            begun: None,
         }
     }
 
-    fn read(&mut self, until: Instant) -> Text {
-        let path = self.path.clone();
-        let read = self.begin().and_then(|receiver| {
-            let left = until.saturating_duration_since(Instant::now());
-            match receiver.recv_timeout(left) {
-                Ok(read) => read,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.unfinished = Some(receiver);
-                    Err(format!("is not read within {}s", LIMIT.as_secs()))
-                }
-                Err(RecvTimeoutError::Disconnected) => Err("cannot be read".to_owned()),
-            }
-        });
-        Text { path, read }
-    }
-
-    fn begin(&mut self) -> Result<Receiver<Result<String, String>>, String> {
-        if let Some(unfinished) = self.unfinished.take() {
-            return Ok(unfinished);
+    fn begin(&mut self) {
+        if self.begun.is_some() {
+            return;
         }
         let (sender, receiver) = channel();
         let (path, contents) = (self.path.clone(), self.contents);
-        thread::Builder::new()
+        // A thread that does not start drops the sender, which is told below.
+        let _ = thread::Builder::new()
             .name("settings-file".to_owned())
             // Nobody waits any more for what took too long before the process ended.
-            .spawn(move || drop(sender.send(contents(&path))))
-            .map_err(|error| error.to_string())?;
-        Ok(receiver)
+            .spawn(move || drop(sender.send(contents(&path))));
+        self.begun = Some(receiver);
+    }
+
+    /// What was read, if it is there by then.
+    fn text(&mut self, until: Instant) -> Text {
+        let path = self.path.clone();
+        let left = until.saturating_duration_since(Instant::now());
+        let read = match self.begun.take() {
+            None => Err(RecvTimeoutError::Disconnected),
+            Some(begun) => begun.recv_timeout(left).inspect_err(|error| {
+                if *error == RecvTimeoutError::Timeout {
+                    self.begun = Some(begun);
+                }
+            }),
+        };
+        let read = read.unwrap_or_else(|error| {
+            Err(match error {
+                RecvTimeoutError::Timeout => format!("is not read within {}s", LIMIT.as_secs()),
+                RecvTimeoutError::Disconnected => "cannot be read".to_owned(),
+            })
+        });
+        Text { path, read }
     }
 }
 
 /// Follows symbolic links, which is how Kubernetes swaps a config map.
-fn contents(path: &Path) -> Result<String, String> {
+fn contents(path: &Path) -> Contents {
     let reason = |error: io::Error| error.to_string();
     // Asked before it is opened: to open a FIFO is to wait for its writer.
     if !fs::metadata(path).map_err(reason)?.is_file() {
@@ -144,6 +159,15 @@ impl Stalled {
         Files {
             config: Some(self.reader()),
             secrets: None,
+        }
+    }
+
+    /// This file with another one that holds `{}`.
+    fn files_with_a_good_one(&self) -> Files {
+        let good = Reader::new(PathBuf::from("secrets.json"), |_| Ok("{}".to_owned()));
+        Files {
+            secrets: Some(good),
+            ..self.files()
         }
     }
 
@@ -180,8 +204,12 @@ mod tests {
     fn a_file_that_stalls_is_given_up_and_holds_one_thread_however_often_it_is_read() {
         let stalled = Stalled::new();
         let mut reader = stalled.reader();
+        let mut read = |until| {
+            reader.begin();
+            reader.text(until).read
+        };
         for _ in 0..3 {
-            let read = reader.read(Instant::now()).read;
+            let read = read(Instant::now());
             assert_eq!(read, Err("is not read within 5s".to_owned()));
         }
         while stalled.reads() == 0 {
@@ -190,6 +218,16 @@ mod tests {
         assert_eq!(stalled.reads(), 1);
         stalled.end();
         let patient = Instant::now() + Duration::from_mins(1);
-        assert_eq!(reader.read(patient).read, Err("gone".to_owned()));
+        assert_eq!(read(patient), Err("gone".to_owned()));
+    }
+
+    #[test]
+    fn a_file_that_stalls_takes_no_time_from_the_other_one() {
+        let stalled = Stalled::new();
+        let mut files = stalled.files_with_a_good_one();
+        let texts = files.read_until(Instant::now() + Duration::from_millis(500));
+        let read = [texts.config, texts.secrets].map(|text| text.unwrap().read);
+        let late = Err("is not read within 5s".to_owned());
+        assert_eq!(read, [late, Ok("{}".to_owned())]);
     }
 }

@@ -1,9 +1,15 @@
 //! What is said about a body that cannot be used.
 
+use std::{
+    convert::Infallible,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     http::{Request, StatusCode},
 };
+use futures_util::stream;
 use test_support::{API_KEY, Answer, Api};
 
 use crate::sample::service;
@@ -74,6 +80,47 @@ async fn json_of_another_type_is_told_by_its_pointer() {
         assert_eq!(problem["code"], "invalid_body", "{body}");
         assert_eq!(problem["errors"][0]["pointer"], pointer, "{body}");
     }
+}
+
+/// What one byte of a body was read into: a buffer that lives for as long as the byte's frame.
+struct Buffer(u8);
+
+static BUFFERS: AtomicUsize = AtomicUsize::new(0);
+static MOST_BUFFERS: AtomicUsize = AtomicUsize::new(0);
+
+impl Buffer {
+    fn frame(byte: u8) -> Bytes {
+        MOST_BUFFERS.fetch_max(BUFFERS.fetch_add(1, SeqCst) + 1, SeqCst);
+        Bytes::from_owner(Self(byte))
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        std::slice::from_ref(&self.0)
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        BUFFERS.fetch_sub(1, SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn a_body_in_tiny_chunks_keeps_no_buffer_for_each() {
+    let (_, api) = service(&[]);
+    let body = format!("{ORDER}{}", " ".repeat(10_000));
+    let frames = body.into_bytes().into_iter().map(Buffer::frame);
+    let request = Request::post("/orders")
+        .header("x-api-key", API_KEY)
+        .header("content-type", "application/json")
+        .body(Body::from_stream(stream::iter(
+            frames.map(Ok::<_, Infallible>),
+        )))
+        .unwrap();
+    assert_eq!(api.send(request).await.status, StatusCode::OK);
+    assert_eq!((BUFFERS.load(SeqCst), MOST_BUFFERS.load(SeqCst)), (0, 1));
 }
 
 #[tokio::test]

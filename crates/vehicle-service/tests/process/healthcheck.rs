@@ -1,11 +1,18 @@
-use std::net::TcpListener;
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use test_support::TestDatabase;
 use tokio::net::TcpSocket;
 use vehicle_service::SCHEMA;
 
-use crate::binary::{Serving, run, text};
+use crate::{
+    binary::{Serving, command, run, text},
+    caller::within,
+    fifo::Fifo,
+};
 
 /// Asks with these settings: the exit code and what was said.
 async fn ask(database: &TestDatabase, settings: &[(&str, &str)]) -> (Option<i32>, String) {
@@ -62,6 +69,31 @@ async fn a_service_that_does_not_listen_or_answer_is_not_healthy() {
     let (code, said) = ask(&database, &[("SERVER__PORT", "0")]).await;
     assert_eq!(code, Some(1));
     assert!(said.contains("server.port is 0"), "{said}");
+}
+
+#[tokio::test]
+async fn a_file_that_stalls_holds_no_answer_up() {
+    let fifo = Fifo::new();
+    let settings = [
+        ("API_KEYS__TEST__KEY", "test-key-0123456789"),
+        ("SERVER__TLS_CERTIFICATE", fifo.path()),
+        ("SERVER__TLS_PRIVATE_KEY", fifo.path()),
+    ];
+    let asked = Instant::now();
+    let output = within(command(&["--healthcheck"], &settings).output()).await;
+    let output = output.unwrap();
+    // 2 s, and what a busy machine takes to start a program.
+    assert!(
+        asked.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("the settings were not read within 2s"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod binary;
 mod caller;
 mod commands;
 mod environment;
+mod fifo;
 mod healthcheck;
 mod log;
 mod overload;

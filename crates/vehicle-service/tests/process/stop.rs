@@ -1,11 +1,17 @@
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
 use rustix::process::Signal;
 use test_support::TestDatabase;
 use tokio::{sync::watch, task::JoinSet};
 use vehicle_service::{NAME, SCHEMA};
 
 use crate::{
-    binary::Serving,
+    binary::{Serving, command},
     caller::{Caller, within},
+    fifo::Fifo,
 };
 
 const PATH: &str = "/api/v1/vehicles/ABC123";
@@ -67,6 +73,34 @@ async fn either_signal_begins_the_stop() {
         serving.signal(signal);
         assert_eq!(serving.end().await.0, Some(0));
     }
+}
+
+#[tokio::test]
+async fn a_file_that_stalls_delays_no_stop() {
+    let database = TestDatabase::new(NAME, SCHEMA).await;
+    let fifo = Fifo::new();
+    let config = fifo.beside("vehicle.toml");
+    fs::write(&config, "[log]\nfilter = \"info\"").unwrap();
+    let settings = [("SERVER__PORT", "0"), ("SERVER__DRAIN_DELAY", "0s")];
+    let serve = command(&["serve", "--config", &config], &settings);
+    let serving = Serving::spawn(serve, &database).await;
+
+    let certificate = format!("{0:?}\ntls_private_key = {0:?}", fifo.path());
+    fs::write(
+        &config,
+        format!("[server]\ntls_certificate = {certificate}"),
+    )
+    .unwrap();
+    let _writer = within(fifo.reader()).await;
+    let told = Instant::now();
+    serving.signal(Signal::TERM);
+    let (code, _) = serving.end().await;
+    assert_eq!(code, Some(0));
+    assert!(
+        told.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        told.elapsed()
+    );
 }
 
 #[tokio::test]
