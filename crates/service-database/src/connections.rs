@@ -4,6 +4,8 @@
 //! away by leaving meanwhile, and its task that keeps a minimum open holds places of the pool for
 //! up to a minute after an outage.
 
+mod session;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -19,7 +21,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{DatabaseSettings, Error, Read, error::is_broken, finish::finish};
+pub(crate) use self::session::Session;
+use crate::{DatabaseSettings, Error, finish::finish};
 
 /// How long the server may take to give a connection. A caller waits for `acquire_timeout` only.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,9 +31,10 @@ const OPENED_AT_ONCE: u32 = 8;
 /// Pauses of the filling while the server gives no connections.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// How long a connection is used, so that a server's new address and its grown sessions are
-/// not kept for ever.
-const LONGEST_LIFE: Duration = Duration::from_mins(30);
+/// How long a connection is used on average, so that a server's new address and its grown
+/// sessions are not kept for ever. Each lives a fifth shorter or longer, so that those that were
+/// opened together are not replaced together.
+const LIFE: Duration = Duration::from_mins(30);
 
 /// Clones share the connections.
 #[derive(Clone, Debug)]
@@ -54,8 +58,9 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     idle: VecDeque<Opened>,
-    /// Idle, lent and being opened. At most as many as there are places, because a holder of a
-    /// place opens one only where none is idle, or under `min`.
+    /// Idle, lent, being opened, and closed in mid-statement where the server may not have
+    /// noticed yet. At most as many as there are places, because a holder of a place opens one
+    /// only where none is idle, or under `min`.
     open: u32,
     opening: u32,
     filling: bool,
@@ -64,7 +69,25 @@ struct State {
 #[derive(Debug)]
 struct Opened {
     raw: PgConnection,
-    at: Instant,
+    /// When it last showed that the server is there.
+    answered: Instant,
+    /// When it is due for replacement.
+    old: Instant,
+}
+
+impl Opened {
+    fn new(raw: PgConnection) -> Self {
+        let answered = Instant::now();
+        Self {
+            raw,
+            answered,
+            old: answered + life(),
+        }
+    }
+}
+
+fn life() -> Duration {
+    LIFE.mul_f64(rand::random_range(0.8..1.2))
 }
 
 /// How many connections there are.
@@ -190,12 +213,49 @@ impl Shared {
         opening.open(place).await.map(drop)
     }
 
-    fn give_back(self: &Arc<Self>, opened: Opened) {
-        if opened.at.elapsed() < LONGEST_LIFE {
-            self.state().idle.push_back(opened);
-        } else {
-            drop(opened);
+    fn give_back(self: &Arc<Self>, opened: Opened, place: OwnedSemaphorePermit) {
+        let mut state = self.state();
+        if opened.old > Instant::now() || !state.can_do_without_one(self.min) {
+            state.idle.push_back(opened);
+            return;
+        }
+        state.open -= 1;
+        let replacement = (state.open < self.min).then(|| self.begin_opening(&mut state));
+        drop(state);
+        drop(opened);
+        // With its place, so that the others find enough connections meanwhile.
+        if let (Some(replacement), Ok(runtime)) = (replacement, Handle::try_current()) {
+            // What fails is missing, and the filling says so.
+            runtime.spawn(async move { replacement.open(place).await.map(drop) });
+        }
+    }
+
+    /// Closes the idle connections that have not answered since then.
+    fn discard_silent(self: &Arc<Self>, since: Instant) {
+        let mut state = self.state();
+        let idle = std::mem::take(&mut state.idle);
+        let (kept, silent): (VecDeque<_>, VecDeque<_>) =
+            idle.into_iter().partition(|it| it.answered >= since);
+        state.idle = kept;
+        drop(state);
+        for connection in silent {
+            drop(connection);
             self.lost();
+        }
+    }
+
+    /// Counts a connection that was closed in mid-statement until the server has looked whether
+    /// its client is still there and ends the session, so that callers in a hurry cannot heap
+    /// sessions up.
+    fn linger(self: &Arc<Self>, place: OwnedSemaphorePermit) {
+        // Without a runtime the process is ending.
+        if let Ok(runtime) = Handle::try_current() {
+            let shared = self.clone();
+            runtime.spawn(async move {
+                sleep(shared.linger).await;
+                shared.lost();
+                drop(place);
+            });
         }
     }
 
@@ -203,6 +263,15 @@ impl Shared {
     fn lost(self: &Arc<Self>) {
         self.state().open -= 1;
         self.fill();
+    }
+}
+
+impl State {
+    /// Whether an old connection may be replaced without a request that waits for it: another one
+    /// is idle, and the server gave all that are wanted. A single one has to go without another.
+    fn can_do_without_one(&self, min: u32) -> bool {
+        let spare = !self.idle.is_empty() || self.open == 1;
+        spare && self.opening == 0 && self.open >= min
     }
 }
 
@@ -259,10 +328,7 @@ impl Opening {
                     .send_if_modified(|filled| !std::mem::replace(filled, true));
             }
         }
-        let opened = Opened {
-            raw,
-            at: Instant::now(),
-        };
+        let opened = Opened::new(raw);
         Ok(Session::new(self.shared.clone(), place, opened, true))
     }
 }
@@ -276,88 +342,19 @@ impl Drop for Opening {
     }
 }
 
-/// A connection for the time of one statement. Dropped, it goes back to the others, unless it is
-/// broken or a statement still runs on it.
-pub(crate) struct Session {
-    shared: Arc<Shared>,
-    place: Option<OwnedSemaphorePermit>,
-    opened: Option<Opened>,
-    /// Opened for this statement, so that it cannot have died while it was idle.
-    fresh: bool,
-    condition: Condition,
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Condition {
-    Usable,
-    Running,
-    Broken,
-}
-
-impl Session {
-    fn new(shared: Arc<Shared>, place: OwnedSemaphorePermit, opened: Opened, fresh: bool) -> Self {
-        Self {
-            shared,
-            place: Some(place),
-            opened: Some(opened),
-            fresh,
-            condition: Condition::Usable,
-        }
-    }
-
-    pub(crate) async fn run<A, T>(&mut self, argument: &A, read: Read<A, T>) -> sqlx::Result<T> {
-        let Some(opened) = &mut self.opened else {
-            return Err(sqlx::Error::PoolClosed);
-        };
-        self.condition = Condition::Running;
-        let result = read(&mut opened.raw, argument).await;
-        self.condition = match &result {
-            Err(error) if is_broken(error) => Condition::Broken,
-            _ => Condition::Usable,
-        };
-        result
-    }
-
-    /// Whether the connection may have died before the statement came.
-    pub(crate) fn was_dead(&self) -> bool {
-        self.condition == Condition::Broken && !self.fresh
-    }
-
-    /// A fresh connection in the place of this one.
-    pub(crate) async fn replace(mut self) -> Result<Self, Error> {
-        let (Some(opened), Some(place)) = (self.opened.take(), self.place.take()) else {
-            return Err(Error::Unavailable(sqlx::Error::PoolClosed));
-        };
-        drop(opened);
-        let opening = {
-            let mut state = self.shared.state();
-            state.open -= 1;
-            self.shared.begin_opening(&mut state)
-        };
-        opening.open_for_caller(place).await
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        let Some(opened) = self.opened.take() else {
-            return;
-        };
-        if self.condition == Condition::Usable {
-            return self.shared.give_back(opened);
-        }
-        drop(opened);
-        self.shared.lost();
-        // The server keeps the session until it looks at it. Its place is taken until then, so
-        // that callers in a hurry cannot heap sessions up.
-        if self.condition == Condition::Running
-            && let (Some(place), Ok(runtime)) = (self.place.take(), Handle::try_current())
-        {
-            let linger = self.shared.linger;
-            runtime.spawn(async move {
-                sleep(linger).await;
-                drop(place);
-            });
-        }
+    #[test]
+    fn lives_differ_by_up_to_two_fifths() {
+        let lives: Vec<_> = (0..1000).map(|_| super::life()).collect();
+        let (shortest, longest) = (lives.iter().min().unwrap(), lives.iter().max().unwrap());
+        let minutes = Duration::from_mins;
+        assert!(
+            (minutes(24)..minutes(25)).contains(shortest),
+            "{shortest:?}"
+        );
+        assert!((minutes(35)..minutes(36)).contains(longest), "{longest:?}");
     }
 }

@@ -56,12 +56,14 @@ impl Database {
         A: Send + Sync + 'static,
         T: Send + 'static,
     {
-        let session = self.connections.lend().await?;
+        let mut session = self.connections.lend().await?;
         let limit = self.limit;
         let answer = async move {
-            timeout(limit, run(session, &argument, read))
-                .await
-                .unwrap_or(Err(Error::TimedOut))
+            let answer = timeout(limit, run(&mut session, &argument, read)).await;
+            answer.unwrap_or_else(|_| {
+                session.unanswered();
+                Err(Error::TimedOut)
+            })
         };
         finish(answer, self.grace).await
     }
@@ -108,15 +110,16 @@ impl Database {
     }
 }
 
-async fn run<A, T>(mut session: Session, argument: &A, read: Read<A, T>) -> Result<T, Error> {
-    match session.run(argument, read).await {
-        Err(error) if session.was_dead() => {
-            tracing::debug!(%error, "a database connection was dead; once more on a fresh one");
-            let mut fresh = session.replace().await?;
-            Ok(fresh.run(argument, read).await?)
-        }
-        result => Ok(result?),
+async fn run<A, T>(session: &mut Session, argument: &A, read: Read<A, T>) -> Result<T, Error> {
+    let mut result = session.run(argument, read).await;
+    if let Err(error) = &result
+        && session.was_dead()
+    {
+        tracing::debug!(%error, "a database connection was dead; once more on a fresh one");
+        session.replace().await?;
+        result = session.run(argument, read).await;
     }
+    Ok(result?)
 }
 
 /// The connections are not all open yet.

@@ -6,21 +6,28 @@ use std::sync::{
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::JoinSet,
 };
 
 use crate::TestDatabase;
 
-/// Stands between a service and its database, counts the connections, and lets in as many as a
-/// test allows. Ends with its drop.
+/// Stands between a service and its database, counts the connections, lets in as many as a test
+/// allows, and stops forwarding when it wants. Ends with its drop.
 #[derive(Debug)]
 pub struct Relay {
     /// Where the database is through the relay, without a user.
     pub url: String,
-    opened: Arc<AtomicUsize>,
-    allowed: Arc<Semaphore>,
+    door: Arc<Door>,
     _task: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Door {
+    server: String,
+    opened: AtomicUsize,
+    allowed: Semaphore,
+    silence: watch::Sender<()>,
 }
 
 impl Relay {
@@ -36,52 +43,54 @@ impl Relay {
             .trim_start_matches("postgres://")
             .split_once('/')
             .unwrap();
-        let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("postgres://{}/{name}", door.local_addr().unwrap());
-        let opened = Arc::new(AtomicUsize::new(0));
-        let allowed = Arc::new(Semaphore::new(connections));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("postgres://{}/{name}", listener.local_addr().unwrap());
+        let door = Arc::new(Door {
+            server: server.to_owned(),
+            opened: AtomicUsize::new(0),
+            allowed: Semaphore::new(connections),
+            silence: watch::Sender::new(()),
+        });
         let mut task = JoinSet::new();
-        task.spawn(relay(
-            door,
-            server.to_owned(),
-            opened.clone(),
-            allowed.clone(),
-        ));
+        task.spawn(relay(listener, door.clone()));
         Self {
             url,
-            opened,
-            allowed,
+            door,
             _task: task,
         }
     }
 
     /// Lets so many more connections in.
     pub fn allow(&self, connections: usize) {
-        self.allowed.add_permits(connections);
+        self.door.allowed.add_permits(connections);
+    }
+
+    /// Forwards nothing any more on the connections that are open; they stay open.
+    pub fn fall_silent(&self) {
+        self.door.silence.send_replace(());
     }
 
     /// How many connections were let in so far.
     pub fn opened(&self) -> usize {
-        self.opened.load(Ordering::SeqCst)
+        self.door.opened.load(Ordering::SeqCst)
     }
 }
 
-async fn relay(
-    door: TcpListener,
-    server: String,
-    opened: Arc<AtomicUsize>,
-    allowed: Arc<Semaphore>,
-) {
+async fn relay(listener: TcpListener, door: Arc<Door>) {
     let mut connections = JoinSet::new();
     loop {
-        let (mut caller, _) = door.accept().await.unwrap();
-        allowed.acquire().await.unwrap().forget();
-        opened.fetch_add(1, Ordering::SeqCst);
-        let server = server.clone();
+        let (mut caller, _) = listener.accept().await.unwrap();
+        door.allowed.acquire().await.unwrap().forget();
+        door.opened.fetch_add(1, Ordering::SeqCst);
+        let mut silence = door.silence.subscribe();
+        let mut server = TcpStream::connect(&door.server).await.unwrap();
         connections.spawn(async move {
-            let mut server = TcpStream::connect(server).await.unwrap();
-            // One of both has closed its end.
-            let _ = copy_bidirectional(&mut caller, &mut server).await;
+            tokio::select! {
+                biased;
+                _ = silence.changed() => std::future::pending().await,
+                // One of both has closed its end.
+                _ = copy_bidirectional(&mut caller, &mut server) => {}
+            }
         });
     }
 }

@@ -1,14 +1,18 @@
 //! A query that nobody waits for any more: the server stops working on it, and nobody else notices.
 
+use std::time::Duration;
+
 use futures_util::{FutureExt, future::BoxFuture};
 use serde_json::json;
 use service_database::{Database, Error};
 use test_support::{Relay, TableLock, TestDatabase};
 
-use crate::support::{database, run, session, settings};
+use crate::support::{database, pass, run, session, settings};
 
 const TABLE: &str = "vehicle.vehicles";
 const ROLE: &str = "vehicle_service";
+/// Longer than an abandoned statement has to end by itself.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// Begins a query that waits for the lock, as the only one or as one more.
 async fn wait<'a>(
@@ -118,19 +122,41 @@ async fn the_queries_of_others_run_on() {
 
 #[tokio::test]
 async fn callers_in_a_hurry_do_not_heap_sessions_up() {
-    // The server looks too late for this test.
-    let (place, database) = database(&json!({
-        "max_connections": 2, "min_connections": 2, "acquire_timeout": "1s",
-        "statement_timeout": "60s", "client_connection_check_interval": "10s",
-    }))
-    .await;
+    let place = TestDatabase::new("vehicle", vehicle_service::SCHEMA).await;
+    let relay = Relay::open(&place).await;
+    let settings = settings(
+        "vehicle",
+        &relay.url,
+        // The server looks too late for this test.
+        &json!({
+            "max_connections": 4, "min_connections": 4, "acquire_timeout": "100ms",
+            "statement_timeout": "60s", "client_connection_check_interval": "10s",
+        }),
+    );
+    let database = Database::new(&settings).unwrap();
+    while run(&database, "select 1").await.is_err() || relay.opened() < 4 {}
     let mut lock = place.lock(TABLE).await;
-    for waiting in [1, 2] {
+    for waiting in 1..=2 {
+        drop(wait(&mut lock, &database, waiting).await);
+        pass(GRACE).await;
+        // Those beside them serve, while there is time to open others.
+        for _ in 0..20 {
+            session(&database).await;
+        }
+    }
+    for waiting in 3..=4 {
         drop(wait(&mut lock, &database, waiting).await);
     }
+    pass(GRACE).await;
     let refused = run(&database, "select 1").await;
     assert!(refused.is_err());
-    lock.sessions(ROLE, 2).await;
+    lock.sessions(ROLE, 4).await;
+    assert_eq!(relay.opened(), 4);
+
+    lock.release().await;
+    pass(Duration::from_secs(11)).await;
+    while run(&database, "select 1").await.is_err() {}
+    lock.sessions(ROLE, 4).await;
 }
 
 #[tokio::test]

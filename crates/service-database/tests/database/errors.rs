@@ -4,11 +4,7 @@ use serde_json::json;
 use service_database::{Database, Error};
 use sqlx::PgConnection;
 use test_support::TestDatabase;
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    sync::Notify,
-};
+use tokio::net::TcpListener;
 
 use crate::support::{database, nowhere, refusal, run, session, settings};
 
@@ -85,44 +81,6 @@ async fn a_server_that_never_answers_is_given_up() {
         .await
         .unwrap();
     assert!(matches!(error, Err(Error::Unavailable(_))), "{error:?}");
-}
-
-#[tokio::test]
-async fn a_server_that_falls_silent_is_given_up() {
-    let place = TestDatabase::new("vehicle", vehicle_service::SCHEMA).await;
-    let address = place.url();
-    let (server, name) = address
-        .trim_start_matches("postgres://")
-        .split_once('/')
-        .unwrap();
-    let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("postgres://{}/{name}", door.local_addr().unwrap());
-    let changes =
-        json!({"statement_timeout": "10ms", "acquire_timeout": "2s", "max_connections": 1});
-    let database = Database::new(&settings("vehicle", &url, &changes)).unwrap();
-    let silence = Notify::new();
-    let relay = async {
-        let (mut caller, _) = door.accept().await.unwrap();
-        let mut server = TcpStream::connect(server).await.unwrap();
-        tokio::select! {
-            biased;
-            () = silence.notified() => {}
-            _ = copy_bidirectional(&mut caller, &mut server) => {}
-        }
-        // Both connections stay open.
-        std::future::pending::<()>().await;
-    };
-    let ask = async {
-        assert!(session(&database).await > 0);
-        silence.notify_one();
-        tokio::time::timeout(Duration::from_mins(1), sleep(&database)).await
-    };
-    let result = tokio::select! {
-        biased;
-        () = relay => unreachable!(),
-        result = ask => result.unwrap(),
-    };
-    assert!(matches!(result, Err(Error::TimedOut)), "{result:?}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use serde_json::{Value, json};
 use service_database::{Database, DatabaseSettings, Error};
@@ -56,6 +56,13 @@ pub(crate) async fn session(database: &Database) -> i32 {
         })
         .await
         .unwrap()
+}
+
+/// Lets this time pass at once. Nothing else that is bounded in time may be under way.
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
 }
 
 /// Ends every session of the service; returns once they have ended.

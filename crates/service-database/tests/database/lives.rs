@@ -1,0 +1,68 @@
+//! Connections that die without a sign, or grow old.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use futures_util::future::join_all;
+use serde_json::json;
+use service_database::{Database, Error};
+use test_support::{Relay, TestDatabase};
+
+use crate::support::{pass, run, session, settings};
+
+const CONNECTIONS: usize = 4;
+const LONGEST_LIFE: Duration = Duration::from_mins(36);
+
+/// As many connections as may be open, through a relay that lets no others in.
+async fn filled() -> (TestDatabase, Relay, Database) {
+    let place = TestDatabase::new("vehicle", vehicle_service::SCHEMA).await;
+    let relay = Relay::allowing(&place, CONNECTIONS).await;
+    let changes = json!({
+        "max_connections": CONNECTIONS, "min_connections": CONNECTIONS, "statement_timeout": "50ms",
+    });
+    let database = Database::new(&settings("vehicle", &relay.url, &changes)).unwrap();
+    let mut sessions = BTreeSet::new();
+    while sessions.len() < CONNECTIONS {
+        sessions.insert(session(&database).await);
+    }
+    (place, relay, database)
+}
+
+#[tokio::test]
+async fn connections_that_died_without_a_sign_fail_one_request_together() {
+    let (_place, relay, database) = filled().await;
+    relay.fall_silent();
+    relay.allow(CONNECTIONS);
+    let failed = run(&database, "select 1").await;
+    assert!(matches!(failed, Err(Error::TimedOut)), "{failed:?}");
+    for _ in 0..2 * CONNECTIONS {
+        run(&database, "select 1").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn no_request_waits_for_the_replacement_of_an_old_connection() {
+    let (_place, relay, database) = filled().await;
+    pass(LONGEST_LIFE).await;
+    let together = || join_all((1..CONNECTIONS).map(|_| run(&database, "select 1")));
+    for _ in 0..10 {
+        for result in together().await {
+            result.unwrap();
+        }
+    }
+    relay.allow(CONNECTIONS);
+    while relay.opened() < 2 * CONNECTIONS {
+        run(&database, "select 1").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_only_connection_is_replaced_too() {
+    let place = TestDatabase::new("vehicle", vehicle_service::SCHEMA).await;
+    let relay = Relay::open(&place).await;
+    let settings = settings("vehicle", &relay.url, &json!({"max_connections": 1}));
+    let database = Database::new(&settings).unwrap();
+    let before = session(&database).await;
+    pass(LONGEST_LIFE).await;
+    assert_eq!(session(&database).await, before);
+    assert_ne!(session(&database).await, before);
+}
