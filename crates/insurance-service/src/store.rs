@@ -1,7 +1,6 @@
 //! The `insurance` schema in SQL.
 
 use contracts::{Money, PersonalIdentityNumber, Product, RegistrationNumber};
-use rust_decimal::Decimal;
 use sqlx::{PgConnection, PgExecutor};
 
 /// A policy as it is stored.
@@ -13,10 +12,11 @@ pub(crate) struct Policy {
     pub(crate) car: Option<RegistrationNumber>,
 }
 
+/// Values as texts, so that one that breaks its type fails no other row.
 struct Row {
     insurance_id: i64,
     product: String,
-    monthly_cost: Decimal,
+    monthly_cost: String,
     car_registration_number: Option<String>,
 }
 
@@ -42,9 +42,10 @@ pub(crate) async fn find_of_nobody(executor: impl PgExecutor<'_>) -> sqlx::Resul
 async fn find(executor: impl PgExecutor<'_>, digits: &str) -> sqlx::Result<Vec<Row>> {
     sqlx::query_as!(
         Row,
-        "select insurance_id, product, monthly_cost, car_registration_number
+        r#"select insurance_id, product, trim_scale(monthly_cost)::text as "monthly_cost!",
+             car_registration_number
          from insurance.insurances where personal_identity_number = $1
-         order by insurance_id",
+         order by insurance_id"#,
         digits
     )
     .fetch_all(executor)
@@ -82,7 +83,7 @@ impl TryFrom<Row> for Policy {
         };
         let monthly_cost = row
             .monthly_cost
-            .try_into()
+            .parse()
             .map_err(|_| unreadable("monthly_cost"))?;
         let car = row
             .car_registration_number

@@ -88,16 +88,24 @@ async fn every_column_that_cannot_be_read_is_told() {
                  drop constraint registration_number_is_canonical",
         )
         .await;
-    let policies = [("pet", "-1", None), ("car", "30", Some("?"))];
+    let costs = ["-1", "10.005", "'NaN'", "'Infinity'", "1e40", "1e200"];
+    let policies = costs.map(|cost| ("pet", cost, None));
     service.insure(PERSON, &policies).await;
+    service
+        .insure(PERSON, &[("car", "30", Some("?")), ("pet", "10.5", None)])
+        .await;
     let answer = service.look_up(PERSON).await;
-    let unreadable = answer.json()["unreadableInsurances"].clone();
-    assert_eq!(unreadable.as_array().map(Vec::len), Some(2), "{unreadable}");
-    for column in ["monthly_cost", "car_registration_number"] {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let profile = answer.json();
+    let unreadable = profile["unreadableInsurances"].as_array().unwrap().len();
+    assert_eq!(unreadable, costs.len() + 1, "{profile}");
+    assert_eq!(profile["insurances"].as_array().unwrap().len(), 1);
+    assert!(answer.text().contains(r#""totalMonthlyCost":10.50,"#));
+    for (column, counted) in [("monthly_cost", 6), ("car_registration_number", 1)] {
         let labels = [("column", column)];
         assert_eq!(
             service.metric("policies_unreadable_total", &labels).await,
-            1
+            counted
         );
     }
 }
@@ -118,4 +126,17 @@ async fn a_right_that_is_taken_away_is_a_503_and_not_ready() {
     assert_eq!(answer.status, 503);
     assert_eq!(answer.problem()["code"], "database_unavailable");
     assert_eq!(service.api.get("/readyz").await.status, 503);
+}
+
+#[tokio::test]
+async fn a_cost_with_many_zeros_can_be_read() {
+    let service = Service::healthy().await;
+    let cost = "10.50000000000000000000000000000000000000000000";
+    service.insure(PERSON, &[("pet", cost, None)]).await;
+    let answer = service.look_up(PERSON).await;
+    assert!(
+        answer.text().contains(r#""totalMonthlyCost":10.50,"#),
+        "{}",
+        answer.text()
+    );
 }
