@@ -4,11 +4,12 @@ use std::{
 };
 
 use axum::body::Body;
+use futures_util::FutureExt;
 use http::{Method, Request, header::HOST};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::JoinSet};
 
 use crate::{Answer, Remote, client::keyed};
 
@@ -16,7 +17,15 @@ use crate::{Answer, Remote, client::keyed};
 #[derive(Clone, Debug)]
 pub struct Caller {
     address: SocketAddr,
-    idle: Arc<Mutex<Vec<SendRequest<Body>>>>,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+/// Resets itself when it is dropped: of a connection that is closed the service cannot tell
+/// whether its caller still waits.
+#[derive(Debug)]
+struct Connection {
+    requests: SendRequest<Body>,
+    _driver: JoinSet<()>,
 }
 
 impl Caller {
@@ -28,7 +37,7 @@ impl Caller {
         }
     }
 
-    /// `GET` with the test key. The connection is closed when the future is dropped.
+    /// `GET` with the test key. The connection is reset when the future is dropped.
     pub async fn get(&self, path: &str) -> Answer {
         self.get_with(path, &[]).await
     }
@@ -42,23 +51,35 @@ impl Caller {
                 request.header(*name, *value)
             });
         let request = request.body(Body::empty()).unwrap();
-        let answer = exchange(&mut connection, self.address, request)
+        let answer = exchange(&mut connection.requests, self.address, request)
             .await
             .unwrap();
         self.idle.lock().unwrap().push(connection);
         answer
     }
 
-    async fn connection(&self) -> SendRequest<Body> {
+    async fn connection(&self) -> Connection {
         loop {
             let kept = self.idle.lock().unwrap().pop();
             let Some(mut kept) = kept else {
-                return connect(self.address).await.unwrap();
+                return self.connect().await;
             };
             // The service closes those that are idle for long.
-            if kept.ready().await.is_ok() {
+            if kept.requests.ready().await.is_ok() {
                 return kept;
             }
+        }
+    }
+
+    async fn connect(&self) -> Connection {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        stream.set_zero_linger().unwrap();
+        let (requests, connection) = handshake(TokioIo::new(stream)).await.unwrap();
+        let mut driver = JoinSet::new();
+        driver.spawn(connection.map(drop));
+        Connection {
+            requests,
+            _driver: driver,
         }
     }
 }

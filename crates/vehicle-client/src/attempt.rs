@@ -60,13 +60,12 @@ impl Step for Attempt {
         );
         span.add_link(call.first.span.clone());
         let (trail, attempt, waiters) = (call.trail.clone(), call.attempt, call.waiters.clone());
-        let mut outgoing = self.instruments.outgoing(strategy, reason);
+        let mut outgoing = self.instruments.outgoing(strategy, reason, waiters.clone());
         let result = timeout_at(until, ask(&inner, call).instrument(span.clone()))
             .await
             .unwrap_or(Err(Failure::transient(Cause::Timeout)));
         outgoing.outcome = result.as_ref().map_or_else(Failure::label, |_| "answered");
-        outgoing.retry_budget = self.retry.label(attempt, &result);
-        outgoing.awaited = waiters.any();
+        outgoing.retry_budget = self.retry.label(attempt, &waiters, &result);
         span.record("outcome", outgoing.outcome);
         trail.note(format_args!("{reason} attempt: {}", outgoing.outcome));
         drop(outgoing);

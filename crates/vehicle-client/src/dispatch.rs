@@ -118,10 +118,10 @@ impl Dispatch {
         self.single_flight.forget(number);
     }
 
-    /// Whether no call is on its way.
+    /// Whether no call is on its way and none is kept that has ended.
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
-        self.single_flight.is_empty()
+        self.single_flight.is_empty() && self.gathering.lock().unwrap().is_none()
     }
 
     /// How full the cache is, where there is one.
@@ -197,6 +197,14 @@ impl Dispatch {
         (batch, waiter)
     }
 
+    /// Keeps nothing of this batch any more.
+    fn gathers_no_more(&self, waiters: &Waiters) {
+        self.gathering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take_if(|batch| batch.waiters.is(waiters));
+    }
+
     /// Begins a call of up to so many numbers in a task of its own, which belongs to nobody who
     /// waits: they may all go away.
     fn begin(
@@ -227,6 +235,7 @@ impl Dispatch {
                 result = dispatch.carry_out(call) => result,
                 () = waiters.given_up() => Err(Failure::lasting(Cause::Timeout)),
             };
+            dispatch.gathers_no_more(&waiters);
             ending.with(result);
         });
         (shared, waiter)

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use contracts::Cause;
 
-use crate::{Lookup, Strategy, breaker::Phase, retry::UNUSED};
+use crate::{Lookup, Strategy, breaker::Phase, retry::UNUSED, waiters::Waiters};
 
 /// What became of something that its caller gave up.
 const CANCELLED: &str = "cancelled";
@@ -169,7 +169,12 @@ impl Instruments {
     }
 
     /// A call that goes out now.
-    pub(crate) fn outgoing(&self, strategy: Strategy, reason: &'static str) -> Outgoing {
+    pub(crate) fn outgoing(
+        &self,
+        strategy: Strategy,
+        reason: &'static str,
+        waiters: Waiters,
+    ) -> Outgoing {
         Outgoing {
             _in_flight: Level::raise(self.0.in_flight.clone(), strategy),
             instruments: self.clone(),
@@ -177,7 +182,7 @@ impl Instruments {
             reason,
             outcome: ABORTED,
             retry_budget: UNUSED,
-            awaited: false,
+            waiters,
         }
     }
 
@@ -228,8 +233,7 @@ pub(crate) struct Outgoing {
     reason: &'static str,
     pub(crate) outcome: &'static str,
     pub(crate) retry_budget: &'static str,
-    /// Whether anybody still waited when it ended.
-    pub(crate) awaited: bool,
+    waiters: Waiters,
 }
 
 impl Drop for Outgoing {
@@ -239,7 +243,7 @@ impl Drop for Outgoing {
             KeyValue::new("reason", self.reason),
             KeyValue::new("outcome", self.outcome),
             KeyValue::new("retry_budget", self.retry_budget),
-            KeyValue::new("awaited", self.awaited),
+            KeyValue::new("awaited", self.waiters.any()),
         ];
         self.instruments.0.attempts.add(1, &labels);
     }

@@ -12,6 +12,7 @@ use crate::{
     failure::Nature,
     instruments::Instruments,
     step::{Inner, Step, ask},
+    waiters::Waiters,
 };
 
 /// What the budget has for an attempt after which no retry comes into question.
@@ -51,9 +52,18 @@ impl Retry {
 
     /// What the budget has for an attempt that ended so, as a metric label: whether a retry is
     /// `left` or it is `empty` where one comes into question, `unused` where none does.
-    pub(crate) fn label(&self, attempt: u32, result: &Result<Answer, Failure>) -> &'static str {
+    pub(crate) fn label(
+        &self,
+        attempt: u32,
+        waiters: &Waiters,
+        result: &Result<Answer, Failure>,
+    ) -> &'static str {
         match result {
-            Err(failure) if failure.nature == Nature::Transient && attempt < self.max_retries => {
+            Err(failure)
+                if failure.nature == Nature::Transient
+                    && attempt < self.max_retries
+                    && waiters.any() =>
+            {
                 if self.left() < 1.0 {
                     "empty"
                 } else {
@@ -100,6 +110,7 @@ impl Step for Retry {
                 result => return result,
             };
             self.budget(|budget, _| budget.failed());
+            call.waiters.failed(failure);
             if call.attempt >= self.max_retries {
                 return Err(failure);
             }

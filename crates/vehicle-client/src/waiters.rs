@@ -43,6 +43,8 @@ struct Inner {
 struct State {
     phase: Phase,
     news: News,
+    /// Of the last attempt, until the next one is out.
+    failure: Option<Failure>,
     numbers: Vec<Asked>,
     /// Told apart by a count, because deadlines may be equal.
     deadlines: BTreeSet<(Instant, u64)>,
@@ -77,17 +79,6 @@ enum News {
     Ended(CallResult),
 }
 
-impl News {
-    /// What somebody with this deadline has to know now.
-    fn concerning(&self, deadline: Instant) -> Option<CallResult> {
-        match self {
-            Self::Nothing => None,
-            Self::NotBefore(then, failure) => (!in_time(*then, deadline)).then_some(Err(*failure)),
-            Self::Ended(result) => Some(result.clone()),
-        }
-    }
-}
-
 /// Whether a call that goes out then may still be answered by this deadline.
 fn in_time(then: Instant, deadline: Instant) -> bool {
     then + LEAST_TIME <= deadline
@@ -105,6 +96,7 @@ impl Waiters {
             state: Mutex::new(State {
                 phase: Phase::Gathering,
                 news: News::Nothing,
+                failure: None,
                 numbers: Vec::new(),
                 deadlines: BTreeSet::new(),
                 next: 0,
@@ -117,10 +109,18 @@ impl Waiters {
         (waiters, waiter)
     }
 
-    /// Adds a number and waits for it, unless the call is full or gathers no more.
+    /// Adds a number and waits for it, unless the call is full or gathers no more. One that it has
+    /// already, because it was erased meanwhile, is not asked for twice.
     pub(crate) fn add(&self, number: &RegistrationNumber, deadline: Instant) -> Option<Waiter> {
         let mut state = self.state();
-        let room = state.phase == Phase::Gathering && state.numbers.len() < self.0.most;
+        if state.phase != Phase::Gathering {
+            return None;
+        }
+        let known = state.numbers.iter().position(|it| it.number == *number);
+        if let Some(index) = known {
+            return Some(self.wait(&mut state, index, deadline));
+        }
+        let room = state.numbers.len() < self.0.most;
         room.then(|| self.push(&mut state, number, deadline))
     }
 
@@ -197,6 +197,11 @@ impl Waiters {
         state.deadlines.last().map(|(deadline, _)| *deadline)
     }
 
+    /// An attempt failed; who is gone before the next one is told so.
+    pub(crate) fn failed(&self, failure: Failure) {
+        self.state().failure = Some(failure);
+    }
+
     /// Tells that the call does not go out before this time: who has no time for it then is told
     /// this failure now. Whether anybody has; if not, nobody can join it any more.
     pub(crate) fn hold(&self, until: Instant, failure: Failure) -> bool {
@@ -226,6 +231,7 @@ impl Waiters {
         let carried = state.numbers.iter().filter(|asked| !asked.left_out);
         let numbers = carried.map(|asked| asked.number.clone()).collect();
         state.news = News::Nothing;
+        state.failure = None;
         Some(Out {
             waiters: self.clone(),
             numbers,
@@ -265,6 +271,23 @@ impl Waiters {
 }
 
 impl State {
+    /// What somebody with this deadline has to know now.
+    fn concerning(&self, deadline: Instant, now: Instant) -> Option<CallResult> {
+        match &self.news {
+            News::Ended(result) => Some(result.clone()),
+            News::NotBefore(then, failure) if now < *then && !in_time(*then, deadline) => {
+                // Part of it is over for whoever comes during the pause.
+                let after = failure.retry_after.map(|after| after.min(*then - now));
+                Some(Err(failure.with_retry_after(after)))
+            }
+            _ if now < deadline => None,
+            _ => {
+                let timeout = Failure::lasting(Cause::Timeout);
+                Some(Err(self.failure.unwrap_or(timeout)))
+            }
+        }
+    }
+
     /// Whether the one with most time has enough of it for a call that goes out then.
     fn worth_it(&self, then: Instant) -> bool {
         let latest = self.deadlines.last();
@@ -286,13 +309,13 @@ impl Waiter {
         loop {
             // Before the look at the news, so that none in between is missed.
             let told = self.waiters.0.told.notified();
-            let news = self.waiters.state().news.concerning(deadline);
+            let now = Instant::now();
+            let news = self.waiters.state().concerning(deadline, now);
             if let Some(result) = news {
                 return result;
             }
-            if timeout_at(deadline, told).await.is_err() {
-                return Err(Failure::lasting(Cause::Timeout));
-            }
+            // Too late or not, the news is looked at once more.
+            let _ = timeout_at(deadline, told).await;
         }
     }
 }
@@ -387,6 +410,44 @@ mod tests {
         drop(patient);
         assert!(!waiters.hold(until, FAILURE));
         assert!(waiters.join(&number, until + SECOND).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_during_a_pause_is_told_what_is_left_of_it() {
+        let (now, number) = (Instant::now(), number("ABC123"));
+        let failure = FAILURE.with_retry_after(Some(9 * SECOND));
+        let (waiters, _patient) = Waiters::of(&number, now + 60 * SECOND, 1);
+        assert!(waiters.hold(now + 9 * SECOND, failure));
+        advance(4 * SECOND).await;
+        let late = waiters.join(&number, now + 5 * SECOND).unwrap();
+        let told = late.result().now_or_never().unwrap().unwrap_err();
+        assert_eq!(told, FAILURE.with_retry_after(Some(5 * SECOND)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whose_time_ends_before_the_next_attempt_is_told_the_failure_of_the_last() {
+        let (now, number) = (Instant::now(), number("ABC123"));
+        let (waiters, waiter) = Waiters::of(&number, now + 5 * SECOND, 1);
+        let late = waiters.join(&number, now + 6 * SECOND).unwrap();
+        waiters.failed(FAILURE);
+        assert!(waiters.hold(now + SECOND, FAILURE));
+        // The pause is over, but its turn does not come.
+        assert_eq!(waiter.result().await.unwrap_err(), FAILURE);
+        assert_eq!(now.elapsed(), 5 * SECOND);
+        let _out = waiters.go_out();
+        let timeout = Failure::lasting(Cause::Timeout);
+        assert_eq!(late.result().await.unwrap_err(), timeout);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_number_that_is_gathered_already_is_not_added_twice() {
+        let deadline = Instant::now() + SECOND;
+        let (waiters, first) = Waiters::of(&number("AAA111"), deadline, 2);
+        let _again = waiters.add(&number("AAA111"), deadline).unwrap();
+        drop(first);
+        let _other = waiters.add(&number("BBB222"), deadline).unwrap();
+        let out = waiters.go_out().unwrap();
+        assert_eq!(*out.numbers, ["AAA111", "BBB222"].map(number));
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,7 +13,6 @@ mod cap;
 mod counters;
 mod deadline;
 mod failures;
-mod fairness;
 mod gone;
 mod hostile;
 mod load;

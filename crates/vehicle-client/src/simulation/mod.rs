@@ -11,6 +11,7 @@
 )]
 
 mod caller;
+mod fairness;
 mod load;
 mod plan;
 mod rules;

@@ -1,7 +1,7 @@
 //! The Vehicle of a simulation: sees every call that the guard lets out, and holds it to the rules.
 
 use std::{
-    collections::{BTreeMap, hash_map::DefaultHasher},
+    collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher},
     fmt::Debug,
     hash::{Hash, Hasher},
     sync::{
@@ -240,6 +240,8 @@ impl World {
             "{} numbers",
             call.numbers.len()
         );
+        let distinct: BTreeSet<_> = call.numbers.iter().collect();
+        assert_eq!(distinct.len(), call.numbers.len(), "a number twice");
         for number in call.numbers.iter() {
             let awaited = call.waiters.await_number(number);
             assert!(awaited, "a number that nobody waits for");

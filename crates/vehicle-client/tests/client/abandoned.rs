@@ -90,6 +90,10 @@ async fn it_is_not_tried_again_and_not_kept_when_it_fails() {
     gone(caller).await;
     gate.open();
     client.landed(1).await;
+    // There was a retry for it, but nobody to make it for.
+    let labels = [("awaited", "false"), ("retry_budget", "unused")];
+    let attempts = "vehicle_client_attempts_total";
+    assert_eq!(client.metric(attempts, &labels), 1);
     fake.script(Reply::healthy);
     let lookup = client.one("ABC123", &unhurried()).await;
     assert_eq!((found(&lookup), fake.calls()), (Source::Live, 2));

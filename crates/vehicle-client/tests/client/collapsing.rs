@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use contracts::{Cause, RegistrationNumber, Source};
 use serde_json::Value;
-use test_support::{FakeVehicle, Gate, Reply};
+use test_support::{FakeVehicle, Gate, Reply, Request};
 use tokio::task::JoinSet;
 use vehicle_client::{Lookup, Options, Strategy};
 
@@ -196,6 +196,25 @@ async fn numbers_of_different_requests_share_a_batch() {
     }
     assert_eq!(fake.calls(), 1);
     assert_eq!(client.metric("vehicle_client_batch_size_sum", &[]), 20);
+}
+
+#[tokio::test]
+async fn a_number_that_is_erased_while_its_batch_gathers_is_in_it_once() {
+    let fake = FakeVehicle::healthy().await;
+    let mut options = patient(&fake);
+    // Until both have asked, and no longer.
+    (options.max_batch_size, options.gather_for) = (2, Duration::from_secs(20));
+    let client = client(&options);
+    let numbers = many("AB", 2);
+    let before = callers(&client, 1, &numbers[..1], Strategy::Batch);
+    asked(&client, 1).await;
+    client.vehicles.erase(&numbers[0]);
+    let after = callers(&client, 1, &numbers, Strategy::Batch);
+    for lookup in [before.join_all().await, after.join_all().await].concat() {
+        assert!(lookup.iter().all(|lookup| found(lookup) == Source::Batch));
+    }
+    let sent: Vec<_> = fake.requests().iter().map(Request::numbers).collect();
+    assert_eq!(sent, [vec!["AB00", "AB01"]]);
 }
 
 #[tokio::test]
