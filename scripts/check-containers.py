@@ -1,7 +1,16 @@
-"""What docker-compose.local.yml, the Dockerfile and what belongs to them must hold; see check-containers.sh."""
+#!/usr/bin/env -S uv run --quiet --script
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["ruamel.yaml==0.19.1"]
+# ///
+"""What docker-compose.local.yml, the Dockerfile and what belongs to them must hold. 
+Asks the services' own `check` about the environment of each: `cargo build --workspace --bins` comes first. Needs uv."""
 
+import hashlib
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -112,6 +121,51 @@ template = json.loads((top / "secrets.local.json.template").read_text())
 made = {("_" if path[0] == "postgres" else "__").join(path).upper() for path in paths(template)}
 used = set(re.findall(r"\$\{(\w+)", compose_text))
 expect(used == made, f"compose: variables of init.sh that are not used, or the reverse: {sorted(used ^ made)}")
+
+# A value of a secret is that of the variable with the same name; only psql wants another one.
+for name, service in services.items():
+    for key, value in service.get("environment", {}).items():
+        for variable in re.findall(r"\$\{(\w+)", str(value)):
+            same = variable == ("POSTGRES_PASSWORD" if key == "PGPASSWORD" else key)
+            expect(same, f"compose: {name}: {key} is given {variable}")
+
+binaries = Path(os.environ.get("CARGO_TARGET_DIR", top / "target")) / "debug"
+secret = {it: "operations" if it.endswith("__SCOPES") else hashlib.sha256(it.encode()).hexdigest() for it in made}
+database = f"postgres://postgres:5432/{services['postgres']['environment']['POSTGRES_DB']}"
+for name, service in services.items():
+    if service["image"] not in built:
+        continue
+    binary, kind = built[service["image"]], name.split("-")[0]
+    given = {key: re.sub(r"\$\{(\w+)[^}]*\}", lambda it: secret[it[1]], str(value))
+             for key, value in service["environment"].items()}
+    said = subprocess.run([binaries / binary, "check", "--output", "json"], env=given, capture_output=True, text=True)
+    figures = json.loads(said.stdout)
+    expect(figures["settings"] == "good", f"compose: {name}: {figures.get('violations')}")
+    # What a process needs besides its worst case is 64 MiB, as in the chart.
+    worst = sum(it["value"] for it in figures.get("worstCase", []) if it["name"].endswith("_memory")) / 1024**2 + 64
+    limit = int(service["mem_limit"].removesuffix("m"))
+    expect(name in ends or worst <= limit, f"compose: {name}: {worst:.0f} MiB at worst, its limit is {limit}")
+    expect(given.get(f"{kind.upper()}__DATABASE__URL") == database, f"compose: {name}: its database is not {database}")
+    # Only one of the two: the migrator's password opens what the running service may not do.
+    role = "MIGRATION_PASSWORD" if name in ends else "PASSWORD"
+    passwords = {it.rsplit("__", 1)[1] for it in given if it.startswith(f"{kind.upper()}__DATABASE__") and "PASSWORD" in it}
+    expect(passwords == {role}, f"compose: {name}: has {sorted(passwords)}, not {role}")
+    waits = {other: need["condition"] for other, need in service["depends_on"].items()}
+    before = {"migrate": "roles", "seed": f"{kind}-migrate"}.get(name.rsplit("-", 1)[-1], f"{kind}-seed")
+    expect(waits.get(before) == "service_completed_successfully", f"compose: {name} does not wait for {before}")
+    expect(name == kind or service.get("command") == [name.rsplit("-", 1)[-1]], f"compose: {name} runs {service.get('command')}")
+
+targets = (top / "deploy/observability/prometheus/prometheus.yml").read_text()
+base_url = services["insurance"]["environment"]["INSURANCE__VEHICLE_CLIENT__BASE_URL"]
+for name in ["vehicle", "insurance"]:
+    port = last(images[f"{name}-service"], "EXPOSE").removeprefix("EXPOSE ")
+    expect(services[name]["ports"] == [f"127.0.0.1:{port}:{port}"], f"compose: {name} does not publish its port {port}")
+    expect(f'"{name}:{port}"' in targets, f"prometheus.yml: does not scrape {name}:{port}")
+    expect(name != "vehicle" or base_url == f"http://vehicle:{port}", f"compose: {base_url} is not Vehicle")
+    least = {f"{name.upper()}__API_KEYS__X__KEY": "ab" * 32, "INSURANCE__VEHICLE_CLIENT__API_KEY": "cd" * 32}
+    said = subprocess.run([binaries / f"{name}-service", "--healthcheck"], env=least, capture_output=True, text=True)
+    asked = re.search(r"127\.0\.0\.1:(\d+)", said.stdout + said.stderr)
+    expect(said.returncode == 0 or asked and asked[1] == port, f"Dockerfile: {name}-service is not on {port}: {said.stderr}")
 
 collector = load("deploy/observability/otel-collector.yml")
 for name, pipeline in collector["service"]["pipelines"].items():

@@ -3,17 +3,11 @@
 # document, nothing that a document forbids may be taken, and nothing that it allows refused.
 #   scripts/check-fuzz.sh [EXAMPLES]   cases to draw for each operation (50), beside the fixed ones
 #   FUZZ_SEED=7 scripts/check-fuzz.sh  another seed than 1
-# Calls the stack that the variables of with-local-stack.sh name, or starts one.
+# Calls the stack that the variables of with-local-stack.sh name, or starts one. Needs uv.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 [ -n "${VEHICLE_URL:-}" ] || exec scripts/with-local-stack.sh scripts/check-fuzz.sh "$@"
 
-version=4.32.5
-tool=$PWD/target/tools/schemathesis-$version
-[ -x "$tool/bin/st" ] || {
-    python3 -m venv "$tool"
-    "$tool/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$version"
-}
 examples=${1:-50}
 seed=${FUZZ_SEED:-1}
 settings=$PWD/scripts/schemathesis
@@ -27,7 +21,7 @@ fuzz() {
     key=$2
     shift 2
     (cd "$folder" && PYTHONPATH=$settings SCHEMATHESIS_HOOKS=hooks \
-        "$tool/bin/st" --config-file "$settings/schemathesis.toml" run "$url/openapi.json" \
+        uvx --quiet --from schemathesis==4.32.5 st --config-file "$settings/schemathesis.toml" run "$url/openapi.json" \
         --header "X-Api-Key: $key" --phases examples,coverage,fuzzing \
         --max-examples "$examples" --seed "$seed" "$@") || failed=1
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks deploy/observability/prometheus with Debian's promtool: the configuration, the rules and
 # their tests, and that each alert has a runbook, a test in which it fires and one in which it does
-# not. What the services really expose is the matter of check-dashboards.sh.
+# not. What the services really expose is the matter of check-dashboards.py.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 command -v promtool >/dev/null || { echo 'check-rules: promtool is missing (apt-get install prometheus)' >&2; exit 1; }

@@ -1,4 +1,12 @@
-"""Fails on what looks like a secret and is not in known-secrets.txt; tells what is there in vain."""
+#!/usr/bin/env -S uv run --quiet --script
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["detect-secrets==1.5.0", "unidiff==0.7.5"]
+# ///
+"""Looks for secrets in every line that the history ever added, and in what is not committed yet.
+
+Fails on what is not in known-secrets.txt; tells what is there in vain. Needs uv.
+"""
 
 import pathlib
 import subprocess

@@ -1,4 +1,9 @@
-"""The rules of our own for the workflows. Needs PyYAML and shellcheck."""
+#!/usr/bin/env -S uv run --quiet --script
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["PyYAML==6.0.3"]
+# ///
+"""The rules of our own for the workflows. Needs uv and shellcheck."""
 
 import os
 import pathlib
@@ -50,12 +55,12 @@ def check_workflow(path):
 
 def check_scripts(texts):
     """What is called exists, and each check is called."""
-    called = set(re.findall(r"\bscripts/[\w.-]+\.(?:sh|py)\b", "\n".join(texts)))
+    called = set(re.findall(r"\bscripts/[\w.-]+\.(?:sh|py|mjs)\b", "\n".join(texts)))
     for script in sorted(called):
-        if not os.access(script, os.X_OK):
+        if not os.access(script, os.F_OK if script.endswith(".mjs") else os.X_OK):
             fail(script, "called, but not there or not executable")
     for script in sorted(map(str, pathlib.Path("scripts").glob("check-*"))):
-        if os.access(script, os.X_OK) and script not in called:
+        if script not in called:
             fail(script, "nothing calls it")
 
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Does what the README tells a new user: runs its first command, pastes the three printed curl
 # lines, then stops everything and looks at what is left.
+#   scripts/quick-start.sh 'cargo run'
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 
@@ -8,7 +9,7 @@ CDPATH='' cd -- "$(dirname -- "$0")/.."
 unset THREADPILOT_DATABASE_URL
 export DATABASE_URL=postgres://owner:secret@127.0.0.1:1/production
 
-command=$(scripts/readme-command.sh 1)
+command=${1:?which command}
 out=$(mktemp)
 echo "+ $command"
 sh -c "exec $command" >"$out" 2>&1 &

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Runs a command beside a local stack of its own, on free ports and with fresh sample data, then
 # stops the stack. The command finds it in VEHICLE_URL, INSURANCE_URL, API_KEY and OPERATIONS_KEY;
-# VEHICLE_KEY and INSURANCE_KEY are good at one of the services only.
+# VEHICLE_KEY and INSURANCE_KEY are good at one of the services only. STACK_DATABASE_URL is the
+# database, as an administrator.
 #   scripts/with-local-stack.sh sh -c 'curl -s -H "X-Api-Key: $API_KEY" "$VEHICLE_URL/api/v1/vehicles/ABC123"'
 set -eu
-[ "$#" -gt 0 ] || { sed -n '2,5s/^# *//p' "$0" >&2; exit 2; }
+[ "$#" -gt 0 ] || { sed -n '2,7s/^# *//p' "$0" >&2; exit 2; }
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 unset THREADPILOT_DATABASE_URL
 
@@ -47,6 +48,8 @@ VEHICLE_URL=${VEHICLE_URL%/swagger/}
 INSURANCE_URL=${INSURANCE_URL%/swagger/}
 API_KEY=$(said X-Api-Key)
 OPERATIONS_KEY=$(said Operations)
-export VEHICLE_URL INSURANCE_URL API_KEY OPERATIONS_KEY
+postgres=$folder/data/pg
+STACK_DATABASE_URL=postgres://postgres:$(cat "$postgres/password")@127.0.0.1:$(sed -n 4p "$postgres/data/postmaster.pid")/threadpilot
+export VEHICLE_URL INSURANCE_URL API_KEY OPERATIONS_KEY STACK_DATABASE_URL
 
 "$@"

@@ -245,7 +245,7 @@ fn programs_that_do_not_run_are_passed_over_with_what_they_say() {
 }
 
 #[test]
-#[ignore = "downloads; scripts/test-downloads.sh runs it"]
+#[ignore = "downloads; `.ci/run start` runs it"]
 fn npm_gives_programs_that_run_and_are_kept() {
     let Some(mut machine) = Machine::with(&["npm", "node", "tar", "gzip"]) else {
         return;
@@ -268,7 +268,7 @@ fn npm_gives_programs_that_run_and_are_kept() {
 }
 
 #[test]
-#[ignore = "downloads; scripts/test-downloads.sh runs it"]
+#[ignore = "downloads; `.ci/run start` runs it"]
 fn pip_gives_programs_that_run_and_are_kept() {
     let Some(mut machine) = Machine::with(&["python3"]) else {
         return;

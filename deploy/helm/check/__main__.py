@@ -1,11 +1,17 @@
-"""Lints and renders the chart with each example, and checks what comes out. Offline.
+#!/usr/bin/env -S uv run --quiet --script
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["helm-python-sdk==0.2.2", "kubernetes-validate==1.37.0", "PyYAML==6.0.3"]
+# ///
+"""Lints and renders the chart with each example, and checks what comes out.
 
-Needs helm-python-sdk, kubernetes-validate, PyYAML and promtool. Writes the manifests to the first
-folder given; the services' binaries are in the second.
+Needs uv and promtool. Writes the manifests to the first folder given, which is made anew; the
+services' binaries are in the second.
 """
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,12 +20,10 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
-import binaries
 import network
-import observability
 import published
 import workloads
-from release import COMPONENT, SERVICES, Release, flat, live_settings, manual
+from release import COMPONENT, SERVICES, Release, flat, live_settings, manual, memory as memory_of
 
 HERE = Path(__file__).resolve().parent
 CHART = HERE.parent / "threadpilot"
@@ -140,7 +144,7 @@ def check_example(chart, name, files, folder, memory):
     release = Release(objects, merged, memory)
     workloads.check(release)
     network.check(release)
-    observability.check(release, folder)
+    published.check_observability(release, folder)
     yield from release.faults
     if name == "existing-secrets":
         yield from check_secrets(set(release.needed_secrets()))
@@ -201,7 +205,8 @@ def check_refusals(chart):
 
 
 def main():
-    folder, memory = Path(sys.argv[1]), binaries.memory(Path(sys.argv[2]))
+    folder, memory = Path(sys.argv[1]), memory_of(Path(sys.argv[2]))
+    shutil.rmtree(folder, ignore_errors=True)
     # The package, as a release publishes it, with what the chart's links lead to.
     chart = helm_python.package(str(CHART), destination=str(folder))
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,9 @@
-"""The work of check-dashboards.sh; see there."""
+#!/usr/bin/env python3
+"""Runs the local stack and a Prometheus that scrapes it by deploy/observability/prometheus, makes
+traffic of every kind, also with a Vehicle that hangs and one that refuses the key, and asks every
+query of every Grafana dashboard and every runbook and every rule of it. What was measured must stay
+under the worst case that is drawn above it. Then asks scripts/vehicle-guard.sh for all that it does.
+Linux; Debian's prometheus; the binaries of `cargo build --workspace --bins`."""
 
 import contextlib
 import json
