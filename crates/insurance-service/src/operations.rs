@@ -10,6 +10,8 @@ use contracts::{RegistrationNumber, VehicleGuard, VehicleGuardChange};
 use service_defaults::{
     extract::{Json, Path},
     request_context::RequestContext,
+    scope::Scope,
+    surface::Surface,
     telemetry::AUDIT,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -17,7 +19,12 @@ use vehicle_client::{IsolationOrder, VehicleClient};
 
 use crate::guard_state::{rfc3339, vehicle_guard};
 
-/// The routes, under `/api/v1/operations/`, which asks for a key with the scope `operations`.
+/// Where the routes are, and who may use them.
+pub(crate) fn surface() -> Surface {
+    Surface::keyed(Scope::Operations).with_unknown_paths("/api/v1/operations/")
+}
+
+/// The routes.
 pub(crate) fn api(vehicles: VehicleClient) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(get_vehicle_guard, set_vehicle_guard))
@@ -67,6 +74,7 @@ async fn set_vehicle_guard(
     };
     tracing::warn!(
         target: AUDIT,
+        parent: None,
         action,
         key_id = key_id(&context),
         request_id = context.request_id(),
@@ -97,6 +105,7 @@ async fn erase_vehicle(
     // Not which one: plates are indirect personal data.
     tracing::warn!(
         target: AUDIT,
+        parent: None,
         action = "erase_vehicle",
         key_id = key_id(&context),
         request_id = context.request_id(),

@@ -23,7 +23,9 @@ use service_defaults::{
     limits::RequestDeadline,
     openapi::with_examples,
     request_context::RequestContext,
+    scope::Scope,
     settings::Live,
+    surface::{Routes, Surface},
 };
 use tokio::time::Instant;
 use utoipa::OpenApi;
@@ -87,14 +89,14 @@ pub(crate) fn api(
     vehicles: VehicleClient,
     settings: Live<InsuranceSettings>,
     meter: &Meter,
-) -> OpenApiRouter {
+) -> Routes {
     let enricher = Enricher::new(vehicles.clone(), meter);
     let unreadable = meter
         .u64_counter("policies.unreadable")
         .with_description("Stored policies that an answer had to leave out")
         .build();
     let time = settings.snapshot().service.enrichment.deadline;
-    OpenApiRouter::with_openapi(with_examples(Document::openapi(), EXAMPLES))
+    let api = OpenApiRouter::new()
         .routes(routes!(get_insurances))
         .routes(routes!(look_up_insurances))
         .with_state(Service {
@@ -104,8 +106,11 @@ pub(crate) fn api(
             settings,
             unreadable,
         })
-        .merge(operations::api(vehicles))
-        .layer(map_response(never_stored))
+        .layer(map_response(never_stored));
+    let operations = operations::api(vehicles).layer(map_response(never_stored));
+    Routes::new(with_examples(Document::openapi(), EXAMPLES))
+        .with(Surface::keyed(Scope::Api), api)
+        .with(operations::surface(), operations)
 }
 
 /// Answers about people are stored nowhere on their way.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use service_defaults::process::chain;
+use service_defaults::chain;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::{
     runtime::Handle,

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use service_defaults::{health::Check, process::chain};
+use service_defaults::{chain, health::Check};
 use sqlx::{Connection, PgConnection, migrate::Migrator};
 use tokio::time::{Instant, sleep};
 

@@ -1,17 +1,20 @@
-//! API keys: every route needs one, with the route's scope, unless it is on the list of open routes.
+//! API keys: every route needs one, with the scope of its surface, unless that is open.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use arc_swap::ArcSwap;
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::WWW_AUTHENTICATE},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::{
     problem::Rejection,
@@ -139,11 +142,14 @@ pub fn check(keys: &ApiKeySettings, violations: &mut Violations) {
 
 /// The keys in force. Clones share them, so that a rotation reaches every request at once.
 #[derive(Clone)]
-pub struct KeyRing(Arc<ArcSwap<Vec<Arc<Held>>>>);
+pub struct KeyRing(Arc<ArcSwap<ByDigest>>);
+
+/// Looked up by the digest of what was presented, so that the time that it takes tells about
+/// digests only.
+type ByDigest = HashMap<[u8; 32], Arc<Held>>;
 
 struct Held {
     id: String,
-    digest: [u8; 32],
     expires_at: Option<SystemTime>,
     scopes: Vec<Scope>,
 }
@@ -159,7 +165,7 @@ impl KeyRing {
         self.0.store(Arc::new(held(keys)));
     }
 
-    /// The presented key. All keys are compared, over digests and in constant time.
+    /// The presented key, unless it has expired.
     fn identify(&self, headers: &HeaderMap, now: SystemTime) -> Option<Arc<Held>> {
         let mut presented = headers.get_all(X_API_KEY).iter();
         let (Some(only), None) = (presented.next(), presented.next()) else {
@@ -167,25 +173,22 @@ impl KeyRing {
         };
         let digest: [u8; 32] = Sha256::digest(only.as_bytes()).into();
         let keys = self.0.load();
-        let mut found = 0_u32;
-        for (number, key) in (1_u32..).zip(keys.iter()) {
-            let live = Choice::from(u8::from(key.expires_at.is_none_or(|end| now < end)));
-            found.conditional_assign(&number, digest.ct_eq(&key.digest) & live);
-        }
-        let index = usize::try_from(found.checked_sub(1)?).ok()?;
-        keys.get(index).cloned()
+        let key = keys.get(&digest)?;
+        key.expires_at
+            .is_none_or(|end| now < end)
+            .then(|| key.clone())
     }
 }
 
-fn held(keys: &ApiKeySettings) -> Vec<Arc<Held>> {
+fn held(keys: &ApiKeySettings) -> ByDigest {
     keys.iter()
         .map(|(id, key)| {
-            Arc::new(Held {
+            let held = Held {
                 id: id.clone(),
-                digest: key.digest,
                 expires_at: key.expires_at,
                 scopes: key.scopes.clone(),
-            })
+            };
+            (key.digest, Arc::new(held))
         })
         .collect()
 }
@@ -204,35 +207,19 @@ fn from_hex(text: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-/// What the authentication layer knows: the keys, and the routes that need none.
-#[derive(Clone)]
-pub(crate) struct Access {
-    pub(crate) keys: KeyRing,
-    pub(crate) open_routes: Arc<[&'static str]>,
-}
-
-/// Refuses every request without a valid key that has the route's scope, unless its route is on
-/// the list. A path that is no route has a scope too, so that nobody learns which routes there are.
+/// Refuses every request without a valid key that has the scope.
 pub(crate) async fn authenticate(
-    State(access): State<Access>,
+    State((keys, scope)): State<(KeyRing, Scope)>,
     request: Request,
     next: Next,
 ) -> Response {
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map(MatchedPath::as_str);
-    if route.is_some_and(|route| access.open_routes.contains(&route)) {
-        return next.run(request).await;
-    }
-    let Some(key) = access.keys.identify(request.headers(), SystemTime::now()) else {
+    let Some(key) = keys.identify(request.headers(), SystemTime::now()) else {
         return unauthorized().into_response();
     };
     if let Some(context) = request.extensions().get::<RequestContext>() {
         tracing::Span::current().record("key_id", key.id.as_str());
         context.set_key_id(&key.id);
     }
-    let scope = Scope::of(route.unwrap_or(request.uri().path()));
     if !key.scopes.contains(&scope) {
         return insufficient_scope(scope).into_response();
     }

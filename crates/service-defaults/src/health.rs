@@ -153,7 +153,7 @@ impl Readiness {
 
 /// Whether the process can serve; asks nobody else
 #[utoipa::path(
-    get, path = "/healthz", tag = "Operations", security(()),
+    get, path = "/healthz", tag = "Operations",
     responses((status = 200, description = "The process serves", body = String, content_type = "text/plain"))
 )]
 pub(crate) async fn get_health() -> &'static str {
@@ -162,7 +162,7 @@ pub(crate) async fn get_health() -> &'static str {
 
 /// Whether requests should be sent here
 #[utoipa::path(
-    get, path = "/readyz", tag = "Operations", security(()),
+    get, path = "/readyz", tag = "Operations",
     responses(
         (status = 200, description = "Ready", body = ReadinessReport, headers(("Cache-Control" = String, description = "`no-store`"))),
         (status = 503, description = "Not ready; the failed checks say why", body = ReadinessReport),

@@ -26,9 +26,10 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    edge::ManagementSettings,
-    server::{ServerSettings, install_crypto_provider},
+    management::ManagementSettings,
+    server::ServerSettings,
     settings::{Checked, SettingsError, Sources},
+    tls::install_crypto_provider,
 };
 
 /// Longest wait for the settings and the answer; readiness takes 1 s at most.

@@ -76,11 +76,22 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    pub(crate) fn new(settings: &CommonSettings) -> Self {
+    /// The time and the places of the settings.
+    pub(crate) fn shared(settings: &CommonSettings) -> Self {
+        let places = settings.limits.max_requests_in_progress;
+        Self::new(settings, settings.server.request_deadline, places)
+    }
+
+    /// This time, and so many places.
+    pub(crate) fn new(
+        settings: &CommonSettings,
+        request_deadline: Duration,
+        places: usize,
+    ) -> Self {
         Self {
-            places: Semaphore::new(settings.limits.max_requests_in_progress),
+            places: Semaphore::new(places),
             max_body_bytes: settings.limits.max_body_bytes,
-            request_deadline: settings.server.request_deadline,
+            request_deadline,
         }
     }
 

@@ -199,7 +199,7 @@ pub(crate) fn method_label(method: &axum::http::Method) -> &'static str {
 
 /// The service's metrics in Prometheus's text format
 #[utoipa::path(
-    get, path = "/metrics", tag = "Operations", security(()),
+    get, path = "/metrics", tag = "Operations",
     responses((status = 200, description = "Prometheus text format", body = String, content_type = "text/plain"))
 )]
 pub(crate) async fn get_metrics(State(metrics): State<Metrics>) -> impl IntoResponse {

@@ -23,7 +23,7 @@ use self::{
 };
 pub use examples::with_examples;
 
-use crate::scope::Scope;
+use crate::surface::Access;
 
 /// Told below what each service says about itself.
 const ABOUT: &str = "\n\n\
@@ -41,8 +41,7 @@ const ABOUT: &str = "\n\n\
 )]
 struct Shared;
 
-/// Adds what the edge gives to every operation, and the key of its route to each that does not say
-/// it is open.
+/// Adds what the edge gives to every operation.
 pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
     document.merge(Shared::openapi());
     document
@@ -62,27 +61,35 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
         let header = RefOr::T(header());
         components.headers.insert((*name).to_owned(), header);
     }
-    for (path, item) in &mut document.paths.paths {
-        for operation in operations(item) {
-            if operation.security.is_none() {
-                let (name, scheme) = key(operation, Scope::of(path));
-                components.add_security_scheme(name, scheme);
-                complete_operation(operation, true, &examples, components);
-            } else {
-                complete_operation(operation, false, &examples, components);
-            }
-        }
+    let open = requirement(Access::Open);
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        let keyed = operation.security.as_ref() != Some(&open);
+        complete_operation(operation, keyed, &examples, components);
     }
     document
 }
 
-/// Asks for a key with this scope, and returns the scheme of such keys with its name.
-fn key(operation: &mut Operation, scope: Scope) -> (&'static str, SecurityScheme) {
-    let requirement = SecurityRequirement::new(scope.scheme(), [scope.name()]);
-    operation.security = Some(vec![requirement]);
-    let header = ApiKeyValue::with_description("X-Api-Key", scope.about());
-    let scheme = SecurityScheme::ApiKey(ApiKey::Header(header));
-    (scope.scheme(), scheme)
+/// Says of all operations what key they ask for.
+pub(crate) fn ask_for_key(document: &mut OpenApi, access: Access) {
+    let paths = &mut document.paths.paths;
+    if let Access::Key(scope) = access
+        && !paths.is_empty()
+    {
+        let header = ApiKeyValue::with_description("X-Api-Key", scope.about());
+        let scheme = SecurityScheme::ApiKey(ApiKey::Header(header));
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme(scope.scheme(), scheme);
+    }
+    for operation in paths.values_mut().flat_map(operations) {
+        operation.security = Some(requirement(access));
+    }
+}
+
+fn requirement(access: Access) -> Vec<SecurityRequirement> {
+    vec![match access {
+        Access::Open => SecurityRequirement::default(),
+        Access::Key(scope) => SecurityRequirement::new(scope.scheme(), [scope.name()]),
+    }]
 }
 
 fn complete_operation(

@@ -9,7 +9,7 @@ use crate::{extract::Path, problem::Rejection};
 ///
 /// The page to which the `type` of a problem document leads.
 #[utoipa::path(
-    get, path = "/problems/{code}", tag = "Problems", security(()),
+    get, path = "/problems/{code}", tag = "Problems",
     params(("code" = String, Path, description = "`code` of a problem document", example = "overloaded")),
     responses(
         (status = 200, description = "The page", body = String, content_type = "text/plain"),

@@ -4,18 +4,19 @@ use std::{io::Write, process::ExitCode, time::Duration};
 
 use opentelemetry::metrics::Meter;
 use tokio::net::TcpListener;
-use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     api_keys::KeyRing,
+    assembly::{self, Assembled, Parts},
+    chain,
     check::{self, Output},
-    edge::{self, Assembled, Edge},
     health::{Check, Readiness},
     healthcheck::{self, Unhealthy},
     lifecycle::Shutdown,
     metrics::{Metrics, MetricsError},
     server::{self, ServerError, descriptors},
     settings::{Arguments, Checked, Live, Settings, SettingsError, Sources, watch},
+    surface::Routes,
     telemetry::{Telemetry, TelemetryError},
     worst_case::{self, Gauges},
 };
@@ -159,11 +160,11 @@ impl<S: Checked> Process<S> {
         })
     }
 
-    /// Puts the edge around the service's API.
-    pub fn assemble(&self, api: OpenApiRouter, readiness: &Readiness) -> Assembled {
-        edge::assemble(
-            api,
-            &Edge {
+    /// Puts the edge around the service's routes.
+    pub fn assemble(&self, routes: Routes, readiness: &Readiness) -> Assembled {
+        assembly::assemble(
+            routes,
+            &Parts {
                 settings: &self.settings().common,
                 keys: &self.keys,
                 metrics: &self.metrics,
@@ -328,12 +329,4 @@ fn refuse(service: &str, error: &dyn std::error::Error, warnings: &[String]) -> 
 fn say(to: &mut impl Write, words: &str) {
     // With nobody listening there is nobody to tell.
     let _ = to.write_all(words.as_bytes());
-}
-
-/// An error and what caused it, outermost first.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |chain, cause| {
-        format!("{chain}: {cause}")
-    })
 }

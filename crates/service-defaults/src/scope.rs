@@ -3,25 +3,15 @@
 /// A part of a service's routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Every keyed route that no other scope has.
+    /// The API, and every path that is no route.
     Api,
     /// Manual control, for the people who operate the service.
     Operations,
 }
 
 const ALL: [Scope; 2] = [Scope::Api, Scope::Operations];
-const OPERATIONS: &str = "/api/v1/operations/";
 
 impl Scope {
-    /// The scope that a route asks for, or a path that is no route.
-    pub fn of(route: &str) -> Self {
-        if route.starts_with(OPERATIONS) {
-            Self::Operations
-        } else {
-            Self::Api
-        }
-    }
-
     /// Name of its security scheme: two, so that Swagger UI takes a key for each.
     pub(crate) fn scheme(self) -> &'static str {
         match self {

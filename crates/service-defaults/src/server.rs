@@ -47,12 +47,6 @@ const LAST_REQUESTS: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ListenerPort(pub(crate) u16);
 
-/// Makes ring the process's TLS implementation; further calls change nothing.
-pub fn install_crypto_provider() {
-    // Fails only when one is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
 /// Serves the router until the stop begins, then for the drain delay, then until the requests in
 /// flight are done or the shutdown timeout is over.
 pub async fn serve(

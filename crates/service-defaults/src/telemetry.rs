@@ -29,7 +29,7 @@ use tracing_subscriber::{
 };
 
 use self::log_writer::LogWriter;
-use crate::{ids::Ids, settings::Violations};
+use crate::{ids::Ids, settings::Violations, tls::install_crypto_provider};
 
 /// The writer of this process's log; like the subscriber, there is one.
 static LOG: OnceLock<LogWriter> = OnceLock::new();
@@ -133,7 +133,8 @@ impl Telemetry {
                 .with_threads(false)
                 .with_target(false)
                 .with_tracer(traces.tracer("threadpilot"))
-                .with_filter(FilterFn::new(|metadata| is_ours(metadata.target())))
+                // The spans of libraries, such as the exporter's own HTTP client, are below that.
+                .with_filter(LevelFilter::INFO)
         });
         let writer = LogWriter::start(stdout())?;
         tracing_subscriber::registry()
@@ -188,7 +189,7 @@ fn tracer_provider(
     ratio: f64,
 ) -> Result<SdkTracerProvider, TelemetryError> {
     // The exporter brings its own HTTP client; TLS needs the process's crypto provider.
-    crate::server::install_crypto_provider();
+    install_crypto_provider();
     let exporter = SpanExporter::builder()
         .with_http()
         .with_endpoint(endpoint)
@@ -205,15 +206,6 @@ fn recorder(service: &'static str, ratio: f64) -> TracerProviderBuilder {
             ratio,
         ))))
         .with_id_generator(Ids)
-}
-
-/// Spans of our own crates only: the exporter's HTTP client must not trace its own calls.
-fn is_ours(target: &str) -> bool {
-    let root = target.split("::").next().unwrap_or_default();
-    root.starts_with("service_")
-        || root.ends_with("_service")
-        || root.ends_with("_client")
-        || root == "threadpilot"
 }
 
 /// What the filter lets through, and every audit line.

@@ -5,7 +5,7 @@ use std::{
     io::{Write, stderr, stdout},
 };
 
-use service_defaults::process::chain;
+use service_defaults::chain;
 
 /// What the user can do once everything runs.
 pub(crate) struct Summary<'a> {

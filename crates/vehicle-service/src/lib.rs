@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use service_database::{Database, MigrateError, Schema};
 use service_defaults::{
-    edge::Assembled,
+    assembly::Assembled,
     health::Check,
     process::{self, Command, CommandLine, Process, ProcessError},
     settings::{Arguments, Sources},

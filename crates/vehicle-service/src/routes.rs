@@ -10,6 +10,8 @@ use service_database::Database;
 use service_defaults::{
     extract::{Json, Path},
     openapi::with_examples,
+    scope::Scope,
+    surface::{Routes, Surface},
 };
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -46,13 +48,14 @@ struct Service {
 }
 
 /// The API of the service.
-pub(crate) fn api(database: Database, vehicles: VehiclesSettings) -> OpenApiRouter {
-    OpenApiRouter::with_openapi(with_examples(Document::openapi(), EXAMPLES))
+pub(crate) fn api(database: Database, vehicles: VehiclesSettings) -> Routes {
+    let api = OpenApiRouter::new()
         .routes(routes!(get_vehicle))
         .routes(routes!(find_vehicles))
         // `BATCH` is a registration number like any other.
         .route("/api/v1/vehicles/batch", get(get_vehicle_named_batch))
-        .with_state(Service { database, vehicles })
+        .with_state(Service { database, vehicles });
+    Routes::new(with_examples(Document::openapi(), EXAMPLES)).with(Surface::keyed(Scope::Api), api)
 }
 
 /// One vehicle by its registration number

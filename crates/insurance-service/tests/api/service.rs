@@ -3,7 +3,7 @@ use std::fmt::Write;
 use insurance_service::{InsuranceSettings, NAME, SCHEMA, assemble, sources};
 use serde_json::{Value, json};
 use service_defaults::{
-    edge::Assembled,
+    assembly::Assembled,
     process::Process,
     settings::{Arguments, Sources},
 };

@@ -8,10 +8,11 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::{install_crypto_provider, listener::listen};
+use super::listener::listen;
 use crate::{
-    process::chain,
+    error_chain::chain,
     settings::{Violations, duration},
+    tls::install_crypto_provider,
 };
 
 /// The section `[server]`.

@@ -4,10 +4,11 @@ use super::{Checked, SettingsError, Violations, sections::Sections};
 use crate::{
     api_keys::{self, ApiKeySettings},
     cors::CorsSettings,
-    edge::{ManagementSettings, SwaggerSettings},
     limits::LimitSettings,
+    management::ManagementSettings,
     rate_limit::RateLimitSettings,
     server::{ServerSettings, descriptors},
+    swagger::SwaggerSettings,
     telemetry::{LogSettings, TelemetrySettings},
     worst_case::Figure,
 };

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use axum::http::StatusCode;
 
 use crate::sample::service;
@@ -54,6 +56,25 @@ async fn a_handler_that_never_ends_is_ended_at_its_deadline_and_frees_its_place(
         assert_eq!(answer.header("retry-after"), "1");
         assert_eq!(answer.problem()["code"], "deadline_exceeded");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn routes_with_limits_of_their_own_take_no_place_and_no_time_from_others() {
+    let (_, api) = service(&[
+        ("SAMPLE__SERVER__REQUEST_DEADLINE", "10s"),
+        ("SAMPLE__LIMITS__MAX_REQUESTS_IN_PROGRESS", "1"),
+    ]);
+    let started = tokio::time::Instant::now();
+    let (waits, _, others) = tokio::join!(api.get("/waits"), api.get("/hangs"), async {
+        // Both places are taken.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        [api.get("/waits").await, api.get("/own").await]
+    });
+    for other in others {
+        assert_eq!(other.problem()["code"], "overloaded");
+    }
+    assert_eq!(waits.problem()["code"], "deadline_exceeded");
+    assert_eq!(started.elapsed().as_secs(), 120);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use axum::{
     body::Body,
     http::{Request, StatusCode, header::CONTENT_TYPE},
@@ -9,9 +11,12 @@ use service_defaults::{
     extract::Json,
     problem::Rejection,
     process::Process,
+    scope::Scope,
     settings::{Arguments, Checked, CommonSettings, Sources, Violations},
+    surface::{Limits, Routes, Surface},
 };
 use test_support::{API_KEY, Answer, Api};
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use validator::Validate;
 
@@ -32,7 +37,6 @@ pub(crate) fn service(variables: &[(&str, &str)]) -> (Process<Nothing>, Api) {
     let process = Process::<Nothing>::new("sample", sources).unwrap();
     let routes = OpenApiRouter::new()
         .route("/own", get(async || "own"))
-        .route("/api/v1/operations/own", get(async || "operated"))
         .route("/orders", post(async |Json(_): Json<Order>| "ordered"))
         .route("/panics", get(panics))
         .route("/fails", get(async || fault()))
@@ -42,6 +46,19 @@ pub(crate) fn service(variables: &[(&str, &str)]) -> (Process<Nothing>, Api) {
         )
         .route("/json", get(async || own_json()))
         .route("/hangs", get(std::future::pending::<()>));
+    let operations = OpenApiRouter::new().route("/api/v1/operations/own", get(async || "operated"));
+    let waits = OpenApiRouter::new().route("/waits", get(std::future::pending::<()>));
+    let long = Limits::Own {
+        deadline: Duration::from_mins(2),
+        places: 1,
+    };
+    let routes = Routes::new(OpenApi::default())
+        .with(Surface::keyed(Scope::Api), routes)
+        .with(
+            Surface::keyed(Scope::Operations).with_unknown_paths("/api/v1/operations/"),
+            operations,
+        )
+        .with(Surface::keyed(Scope::Api).with_limits(long), waits);
     let api = Api(process.assemble(routes, &process.readiness()).public);
     (process, api)
 }

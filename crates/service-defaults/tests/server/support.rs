@@ -5,14 +5,17 @@ use serde::Deserialize;
 use service_defaults::{
     lifecycle::Shutdown,
     process::Process,
+    scope::Scope,
     server::{self, ServerError},
     settings::{Arguments, Checked, CommonSettings, Sources, Violations},
+    surface::{Routes, Surface},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 pub(crate) const KEY: &str = "sample-key-0123456789";
@@ -58,6 +61,7 @@ impl Running {
     pub(crate) async fn behind_edge(settings: &[(&str, &str)], routes: Router) -> Self {
         let process = process(settings);
         let routes = OpenApiRouter::from(routes);
+        let routes = Routes::new(OpenApi::default()).with(Surface::keyed(Scope::Api), routes);
         let public = process.assemble(routes, &process.readiness()).public;
         Self::serve(&process, public).await
     }

@@ -4,8 +4,8 @@ use axum::{Router, routing::get};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use service_defaults::{
+    install_crypto_provider,
     process::Process,
-    server::install_crypto_provider,
     settings::{Arguments, Sources},
 };
 use tempfile::TempDir;

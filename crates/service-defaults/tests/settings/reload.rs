@@ -5,9 +5,14 @@ use axum::{
     http::{Request, StatusCode},
     routing::get,
 };
-use service_defaults::process::Process;
+use service_defaults::{
+    process::Process,
+    scope::Scope,
+    surface::{Routes, Surface},
+};
 use test_support::Api;
 use tokio::time::{Instant, sleep};
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::support::{Place, Sample};
@@ -36,9 +41,11 @@ struct Service {
 impl Service {
     fn follow(place: &Place) -> Self {
         let process = Process::<Sample>::new("sample", place.sources()).unwrap();
-        let routes = OpenApiRouter::new()
-            .route("/own", get(async || "own"))
-            .route("/api/v1/operations/own", get(async || "own"));
+        let own = OpenApiRouter::new().route("/own", get(async || "own"));
+        let operations = OpenApiRouter::new().route("/operations", get(async || "own"));
+        let routes = Routes::new(OpenApi::default())
+            .with(Surface::keyed(Scope::Api), own)
+            .with(Surface::keyed(Scope::Operations), operations);
         let api = Api(process.assemble(routes, &process.readiness()).public);
         tokio::spawn(process.follow_settings());
         Self { process, api }
@@ -233,7 +240,7 @@ async fn the_scopes_of_a_key_change_without_a_restart() {
         place.write("config.toml", &scoped(scopes));
         service.settle().await;
         let own = service.status("/own", OLD).await;
-        let operations = service.status("/api/v1/operations/own", OLD).await;
+        let operations = service.status("/operations", OLD).await;
         seen.push([own, operations].map(|status| status.as_u16()));
     }
     // A key that opens nothing is refused, and the last good scopes stay.

@@ -1,6 +1,6 @@
 use axum::{Router, body::Body};
 use http::{Method, Request, request::Builder};
-use service_defaults::{edge::Assembled, process::Process, settings::Arguments};
+use service_defaults::{assembly::Assembled, process::Process, settings::Arguments};
 use test_support::{API_KEY, Answer, Api, TestDatabase};
 use tokio::net::TcpSocket;
 use vehicle_service::VehicleSettings;

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Requests that a log line could break on, or that hold what it may not show.
-const ODD: [(&[u8], &[u8]); 8] = [
+const ODD: [(&[u8], &[u8]); 11] = [
     (b"/api/v1/vehicles/ABC123", b""),
     (b"/api/v1/vehicles/%22%0A%7B%7D%1B[31m", b""),
     (b"/api/v1/vehicles/199001011234?q=199001011234", b""),
@@ -18,6 +18,9 @@ const ODD: [(&[u8], &[u8]); 8] = [
     (b"/", b"User-Agent: \"\\\x1b[31m\xff\xc3\xa5\r\n"),
     (b"/", b"traceparent: 00-\"-\"-00\r\n"),
     (b"/api/v1/vehicles/%FF%00", b"X-Request-Id: \xff\r\n"),
+    (b"/healthz", b""),
+    (b"/readyz", b""),
+    (b"/metrics", b""),
 ];
 
 async fn log_of_odd_requests(filter: &str) -> Vec<String> {
@@ -65,7 +68,14 @@ async fn a_request_ends_in_one_line_that_says_what_it_was() {
         .map(|line| serde_json::from_str(line).unwrap())
         .filter(|line: &Value| line["message"] == "request ended")
         .collect();
+    let routine = ["/healthz", "/readyz", "/metrics"];
+    assert!(
+        ended
+            .iter()
+            .all(|line| !routine.contains(&line["route"].as_str().unwrap()))
+    );
     let first = &ended[0];
+    assert!(first["spans"].is_null(), "{first}");
     assert_eq!(first["method"], "GET");
     assert_eq!(first["route"], "/api/v1/vehicles/{registrationNumber}");
     assert_eq!(first["status"], 200);

@@ -1,0 +1,90 @@
+//! A service behind its edge: the routers of its listeners, and its document.
+
+use axum::{Router, http::StatusCode, middleware::map_response};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    api_keys::KeyRing,
+    edge::{Edge, tell_methods_with_405},
+    health::Readiness,
+    lifecycle::Shutdown,
+    management,
+    metrics::Metrics,
+    openapi, problem_page,
+    scope::Scope,
+    settings::CommonSettings,
+    surface::{Limits, Routes, Surface},
+    swagger,
+};
+
+/// What a service is assembled from, beside its routes.
+pub(crate) struct Parts<'a> {
+    /// Bounds, keys' rates and what is switched on.
+    pub(crate) settings: &'a CommonSettings,
+    /// Keys in force.
+    pub(crate) keys: &'a KeyRing,
+    /// The service's metrics.
+    pub(crate) metrics: &'a Metrics,
+    /// The service's readiness.
+    pub(crate) readiness: &'a Readiness,
+    /// Tells when the service is stopping.
+    pub(crate) shutdown: &'a Shutdown,
+}
+
+/// A service behind its edge.
+pub struct Assembled {
+    /// Everything for the main listener.
+    pub public: Router,
+    /// The management routes, where they have a listener of their own.
+    pub management: Option<Router>,
+    /// The OpenAPI document.
+    pub document: OpenApi,
+}
+
+/// Puts the edge around a service's routes, and adds those that every service has.
+pub(crate) fn assemble(routes: Routes, parts: &Parts<'_>) -> Assembled {
+    let settings = parts.settings;
+    let pages = OpenApiRouter::new().routes(routes!(problem_page::get_problem));
+    let mut public = routes.with(Surface::open(), pages);
+    let management = management::routes(&settings.management, parts.readiness, parts.metrics);
+    let mut separate = Vec::new();
+    if settings.management.port == 0 {
+        public.document.merge(management.document);
+        public.mounted.extend(management.mounted);
+    } else {
+        separate = management.mounted;
+    }
+    let document = openapi::complete(public.document);
+    if settings.swagger.enabled {
+        public.mounted.extend(swagger::routes(&document));
+    }
+    Assembled {
+        public: listener(public.mounted, parts, settings.server.port),
+        management: (!separate.is_empty())
+            .then(|| listener(separate, parts, settings.management.port)),
+        document,
+    }
+}
+
+/// All routes of one listener, behind their layers.
+fn listener(mounted: Vec<(Surface, Router)>, parts: &Parts<'_>, port: u16) -> Router {
+    let edge = Edge::new(parts, port);
+    let unknown = || Router::new().fallback(async || StatusCode::NOT_FOUND);
+    let mut routes = Router::new();
+    for (surface, part) in mounted {
+        if let Some(beginning) = surface.unknown_paths {
+            let surface = surface.clone().with_limits(Limits::None);
+            let under = Router::new().nest(beginning, unknown());
+            routes = routes.merge(edge.around(&surface, under));
+        }
+        routes = routes.merge(edge.around(&surface, part));
+    }
+    // Nobody without a key learns which routes there are.
+    let keyed = Surface::keyed(Scope::Api).with_limits(Limits::None);
+    let routes = routes.merge(edge.around(&keyed, unknown()));
+    // Around the router, which adds `Allow` outside all of its layers.
+    Router::new()
+        .fallback_service(routes)
+        .layer(map_response(tell_methods_with_405))
+}
