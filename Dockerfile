@@ -7,8 +7,13 @@
 #
 #   docker build --target vehicle-service --build-arg BUILD_IMAGE=rust:1.95-alpine \
 #       --build-arg RUNTIME_IMAGE=gcr.io/distroless/static-debian12:nonroot .
-ARG BUILD_IMAGE=rust:1.95-slim-bookworm
-ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
+#
+# The base images are stages of their own, because Dependabot reads FROM and no ARG.
+ARG BUILD_IMAGE=build-image
+ARG RUNTIME_IMAGE=runtime-image
+
+FROM rust:1.95-slim-bookworm AS build-image
+FROM gcr.io/distroless/cc-debian12:nonroot AS runtime-image
 
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
@@ -36,7 +41,7 @@ LABEL org.opencontainers.image.source="${SOURCE}" \
 
 FROM runtime AS vehicle-service
 LABEL org.opencontainers.image.title="vehicle-service" \
-      org.opencontainers.image.description="Answers for cars by registration number"
+      org.opencontainers.image.description="Looks up cars by registration number"
 COPY --from=build /out/vehicle-service /usr/local/bin/
 ENV VEHICLE__SERVER__ADDRESS=0.0.0.0
 EXPOSE 5081
@@ -46,7 +51,7 @@ ENTRYPOINT ["vehicle-service"]
 
 FROM runtime AS insurance-service
 LABEL org.opencontainers.image.title="insurance-service" \
-      org.opencontainers.image.description="Answers for a person's policies, with the cars from Vehicle"
+      org.opencontainers.image.description="Looks up a person's policies, with their cars from Vehicle"
 COPY --from=build /out/insurance-service /usr/local/bin/
 ENV INSURANCE__SERVER__ADDRESS=0.0.0.0
 EXPOSE 5082

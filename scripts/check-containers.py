@@ -61,9 +61,11 @@ dockerfile = (top / "Dockerfile").read_text()
 images = stages(dockerfile)
 expect(not re.search(r"(?im)^#\s*syntax\s*=", dockerfile), "Dockerfile: a # syntax= line needs a registry")
 for base in re.findall(r"(?m)^FROM\s+(\S+)", dockerfile):
-    expect(base in images or re.fullmatch(r"\$\{\w+\}", base), f"Dockerfile: the base {base} is no ARG")
+    expect(base in images or re.fullmatch(r"\$\{\w+\}", base) or pinned(base), f"Dockerfile: {base} has no tag or the tag latest")
 for argument, base in re.findall(r"(?m)^ARG (\w+_IMAGE)=(\S+)", dockerfile):
-    expect(pinned(base), f"Dockerfile: {argument}={base} has no tag or the tag latest")
+    expect(base in images, f"Dockerfile: {argument}={base} is no stage")
+promised = re.search(r'(?m)^rust-version = "(.+)"$', (top / "Cargo.toml").read_text())[1]
+expect(f"FROM rust:{promised}-" in dockerfile, f"Dockerfile: builds with another Rust than the {promised} of Cargo.toml")
 
 ignored = (top / ".dockerignore").read_text().splitlines()
 rules = [it for it in ignored if it and not it.startswith("#")]
