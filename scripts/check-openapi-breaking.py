@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Fails when an OpenAPI document breaks those who use the API as it was released, by the promises
-of docs/compatibility.md: values of an enumeration in an answer may come and go.
+of docs/api.md: values of an enumeration in an answer may come and go.
 
   check-openapi-breaking.py            docs/api/*.openapi.json against the newest tag v*
   check-openapi-breaking.py OLD NEW    one document against another

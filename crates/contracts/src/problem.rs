@@ -54,7 +54,7 @@ pub const PROBLEMS: &[Value] = &[
     (
         "insurances_incomplete",
         "Some policies cannot be read, and the request asked for all or nothing \
-         (`Prefer: handling=strict`). Those who operate the service have to mend them; ask without \
+         (`Prefer: handling=strict`). Those who operate the service have to correct them; ask without \
          the preference for the others.",
     ),
     (

@@ -58,7 +58,7 @@ const TIME_TO_ANSWER: Duration = Duration::from_millis(20);
 #[openapi(
     info(
         title = "ThreadPilot Insurance API",
-        description = "Answers for a person's policies, enriched with the cars that they insure.",
+        description = "Looks up a person's policies and the cars that they insure.",
     ),
     servers(
         (url = "/", description = "Where this document was read"),

@@ -30,7 +30,7 @@ const ABOUT: &str = "\n\n\
     Without a new version of the API there may come: routes, optional members and headers of \
     requests, members and headers of answers, and **values of enumerations** (treat one that you \
     do not know like the most careful one that you know). What else holds, and how long a \
-    deprecated route stays, is in `docs/compatibility.md`.\n\n\
+    deprecated route stays, is in `docs/api.md`.\n\n\
     Every error is a problem document (RFC 9457). Its `code` is for programs, its `type` leads to a \
     page of this service, and its `requestId` finds the reason in the log.";
 

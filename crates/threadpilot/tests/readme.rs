@@ -1,4 +1,4 @@
-//! The README says what is so.
+//! The README and the page of the API say what is so.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,6 +15,7 @@ use service_defaults::{
 };
 
 const README: &str = include_str!("../../../README.md");
+const API: &str = include_str!("../../../docs/api.md");
 const MANUALS: [(&str, &[&str]); 3] = [
     (
         "Both services",
@@ -45,7 +46,7 @@ fn the_first_command_runs_and_the_second_tests() {
 
 #[test]
 fn the_settings_table_is_that_of_the_manuals() {
-    assert_told("settings", &table());
+    assert_told(README, "settings", &table());
 }
 
 #[test]
@@ -65,6 +66,7 @@ fn the_worst_case_is_what_check_prints_for_the_defaults() {
     );
     let command = "$ insurance-service check";
     assert_told(
+        README,
         "worst case",
         &format!("\n```console\n{command}\n{page}```\n\n"),
     );
@@ -85,7 +87,7 @@ fn the_words_of_an_answer_are_those_of_the_contract() {
     words += "\n<details>\n<summary>Every <code>code</code> of a problem</summary>\n";
     words += &meanings("code", PROBLEMS);
     words += "\n</details>\n\n";
-    assert_told("words", &words);
+    assert_told(API, "words", &words);
 }
 
 #[test]
@@ -116,14 +118,14 @@ fn meanings(member: &str, values: &[Value]) -> String {
     table
 }
 
-fn assert_told(marks: &str, expected: &str) {
-    let told = README
+fn assert_told(document: &str, marks: &str, expected: &str) {
+    let told = document
         .split(&format!("<!-- {marks} -->\n"))
         .nth(1)
         .and_then(|rest| rest.split(&format!("<!-- /{marks} -->")).next());
     assert!(
         told == Some(expected),
-        "paste this between the {marks} marks of README.md:\n{expected}"
+        "paste this between the {marks} marks of the document:\n{expected}"
     );
 }
 

@@ -1,4 +1,4 @@
-//! The Vehicle service: answers for cars by registration number. It stands for a legacy system.
+//! The Vehicle service: looks up cars by registration number. It stands for a legacy system.
 
 mod batch;
 mod error;

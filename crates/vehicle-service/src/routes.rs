@@ -28,7 +28,7 @@ const REPRESENTATION: u32 = 1;
 #[openapi(
     info(
         title = "ThreadPilot Vehicle API",
-        description = "Answers for cars by registration number.",
+        description = "Looks up cars by registration number.",
     ),
     servers(
         (url = "/", description = "Where this document was read"),

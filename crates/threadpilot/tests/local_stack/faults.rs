@@ -42,7 +42,7 @@ async fn profile(stack: &Running) -> String {
 fn told(beginning: &str) -> &'static str {
     let section = README.split("\n## See it fail\n").nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
-    let mut lines = section.lines();
+    let mut lines = section.lines().map(str::trim_start);
     lines.find(|line| line.starts_with(beginning)).unwrap()
 }
 
