@@ -12,7 +12,7 @@ use opentelemetry::{
     metrics::{Counter, Meter},
 };
 use tokio::time::Instant;
-use vehicle_client::{CallContext, Failure, Lookup, Strategy, VehicleClient};
+use vehicle_client::{CallContext, Failure, FailureKind, Lookup, Strategy, VehicleClient};
 
 use crate::{settings::FeatureToggles, store::Policy};
 
@@ -207,7 +207,7 @@ fn enrichment(lookup: Option<&Lookup>) -> (Option<Vehicle>, Enrichment) {
             };
             let age_seconds = Some(age.as_secs());
             (
-                Some(vehicle.clone()),
+                Some(Vehicle::clone(vehicle)),
                 Enrichment {
                     age_seconds,
                     ..without_vehicle(status, Some(*source))
@@ -221,7 +221,7 @@ fn enrichment(lookup: Option<&Lookup>) -> (Option<Vehicle>, Enrichment) {
         Some(Lookup::Unavailable(failure)) => (
             None,
             Enrichment {
-                cause: Some(failure.cause),
+                cause: Some(cause(failure.kind)),
                 retry_after_seconds: retry_after_seconds(failure),
                 ..without_vehicle(EnrichmentStatus::Unavailable, None)
             },
@@ -239,12 +239,29 @@ fn without_vehicle(status: EnrichmentStatus, source: Option<Source>) -> Enrichme
     }
 }
 
+/// What our callers are told. Who keeps calls from Vehicle, and by which means, is not theirs to
+/// know.
+fn cause(kind: FailureKind) -> Cause {
+    match kind {
+        FailureKind::Timeout => Cause::Timeout,
+        FailureKind::SwitchedOff | FailureKind::Isolated | FailureKind::BreakerOpen => {
+            Cause::BreakerOpen
+        }
+        FailureKind::Overloaded => Cause::Overloaded,
+        FailureKind::Connection => Cause::Connection,
+        FailureKind::ServerError => Cause::ServerError,
+        FailureKind::RateLimited => Cause::RateLimited,
+        FailureKind::Unauthorized => Cause::Unauthorized,
+        FailureKind::ContractViolation => Cause::ContractViolation,
+    }
+}
+
 fn retry_after_seconds(failure: &Failure) -> Option<u64> {
     match failure.retry_after {
         Some(after) => Some(whole_seconds(after)),
         // A wrong key or a broken contract does not pass by itself.
-        None => match failure.cause {
-            Cause::Unauthorized | Cause::ContractViolation => None,
+        None => match failure.kind {
+            FailureKind::Unauthorized | FailureKind::ContractViolation => None,
             _ => Some(RETRY_AFTER_SECONDS),
         },
     }

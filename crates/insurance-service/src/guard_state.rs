@@ -88,3 +88,39 @@ pub(crate) fn check(state: &GuardState) -> Check {
 pub(crate) fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use service_defaults::health::CheckStatus;
+    use vehicle_client::{BreakerPhase, BreakerState, CallsState, GuardState};
+
+    use super::check;
+
+    #[test]
+    fn every_state_of_the_breaker_but_closed_is_a_warning() {
+        let calls = CallsState {
+            in_flight: 0,
+            waiting: 0,
+            maximum: 1,
+        };
+        for (phase, status) in [
+            (BreakerPhase::Closed, CheckStatus::Pass),
+            (BreakerPhase::Open, CheckStatus::Warn),
+            (BreakerPhase::HalfOpen, CheckStatus::Warn),
+        ] {
+            let state = GuardState {
+                isolated: None,
+                breaker: BreakerState {
+                    phase,
+                    retry_after: None,
+                },
+                gate_closed_for: None,
+                retries_left: 0.0,
+                single: calls,
+                batch: calls,
+                cache: None,
+            };
+            assert_eq!(check(&state).status, status, "{phase:?}");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use opentelemetry::trace::{SpanContext, TraceContextExt};
 use tokio::time::Instant;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::{Failure, trail::Trail, waiters::Waiters};
+use crate::{Failure, group::Group, observe::LookupLog};
 
 /// How several vehicles are looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,22 +44,40 @@ pub struct CallContext {
 }
 
 /// One question to Vehicle, as it passes the guard.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Call {
-    /// The numbers asked for, each once: one for [`Strategy::Single`]. None before it goes out.
-    pub(crate) numbers: Arc<[RegistrationNumber]>,
     /// Which route of Vehicle is called.
     pub(crate) strategy: Strategy,
-    /// Who waits for it, and until when.
-    pub(crate) waiters: Waiters,
-    /// Who waited for it first.
-    pub(crate) first: Origin,
-    /// When the attempt that is out is given up. Means nothing before it goes out.
-    pub(crate) until: Instant,
-    /// 0 for the first attempt.
-    pub(crate) attempt: u32,
+    /// Who waits for it: for which numbers, and until when.
+    pub(crate) group: Group,
+    /// Who asked first.
+    pub(crate) origin: Origin,
+}
+
+impl Call {
     /// Where the layers say what they decided.
-    pub(crate) trail: Trail,
+    pub(crate) fn log(&self) -> &LookupLog {
+        self.group.log()
+    }
+}
+
+/// One attempt of a call, as it is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) call: Arc<Call>,
+    /// The numbers asked for, each once: one for [`Strategy::Single`].
+    pub(crate) numbers: Arc<[RegistrationNumber]>,
+    /// 0 for the first.
+    pub(crate) retry: u32,
+    /// When it is given up.
+    pub(crate) until: Instant,
+}
+
+impl Attempt {
+    /// Why it is made, as a metric label.
+    pub(crate) fn reason(&self) -> &'static str {
+        if self.retry == 0 { "first" } else { "retry" }
+    }
 }
 
 /// The inbound request that a call is made for, as Vehicle and the traces are told.
@@ -90,7 +108,7 @@ impl Origin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// The vehicle.
-    Vehicle(Vehicle),
+    Vehicle(Arc<Vehicle>),
     /// There is none.
     Nothing,
     /// The answer says nothing usable about this number.
@@ -111,23 +129,19 @@ pub(crate) type Answer = HashMap<RegistrationNumber, Found>;
 
 #[cfg(test)]
 impl Call {
-    /// A single call for which somebody waits until then, with a trail.
-    pub(crate) fn awaited(deadline: Instant) -> (Self, crate::waiters::Waiter) {
+    /// A single call for which somebody waits until then, with a log.
+    pub(crate) fn awaited(deadline: Instant) -> (Arc<Self>, crate::group::Waiter) {
         let number = "ABC123".parse().unwrap();
-        let (waiters, waiter) = Waiters::of(&number, deadline, 1);
+        let (group, waiter) = Group::new(&number, deadline, 1, LookupLog::enabled());
         let call = Self {
-            numbers: Arc::from([number]),
             strategy: Strategy::Single,
-            waiters,
-            first: Origin {
+            group,
+            origin: Origin {
                 request_id: "".into(),
                 traceparent: "".into(),
                 span: SpanContext::NONE,
             },
-            until: Instant::now(),
-            attempt: 0,
-            trail: Trail::wanted(),
         };
-        (call, waiter)
+        (Arc::new(call), waiter)
     }
 }

@@ -3,87 +3,53 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use contracts::{RegistrationNumber, Source, Vehicle};
+use contracts::RegistrationNumber;
 use futures_util::{StreamExt, stream};
 use opentelemetry::metrics::Meter;
 
 use crate::{
-    BuildError, CallContext, Failure, GuardState, IsolationOrder, Options, Strategy,
-    chance::Chance, dispatch::Dispatch, guard, instruments::Instruments, state::Controls,
-    step::Inner, transport::Transport,
+    BuildError, CallContext, GuardState, IsolationOrder, Lookup, Options, Strategy,
+    guard::Guard,
+    lookup::Lookups,
+    observe::Instruments,
+    rng::Rng,
+    wire::{HttpTransport, Transport},
 };
 
 /// Looks up vehicles. Clones share one guard; a process has one.
 #[derive(Clone)]
 pub struct VehicleClient {
-    pub(crate) dispatch: Dispatch,
-    pub(crate) controls: Controls,
+    pub(crate) lookups: Lookups,
+    pub(crate) guard: Guard,
     instruments: Instruments,
     max_degree_of_parallelism_single: usize,
-}
-
-/// What became of looking up one number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lookup {
-    /// Vehicle has it.
-    Found {
-        /// The vehicle.
-        vehicle: Vehicle,
-        /// Where it comes from.
-        source: Source,
-        /// How old it is.
-        age: Duration,
-    },
-    /// Vehicle answered that it has no such vehicle.
-    NotFound {
-        /// Where this comes from.
-        source: Source,
-    },
-    /// There is no usable answer.
-    Unavailable(Failure),
-}
-
-impl Lookup {
-    /// What became of it, in one word.
-    pub(crate) fn label(&self) -> &'static str {
-        match self {
-            Self::Found { .. } => "found",
-            Self::NotFound { .. } => "not_found",
-            Self::Unavailable(failure) => failure.label(),
-        }
-    }
 }
 
 impl VehicleClient {
     /// A client with a guard of its own. Connects when it is first needed.
     pub fn new(options: &Options, meter: &Meter) -> Result<Self, BuildError> {
         let instruments = Instruments::new(meter);
-        let transport = Transport::new(options, instruments.clone())?;
-        Ok(Self::over(
-            transport,
-            options,
-            &Chance::default(),
-            instruments,
-        ))
+        let transport = HttpTransport::new(options, instruments.clone())?;
+        Ok(Self::over(transport, options, &Rng::default(), instruments))
     }
 
-    /// From now on asks before each call, retries included, whether calls may go out; while not,
-    /// they are `breaker_open`. What is out already ends by itself. The first question stays.
+    /// From now on asks before each call, retries included, whether calls may be sent; while not,
+    /// they are `switched_off`. What is in flight ends by itself. The first question stays.
     pub fn ask_whether_on(&self, is_on: impl Fn() -> bool + Send + Sync + 'static) {
-        self.controls.switch.ask_whether_on(is_on);
+        self.guard.admission().ask_whether_on(is_on);
     }
 
-    /// A client whose calls go out by this transport.
+    /// A client whose calls are sent by this transport.
     pub(crate) fn over(
-        transport: impl Inner,
+        transport: impl Transport,
         options: &Options,
-        chance: &Chance,
+        rng: &Rng,
         instruments: Instruments,
     ) -> Self {
-        let (guard, controls) = guard::build(transport, options, chance, &instruments);
+        let guard = Guard::new(transport, options, rng, &instruments);
         Self {
-            dispatch: Dispatch::new(options, guard, chance.clone(), instruments.clone()),
-            controls,
+            lookups: Lookups::new(options, guard.clone(), rng.clone(), instruments.clone()),
+            guard,
             instruments,
             max_degree_of_parallelism_single: options.max_degree_of_parallelism_single,
         }
@@ -91,7 +57,7 @@ impl VehicleClient {
 
     /// Looks up distinct numbers and answers for every one of them by the deadline.
     ///
-    /// Dropping the future ends the calls that nobody else waits for and that are not out yet.
+    /// Dropping the future ends the calls that nobody else waits for and that are not in flight.
     pub async fn look_up(
         &self,
         numbers: &[RegistrationNumber],
@@ -100,17 +66,17 @@ impl VehicleClient {
     ) -> HashMap<RegistrationNumber, Lookup> {
         let width = match strategy {
             Strategy::Single => self.max_degree_of_parallelism_single,
-            // All board at once; the batches are what is bounded.
+            // All join a batch at once; the batches are what is bounded.
             Strategy::Batch => numbers.len().max(1),
         };
         let lookups: Vec<_> = numbers
             .iter()
             .map(|number| {
                 // Counted also when its turn never comes, because the caller goes away.
-                let mut asked = self.instruments.asked();
+                let mut record = self.instruments.asked();
                 async move {
-                    let lookup = self.dispatch.look_up(number, strategy, context).await;
-                    asked.ended(&lookup);
+                    let lookup = self.lookups.look_up(number, strategy, context).await;
+                    record.ended(lookup.result());
                     (number.clone(), lookup)
                 }
             })
@@ -123,25 +89,34 @@ impl VehicleClient {
 
     /// Forgets what is known of a number, at once: what is kept, and what is on its way.
     pub fn erase(&self, number: &RegistrationNumber) {
-        self.dispatch.erase(number);
+        self.lookups.erase(number);
     }
 
     /// Keeps every call from Vehicle for this long, in place of whatever order there is. Answers
     /// that are kept are still given. Calls in flight end by their attempt timeout.
     ///
     /// Returns when it ends by itself, by the clock on the wall. To be called within a runtime: a
-    /// task waits for the end and tells it.
+    /// task waits for the end and logs it.
     pub fn isolate(&self, order: IsolationOrder, lasts: Duration) -> SystemTime {
-        self.controls.isolation.isolate(order, lasts)
+        self.guard.admission().isolate(order, lasts)
     }
 
     /// Lets calls to Vehicle through again, as far as the breaker does.
     pub fn release(&self) {
-        self.controls.isolation.release();
+        self.guard.admission().release();
     }
 
     /// What the guard is doing.
     pub fn guard_state(&self) -> GuardState {
-        self.controls.state(self.dispatch.cache_state())
+        let state = self.guard.state();
+        GuardState {
+            isolated: state.admission.isolated,
+            breaker: state.admission.breaker,
+            gate_closed_for: state.admission.wait,
+            retries_left: state.retries_left,
+            single: state.single,
+            batch: state.batch,
+            cache: self.lookups.cache_state(),
+        }
     }
 }

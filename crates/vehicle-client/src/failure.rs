@@ -1,82 +1,115 @@
 use std::time::Duration;
 
-use contracts::Cause;
-
 /// Why Vehicle gave no usable answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("Vehicle is unavailable: {cause:?}")]
+#[error("Vehicle is unavailable: {kind:?}")]
 pub struct Failure {
-    /// The kind of failure, as the caller is told.
-    pub cause: Cause,
-    /// After how long Vehicle asks to be called again, if it said so.
+    /// What happened.
+    pub kind: FailureKind,
+    /// After how long Vehicle may be called again, if that is known.
     pub retry_after: Option<Duration>,
     pub(crate) nature: Nature,
+}
+
+/// What happened to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// No answer came in time.
+    Timeout,
+    /// Not sent: calls are switched off.
+    SwitchedOff,
+    /// Not sent: an operator isolates Vehicle.
+    Isolated,
+    /// Not sent: the circuit breaker is open, or probes.
+    BreakerOpen,
+    /// Not sent: there was no place in time, or the queue was full.
+    Overloaded,
+    /// No connection, or it broke before an answer began.
+    Connection,
+    /// Vehicle answered with a 5xx.
+    ServerError,
+    /// Vehicle answered with a 429.
+    RateLimited,
+    /// Vehicle refuses our key (401, 403).
+    Unauthorized,
+    /// Vehicle's answer breaks its contract.
+    ContractViolation,
+}
+
+impl FailureKind {
+    /// The name in metrics and log lines.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::SwitchedOff => "switched_off",
+            Self::Isolated => "isolated",
+            Self::BreakerOpen => "breaker_open",
+            Self::Overloaded => "overloaded",
+            Self::Connection => "connection",
+            Self::ServerError => "server_error",
+            Self::RateLimited => "rate_limited",
+            Self::Unauthorized => "unauthorized",
+            Self::ContractViolation => "contract_violation",
+        }
+    }
+
+    /// Whether the guard shed the call to protect Vehicle.
+    pub(crate) fn is_shed(self) -> bool {
+        matches!(
+            self,
+            Self::SwitchedOff | Self::Isolated | Self::BreakerOpen | Self::Overloaded
+        )
+    }
 }
 
 /// What a failure says about Vehicle and about another attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nature {
-    /// Another attempt would not mend it.
+    /// Another attempt would not help.
     Lasting,
     /// The same call may succeed when it is made again soon.
     Transient,
     /// Vehicle is well and refused the call itself (400, 401, 403 and their like).
     Refusal,
-    /// The call never went out, because the `Retry-After` gate closed while it waited for its
-    /// turn. The gate's other half waits again; nobody else sees this.
-    KeptBack,
 }
 
 impl Failure {
-    /// A failure that another attempt would not mend.
-    pub(crate) const fn lasting(cause: Cause) -> Self {
-        Self::new(cause, Nature::Lasting)
+    /// A failure that another attempt would not help.
+    pub(crate) const fn lasting(kind: FailureKind) -> Self {
+        Self::new(kind, Nature::Lasting)
     }
 
-    /// A failure that another attempt may mend.
-    pub(crate) const fn transient(cause: Cause) -> Self {
-        Self::new(cause, Nature::Transient)
+    /// A failure after which another attempt may succeed.
+    pub(crate) const fn transient(kind: FailureKind) -> Self {
+        Self::new(kind, Nature::Transient)
     }
 
-    pub(crate) const fn new(cause: Cause, nature: Nature) -> Self {
+    /// A refusal of the call itself, which says nothing against Vehicle.
+    pub(crate) const fn refusal(kind: FailureKind) -> Self {
+        Self::new(kind, Nature::Refusal)
+    }
+
+    const fn new(kind: FailureKind, nature: Nature) -> Self {
         Self {
-            cause,
+            kind,
             retry_after: None,
             nature,
         }
     }
 
-    /// A refusal of the call itself, which says nothing against Vehicle.
-    pub(crate) const fn refusal(cause: Cause) -> Self {
-        Self::new(cause, Nature::Refusal)
-    }
-
-    /// Whether our own layers kept the call from Vehicle. A timeout of a call that was out is
-    /// transient.
-    pub(crate) fn never_went_out(&self) -> bool {
-        self.nature == Nature::Lasting
-            && matches!(
-                self.cause,
-                Cause::BreakerOpen | Cause::Overloaded | Cause::Timeout
-            )
-    }
-
-    pub(crate) fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
+    pub(crate) const fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
         self.retry_after = retry_after;
         self
     }
+}
 
-    /// The cause as a metric label: its name on the wire.
-    pub(crate) fn label(&self) -> &'static str {
-        match self.cause {
-            Cause::Timeout => "timeout",
-            Cause::BreakerOpen => "breaker_open",
-            Cause::Connection => "connection",
-            Cause::ServerError => "server_error",
-            Cause::Overloaded => "overloaded",
-            Cause::RateLimited => "rate_limited",
-            Cause::Unauthorized => "unauthorized",
-            Cause::ContractViolation => "contract_violation",
-        }
+/// Why a call was not sent. Apart from [`Failure`], so that nobody takes it for something that
+/// Vehicle did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotSent(pub(crate) Failure);
+
+impl NotSent {
+    pub(crate) const fn because(kind: FailureKind) -> Self {
+        Self(Failure::lasting(kind))
     }
 }

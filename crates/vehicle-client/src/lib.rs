@@ -2,46 +2,34 @@
 //!
 //! Vehicle stands for a legacy system of unknown capacity. The guard never lets more calls
 //! through than it may, and every answer that comes back says honestly where it is from.
-//! The module `guard` lists the layers in their order.
+//!
+//! A lookup passes the rooms in this order: `lookup` (cache, single-flight, batch), `guard`
+//! (retry, admission, bulkhead, attempt), `wire` (HTTP, contract check). What they share is below
+//! them: `call`, `group`, `failure`, `observe`.
 
-mod attempt;
-mod breaker;
-mod budget;
-mod bulkhead;
-mod cache;
 mod call;
-mod chance;
 mod client;
-mod contract;
-mod departure;
-mod dispatch;
 mod failure;
-mod failure_log;
-mod gate;
+mod group;
 mod guard;
-mod instruments;
-mod isolation;
+mod lookup;
+mod observe;
 mod options;
-mod retry;
-mod retry_after;
+mod rng;
 #[cfg(test)]
 mod simulation;
-mod single_flight;
 mod state;
-mod step;
-mod switch;
-mod trail;
-mod transport;
-mod waiters;
+mod wire;
 
-pub use breaker::{BreakerOptions, Phase as BreakerPhase};
-pub use budget::BudgetOptions;
-pub use cache::CacheOptions;
-pub(crate) use call::{Answer, Call, Found};
+pub(crate) use call::{Answer, Attempt, Call, Found};
 pub use call::{CallContext, Strategy};
-pub use client::{Lookup, VehicleClient};
-pub use failure::Failure;
-pub use isolation::{Isolated, IsolationOrder};
+pub use client::VehicleClient;
+pub use failure::{Failure, FailureKind};
+pub use guard::{
+    BreakerOptions, BreakerState, BudgetOptions, CallsState, Isolated, IsolationOrder,
+    Phase as BreakerPhase,
+};
+pub use lookup::{CacheOptions, CacheState, Lookup};
 pub use options::{BuildError, Options};
-pub use state::{BreakerState, CacheState, CallsState, GuardState};
-pub use transport::check_certificates;
+pub use state::GuardState;
+pub use wire::check_certificates;

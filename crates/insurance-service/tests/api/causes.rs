@@ -225,6 +225,24 @@ async fn a_number_that_a_batch_leaves_out_is_told_and_logged() {
 }
 
 #[tokio::test]
+async fn a_number_that_a_good_batch_leaves_out_is_told_and_logged() {
+    let (capture, _guard) = Capture::start(LevelFilter::WARN);
+    let body = r#"{"vehicles":[],"notFound":["DEF456"],"invalid":[]}"#;
+    let vehicle = FakeVehicle::start(|_| text(200, body)).await;
+    let batch = [("FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL", "true")];
+    let service = Service::with(vehicle, &batch).await;
+    let answer = service
+        .with_cars("197001019999", &["ABC123", "DEF456"])
+        .await;
+    let violation = unavailable("contract_violation", None);
+    let of = |car: usize| enrichments(&answer)[car].clone();
+    assert!([of(0), of(1)].contains(&violation), "{}", answer.text());
+    assert_eq!(answer.json()["enrichment"], "partial");
+    let told = ["a call to Vehicle failed", "contract_violation"];
+    assert_eq!(capture.lines_with(&told), 1, "{}", capture.text());
+}
+
+#[tokio::test]
 async fn a_wrong_key_at_vehicle_is_loud_but_not_for_every_call() {
     let (capture, _guard) = Capture::start(LevelFilter::INFO);
     let vehicle = FakeVehicle::start(|_| Reply::status(401)).await;
@@ -261,7 +279,12 @@ async fn each_change_of_the_breaker_is_a_log_line() {
     for _ in 0..2 {
         service.look_up(PERSON).await;
     }
-    assert_eq!(capture.lines_with(&["breaker opened"]), 1);
+    let opened = [
+        "breaker opened",
+        r#""rule":"failures_in_row""#,
+        r#""failures":2"#,
+    ];
+    assert_eq!(capture.lines_with(&opened), 1, "{}", capture.text());
     service.vehicle.script(Reply::healthy);
     let closed =
         async { while service.look_up(PERSON).await.json()["enrichment"] != "complete" {} };

@@ -13,11 +13,10 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
-use tower::service_fn;
 
 use crate::{
-    Answer, Call, CallContext, Failure, Found, Lookup, Options, Strategy, VehicleClient,
-    chance::Chance, instruments::Instruments, waiters::LEAST_TIME,
+    Answer, Attempt, CallContext, Failure, Found, Lookup, Options, Strategy, VehicleClient,
+    group::LEAST_TIME, observe::Instruments, rng::Rng,
 };
 
 /// How long Vehicle works on each call.
@@ -105,29 +104,29 @@ fn client(wasted: Arc<AtomicUsize>) -> VehicleClient {
         ..super::options()
     };
     options.breaker.minimum_calls = u64::MAX;
-    let vehicle = service_fn(move |call: Call| {
-        let latest = call.waiters.latest();
+    let vehicle = move |attempt: Attempt| {
+        let latest = attempt.call.group.latest_deadline();
         let in_time = latest.is_some_and(|latest| latest >= Instant::now() + LEAST_TIME);
         wasted.fetch_add(usize::from(!in_time), Ordering::SeqCst);
         async move {
             sleep(WORK).await;
-            let numbers = call.numbers.iter().cloned();
+            let numbers = attempt.numbers.iter().cloned();
             Ok::<_, Failure>(
                 numbers
                     .map(|it| (it.clone(), found(it)))
                     .collect::<Answer>(),
             )
         }
-    });
+    };
     let instruments = Instruments::new(&NoopMeterProvider::new().meter("test"));
-    VehicleClient::over(vehicle, &options, &Chance::default(), instruments)
+    VehicleClient::over(vehicle, &options, &Rng::default(), instruments)
 }
 
 fn found(number: contracts::RegistrationNumber) -> Found {
-    Found::Vehicle(contracts::Vehicle {
+    Found::Vehicle(Arc::new(contracts::Vehicle {
         registration_number: number,
         make: None,
         model: None,
         model_year: None,
-    })
+    }))
 }

@@ -5,12 +5,12 @@ use std::{
     time::Duration,
 };
 
-use contracts::{Cause, RegistrationNumber};
+use contracts::RegistrationNumber;
 use http::HeaderValue;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
-    BreakerOptions, BudgetOptions, CacheOptions, Failure, Options, Strategy, chance::Chance,
+    BreakerOptions, BudgetOptions, CacheOptions, Failure, FailureKind, Options, Strategy, rng::Rng,
 };
 
 /// The numbers that callers ask for. Those with a `Z` do not exist.
@@ -45,9 +45,9 @@ impl Dice {
         self.below(100) < share
     }
 
-    pub(super) fn chance(&self) -> Chance {
+    pub(super) fn rng(&self) -> Rng {
         let dice = self.0.clone();
-        Chance::new(move || dice.lock().unwrap().random())
+        Rng::new(move || dice.lock().unwrap().random())
     }
 
     pub(super) fn numbers(&self) -> Vec<RegistrationNumber> {
@@ -188,16 +188,21 @@ impl Dice {
         match mode {
             Mode::Flaky(share) if self.percent(share) => (soon, self.failure()),
             Mode::Healthy | Mode::Flaky(_) => (soon, Reply::Good),
-            Mode::Down if self.percent(50) => {
-                (soon, Reply::Fail(Failure::transient(Cause::Connection)))
-            }
-            Mode::Down => (soon, Reply::Fail(Failure::transient(Cause::ServerError))),
+            Mode::Down if self.percent(50) => (
+                soon,
+                Reply::Fail(Failure::transient(FailureKind::Connection)),
+            ),
+            Mode::Down => (
+                soon,
+                Reply::Fail(Failure::transient(FailureKind::ServerError)),
+            ),
             Mode::Slow => (self.millis(20, longest), Reply::Good),
             Mode::Hanging => (soon, Reply::Hang),
             Mode::Busy if self.percent(50) => (soon, Reply::Good),
             Mode::Busy => {
                 let after = self.millis(0, 3_000);
-                let busy = Failure::transient(Cause::RateLimited).with_retry_after(Some(after));
+                let busy =
+                    Failure::transient(FailureKind::RateLimited).with_retry_after(Some(after));
                 (soon, Reply::Fail(busy))
             }
         }
@@ -205,15 +210,15 @@ impl Dice {
 
     fn failure(&self) -> Reply {
         Reply::Fail(match self.below(7) {
-            0 => Failure::transient(Cause::Connection),
-            1 => Failure::transient(Cause::ServerError),
-            2 => Failure::lasting(Cause::ServerError),
-            3 => Failure::refusal(Cause::Unauthorized),
-            4 => Failure::lasting(Cause::ContractViolation),
-            5 => Failure::transient(Cause::RateLimited),
+            0 => Failure::transient(FailureKind::Connection),
+            1 => Failure::transient(FailureKind::ServerError),
+            2 => Failure::lasting(FailureKind::ServerError),
+            3 => Failure::refusal(FailureKind::Unauthorized),
+            4 => Failure::lasting(FailureKind::ContractViolation),
+            5 => Failure::transient(FailureKind::RateLimited),
             _ => {
                 let after = self.millis(0, 1_000);
-                Failure::transient(Cause::ServerError).with_retry_after(Some(after))
+                Failure::transient(FailureKind::ServerError).with_retry_after(Some(after))
             }
         })
     }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use contracts::{Cause, RegistrationNumber, Source};
+use contracts::{RegistrationNumber, Source};
 use tokio::time::Instant;
 
 use super::world::{State, World};
-use crate::{Failure, Lookup, Strategy, waiters::LEAST_TIME};
+use crate::{Failure, FailureKind, Lookup, Strategy, group::LEAST_TIME};
 
 /// What a run must have shown for its rules to mean something.
-pub(super) const EVERYTHING: [&str; 24] = [
+pub(super) const EVERYTHING: [&str; 25] = [
     "closed",
     "open",
     "half_open",
@@ -18,6 +18,7 @@ pub(super) const EVERYTHING: [&str; 24] = [
     "retry_after",
     "jump",
     "erased",
+    "isolation",
     "isolated",
     "cancelled",
     "live",
@@ -77,7 +78,7 @@ impl World {
                 self.judge_source(&mut state, asked, *source, None, Duration::ZERO);
             }
             Lookup::Unavailable(failure) => {
-                state.saw(failure.label());
+                state.saw(failure.kind.label());
                 state.judge_failure(asked, failure);
             }
         }
@@ -158,23 +159,29 @@ impl State {
         };
         // The call may have failed long before, if it waits for Vehicle's `Retry-After` since.
         let attempted = since - LONGEST_PAUSE.min(since - self.start);
-        let failed = |cause: Cause| {
+        let failed = |kind: FailureKind| {
             self.failed.get(asked.number).is_some_and(|all| {
                 all.iter()
-                    .any(|(at, failure)| *at >= attempted && failure.cause == cause)
+                    .any(|(at, failure)| *at >= attempted && failure.kind == kind)
             })
         };
         let told_to_wait = self.not_before > asked.started;
-        let reason = match failure.cause {
-            Cause::Timeout => now + TICK + LEAST_TIME >= asked.deadline || failed(Cause::Timeout),
-            Cause::BreakerOpen => self.last_not_closed.is_some_and(|at| at >= since),
-            Cause::Overloaded => self.last_full.values().any(|at| *at >= since),
-            Cause::RateLimited | Cause::ServerError => failed(failure.cause) || told_to_wait,
-            Cause::Connection | Cause::Unauthorized | Cause::ContractViolation => {
-                failed(failure.cause)
+        let reason = match failure.kind {
+            FailureKind::Timeout => {
+                now + TICK + LEAST_TIME >= asked.deadline || failed(FailureKind::Timeout)
             }
+            FailureKind::SwitchedOff => false,
+            FailureKind::Isolated => self.isolated_until >= since,
+            FailureKind::BreakerOpen => self.last_not_closed.is_some_and(|at| at >= since),
+            FailureKind::Overloaded => self.last_full.values().any(|at| *at >= since),
+            FailureKind::RateLimited | FailureKind::ServerError => {
+                failed(failure.kind) || told_to_wait
+            }
+            FailureKind::Connection
+            | FailureKind::Unauthorized
+            | FailureKind::ContractViolation => failed(failure.kind),
         };
-        assert!(reason, "told {:?}, which did not happen", failure.cause);
+        assert!(reason, "told {:?}, which did not happen", failure.kind);
     }
 }
 

@@ -15,8 +15,8 @@ use super::{
     world::World,
 };
 use crate::{
-    CallContext, IsolationOrder, Lookup, Strategy, VehicleClient, breaker::Phase,
-    instruments::Instruments,
+    BreakerPhase as Phase, CallContext, IsolationOrder, Lookup, Strategy, VehicleClient,
+    observe::Instruments,
 };
 
 /// What a run came to; two runs of a seed come to the same.
@@ -40,8 +40,9 @@ async fn simulate(dice: Dice) -> Outcome {
     let metrics = Metrics::new("simulation").unwrap();
     let world = World::new(dice.clone(), options.clone());
     let instruments = Instruments::new(metrics.meter());
-    let client = VehicleClient::over(world.clone(), &options, &dice.chance(), instruments);
-    assert!(world.breaker.set(client.controls.breaker.clone()).is_ok());
+    let client = VehicleClient::over(world.clone(), &options, &dice.rng(), instruments);
+    let admission = client.guard.admission().clone();
+    assert!(world.admission.set(admission).is_ok());
 
     let end = dice.millis(2_000, 20_000);
     let crowd = dice.crowd();
@@ -107,8 +108,7 @@ fn isolate(client: &VehicleClient, world: &World) {
     client.isolate(order, lasts);
     let mut state = world.state();
     state.isolated_until = Instant::now() + lasts;
-    state.last_not_closed = Some(state.isolated_until);
-    state.saw("isolated");
+    state.saw("isolation");
 }
 
 /// However bad it was: once Vehicle is well again, so are the answers. How many were asked for.
@@ -157,7 +157,7 @@ fn at_rest(client: &VehicleClient, world: &World, metrics: &Metrics, asked: u64)
         );
     }
     assert!(
-        client.dispatch.is_idle(),
+        client.lookups.is_idle(),
         "a call that has ended can be joined"
     );
     let text = metrics.render().unwrap();

@@ -8,24 +8,21 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
     thread,
     time::Duration,
 };
 
-use contracts::{Cause, RegistrationNumber, Vehicle};
+use contracts::{RegistrationNumber, Vehicle};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
-use tower::Service;
 
 use super::{
     load::Load,
     plan::{Dice, Mode, Reply},
 };
 use crate::{
-    Answer, Call, Failure, Found, Options, Strategy,
-    breaker::{Breaker, Phase},
-    waiters::LEAST_TIME,
+    Answer, Attempt, BreakerPhase as Phase, Failure, FailureKind, Found, Options, Strategy,
+    group::LEAST_TIME, guard::Admission, wire::Transport,
 };
 
 /// Clones are the same Vehicle.
@@ -33,7 +30,7 @@ use crate::{
 pub(super) struct World {
     pub(super) dice: Dice,
     pub(super) options: Arc<Options>,
-    pub(super) breaker: Arc<OnceLock<Breaker>>,
+    pub(super) admission: Arc<OnceLock<Admission>>,
     state: Arc<Mutex<State>>,
     /// A panic in a call ends with its task, and must be told for the run to fail.
     broken: Arc<AtomicBool>,
@@ -71,7 +68,7 @@ impl World {
         Self {
             dice,
             options: Arc::new(options),
-            breaker: Arc::default(),
+            admission: Arc::default(),
             broken: Arc::default(),
             state: Arc::new(Mutex::new(State {
                 mode: Mode::Healthy,
@@ -103,7 +100,7 @@ impl World {
 
     /// Looks at the breaker, so that no spell in which it is not closed goes unnoticed.
     pub(super) fn look_at_breaker(&self) -> Phase {
-        let phase = self.breaker.get().unwrap().phase();
+        let phase = self.admission.get().unwrap().state().breaker.phase;
         let mut state = self.state();
         if phase != Phase::Closed {
             state.last_not_closed = state.last_not_closed.max(Some(Instant::now()));
@@ -121,9 +118,9 @@ impl World {
         assert!(!self.broken.load(Ordering::SeqCst), "a call broke a rule");
     }
 
-    async fn answer(self, call: Call) -> Result<Answer, Failure> {
-        let _told = Told(self.broken.clone());
-        let mut out = self.arrive(&call);
+    async fn answer(self, attempt: Attempt) -> Result<Answer, Failure> {
+        let _flag = PanicFlag(self.broken.clone());
+        let mut out = self.arrive(&attempt);
         let mode = self.state().mode;
         let (pause, reply) = self.dice.reply(mode);
         if !matches!(reply, Reply::Hang) {
@@ -133,16 +130,16 @@ impl World {
         let result = match reply {
             Reply::Hang => std::future::pending().await,
             Reply::Fail(failure) => Err(failure),
-            Reply::Good => Ok(self.good(&call)),
+            Reply::Good => Ok(self.good(&attempt)),
         };
         self.look_at_breaker();
         out.answered = true;
         let now = Instant::now();
         let mut state = self.state();
-        state.journal(&("answered", call.numbers.len(), result.is_ok()));
+        state.journal(&("answered", attempt.numbers.len(), result.is_ok()));
         state.load.ended(&result);
         if let Err(failure) = &result {
-            for number in call.numbers.iter() {
+            for number in attempt.numbers.iter() {
                 state.fail(number, now, *failure);
             }
             if let Some(after) = failure.retry_after {
@@ -155,12 +152,12 @@ impl World {
 
     /// Every number that exists is a vehicle whose year numbers the answer; now and then an answer
     /// is no good for one number.
-    fn good(&self, call: &Call) -> Answer {
+    fn good(&self, attempt: &Attempt) -> Answer {
         let now = Instant::now();
         let say = |number: &RegistrationNumber| {
             let mut state = self.state();
-            if call.numbers.len() > 1 && self.dice.percent(2) {
-                let violation = Failure::lasting(Cause::ContractViolation);
+            if attempt.numbers.len() > 1 && self.dice.percent(2) {
+                let violation = Failure::lasting(FailureKind::ContractViolation);
                 state.fail(number, now, violation);
                 return Found::Failure(violation);
             }
@@ -174,30 +171,31 @@ impl World {
             if number.as_str().starts_with('Z') {
                 return Found::Nothing;
             }
-            Found::Vehicle(Vehicle {
+            Found::Vehicle(Arc::new(Vehicle {
                 registration_number: number.clone(),
                 make: Some(number.to_string()),
                 model: None,
                 model_year: Some(answer),
-            })
+            }))
         };
-        call.numbers
+        attempt
+            .numbers
             .iter()
             .map(|number| (number.clone(), say(number)))
             .collect()
     }
 
-    fn arrive(&self, call: &Call) -> Out {
+    fn arrive(&self, attempt: &Attempt) -> Out {
         let phase = self.look_at_breaker();
         let now = Instant::now();
-        let (strategy, options) = (call.strategy.label(), &self.options);
-        let cap = match call.strategy {
+        let (strategy, options) = (attempt.call.strategy.label(), &self.options);
+        let cap = match attempt.call.strategy {
             Strategy::Single => options.max_degree_of_parallelism_single,
             Strategy::Batch => options.max_degree_of_parallelism_batch,
         };
         let mut state = self.state();
-        state.journal(&("call", strategy, &call.numbers, call.attempt));
-        state.saw(if call.attempt == 0 { "first" } else { "retry" });
+        state.journal(&("call", strategy, &attempt.numbers, attempt.retry));
+        state.saw(if attempt.retry == 0 { "first" } else { "retry" });
         let in_flight = state.in_flight.entry(strategy).or_default();
         *in_flight += 1;
         assert!(
@@ -207,11 +205,11 @@ impl World {
         if *in_flight == cap {
             state.last_full.insert(strategy, now);
         }
-        let latest = call.waiters.latest();
+        let latest = attempt.call.group.latest_deadline();
         let worth_it = latest.is_some_and(|latest| latest >= now + LEAST_TIME);
         assert!(worth_it, "a call that nobody has time for");
         let limit = now + options.attempt_timeout;
-        assert_eq!(call.until, limit, "a call that somebody's hurry ends");
+        assert_eq!(attempt.until, limit, "a call that somebody's hurry ends");
         assert!(
             now >= state.not_before,
             "a call before Retry-After was over"
@@ -225,25 +223,25 @@ impl World {
         } else {
             state.load.in_a_row(options);
         }
-        if call.attempt > 0 {
+        if attempt.retry > 0 {
             let (leap, jumps) = state.jumps;
             let time = now - (state.start + leap);
             state.load.retried(options, time, jumps);
         }
-        let most = if call.strategy == Strategy::Single {
+        let most = if attempt.call.strategy == Strategy::Single {
             1
         } else {
             options.max_batch_size
         };
         assert!(
-            (1..=most).contains(&call.numbers.len()),
+            (1..=most).contains(&attempt.numbers.len()),
             "{} numbers",
-            call.numbers.len()
+            attempt.numbers.len()
         );
-        let distinct: BTreeSet<_> = call.numbers.iter().collect();
-        assert_eq!(distinct.len(), call.numbers.len(), "a number twice");
-        for number in call.numbers.iter() {
-            let awaited = call.waiters.await_number(number);
+        let distinct: BTreeSet<_> = attempt.numbers.iter().collect();
+        assert_eq!(distinct.len(), attempt.numbers.len(), "a number twice");
+        for number in attempt.numbers.iter() {
+            let awaited = attempt.call.group.is_awaited_for(number);
             assert!(awaited, "a number that nobody waits for");
             *state.carried.entry(number.clone()).or_default() += 1;
             let carried = state.carried[number];
@@ -252,7 +250,7 @@ impl World {
         }
         Out {
             world: self.clone(),
-            call: call.clone(),
+            attempt: attempt.clone(),
             probe,
             answered: false,
         }
@@ -292,7 +290,7 @@ impl State {
 /// A call until the guard has an answer or gives it up.
 struct Out {
     world: World,
-    call: Call,
+    attempt: Attempt,
     probe: bool,
     answered: bool,
 }
@@ -301,40 +299,32 @@ impl Drop for Out {
     fn drop(&mut self) {
         self.world.look_at_breaker();
         let now = Instant::now();
-        let strategy = self.call.strategy.label();
+        let strategy = self.attempt.call.strategy.label();
         let mut state = self.world.state();
         *state.in_flight.get_mut(strategy).unwrap() -= 1;
         state.probes -= usize::from(self.probe);
-        for number in self.call.numbers.iter() {
+        for number in self.attempt.numbers.iter() {
             *state.carried.get_mut(number).unwrap() -= 1;
-            if now >= self.call.until {
-                state.fail(number, now, Failure::transient(Cause::Timeout));
+            if now >= self.attempt.until {
+                state.fail(number, now, Failure::transient(FailureKind::Timeout));
             }
         }
-        let ended = self.answered || now >= self.call.until;
+        let ended = self.answered || now >= self.attempt.until;
         assert!(ended, "a call that is out ended with its callers");
     }
 }
 
 /// Notes down that a call panicked, which says that it broke a rule.
-struct Told(Arc<AtomicBool>);
+struct PanicFlag(Arc<AtomicBool>);
 
-impl Drop for Told {
+impl Drop for PanicFlag {
     fn drop(&mut self) {
         self.0.fetch_or(thread::panicking(), Ordering::SeqCst);
     }
 }
 
-impl Service<Call> for World {
-    type Response = Answer;
-    type Error = Failure;
-    type Future = BoxFuture<'static, Result<Answer, Failure>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, call: Call) -> Self::Future {
-        Box::pin(self.clone().answer(call))
+impl Transport for World {
+    fn send(&self, attempt: Attempt) -> BoxFuture<'static, Result<Answer, Failure>> {
+        Box::pin(self.clone().answer(attempt))
     }
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use contracts::{Cause, Source};
+use contracts::Source;
 use serde_json::json;
 use test_support::{FakeVehicle, Gate, Reply, Request};
 use tokio::task::JoinHandle;
-use vehicle_client::{CacheOptions, IsolationOrder, Options, Strategy};
+use vehicle_client::{CacheOptions, FailureKind, IsolationOrder, Options, Strategy};
 
-use crate::setup::{Client, cause, client, found, numbers, patient, unhurried, within};
+use crate::setup::{Client, client, found, kind, numbers, patient, unhurried, within};
 
 const KEEPING: CacheOptions = CacheOptions {
     fresh: Duration::from_hours(1),
@@ -54,7 +54,7 @@ async fn its_answer_is_kept() {
         fake.reached(1).await;
         gone(caller).await;
         gate.open();
-        client.landed(1).await;
+        client.ended(1).await;
         let kept = client.all(&["ABC123"], strategy, &unhurried()).await;
         // By then it may still be on its way into the cache; but no second call is made for it.
         assert!(matches!(
@@ -74,9 +74,41 @@ async fn an_erasure_wins_over_its_answer() {
     gone(caller).await;
     client.vehicles.erase(&numbers(&["ABC123"])[0]);
     gate.open();
-    client.landed(1).await;
+    client.ended(1).await;
     let lookup = client.one("ABC123", &unhurried()).await;
     assert_eq!((found(&lookup), fake.calls()), (Source::Live, 2));
+}
+
+#[tokio::test]
+async fn when_it_ends_after_an_erasure_the_newer_call_can_still_be_joined() {
+    let gates = [Gate::closed(), Gate::closed()];
+    let held = gates.clone();
+    let fake = FakeVehicle::start(move |request| {
+        Reply::healthy(request).held(&held[request.number.min(1)])
+    })
+    .await;
+    let client = client(&patient(&fake));
+    let caller = ask(&client, &["ABC123"], Strategy::Single);
+    fake.reached(1).await;
+    gone(caller).await;
+    client.vehicles.erase(&numbers(&["ABC123"])[0]);
+    let newer = ask(&client, &["ABC123"], Strategy::Single);
+    fake.reached(2).await;
+    let [old, new] = gates;
+    old.open();
+    client.ended(1).await;
+    while client.metric("vehicle_client_in_flight", &[]) > 1 {
+        tokio::task::yield_now().await;
+    }
+    let joining = client.clone();
+    let joining = tokio::spawn(async move { joining.one("ABC123", &unhurried()).await });
+    while client.metric("vehicle_client_lookups_asked_total", &[]) < 3 {
+        tokio::task::yield_now().await;
+    }
+    new.open();
+    assert_eq!(found(&joining.await.unwrap()), Source::Shared);
+    newer.await.unwrap();
+    assert_eq!(fake.calls(), 2);
 }
 
 #[tokio::test]
@@ -89,7 +121,7 @@ async fn it_is_not_tried_again_and_not_kept_when_it_fails() {
     fake.reached(1).await;
     gone(caller).await;
     gate.open();
-    client.landed(1).await;
+    client.ended(1).await;
     // There was a retry for it, but nobody to make it for.
     let labels = [("awaited", "false"), ("retry_budget", "unused")];
     let attempts = "vehicle_client_attempts_total";
@@ -152,7 +184,7 @@ async fn an_isolation_lets_it_end_and_nothing_more_go_out() {
     };
     client.vehicles.isolate(order, Duration::from_mins(1));
     gate.open();
-    client.landed(1).await;
+    client.ended(1).await;
     queued.await.unwrap();
     assert_eq!(
         found(&client.one("AAA111", &unhurried()).await),
@@ -174,7 +206,7 @@ async fn who_joins_it_has_the_retry_that_its_first_caller_did_not_wait_for() {
     let hurried = client
         .one("ABC123", &within(Duration::from_millis(100)))
         .await;
-    assert_eq!(cause(&hurried), Cause::Timeout);
+    assert_eq!(kind(&hurried), FailureKind::Timeout);
     let joining = client.clone();
     let joining = tokio::spawn(async move { joining.one("ABC123", &unhurried()).await });
     while client.metric("vehicle_client_lookups_asked_total", &[]) < 2 {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use contracts::{Cause, Source};
+use contracts::Source;
 use serde_json::json;
 use test_support::{FakeVehicle, Reply};
 use tokio::net::TcpListener;
-use vehicle_client::Lookup;
+use vehicle_client::{FailureKind, Lookup};
 
-use crate::setup::{cause, client, found, patient, retry_after, unhurried};
+use crate::setup::{client, found, kind, patient, retry_after, unhurried};
 
 /// Asks once, with this reply to every call: the lookup and how many calls there were.
 async fn ask(reply: Reply) -> (Lookup, usize) {
@@ -63,31 +63,31 @@ async fn a_404_that_is_about_something_else_is_no_missing_vehicle() {
         text(404, "<html>no such page</html>"),
     ] {
         let (lookup, calls) = ask(reply).await;
-        assert_eq!((cause(&lookup), calls), (Cause::ContractViolation, 1));
+        assert_eq!((kind(&lookup), calls), (FailureKind::ContractViolation, 1));
     }
 }
 
 #[tokio::test]
 async fn each_status_has_its_cause_and_its_number_of_calls() {
     for (status, expected, expected_calls) in [
-        (204, Cause::ContractViolation, 1),
-        (206, Cause::ContractViolation, 1),
-        (304, Cause::ContractViolation, 1),
-        (400, Cause::ContractViolation, 1),
-        (401, Cause::Unauthorized, 1),
-        (403, Cause::Unauthorized, 1),
-        (408, Cause::Timeout, 2),
-        (409, Cause::ContractViolation, 1),
-        (429, Cause::RateLimited, 2),
-        (500, Cause::ServerError, 1),
-        (501, Cause::ServerError, 1),
-        (502, Cause::ServerError, 2),
-        (503, Cause::ServerError, 2),
-        (504, Cause::ServerError, 2),
+        (204, FailureKind::ContractViolation, 1),
+        (206, FailureKind::ContractViolation, 1),
+        (304, FailureKind::ContractViolation, 1),
+        (400, FailureKind::ContractViolation, 1),
+        (401, FailureKind::Unauthorized, 1),
+        (403, FailureKind::Unauthorized, 1),
+        (408, FailureKind::Timeout, 2),
+        (409, FailureKind::ContractViolation, 1),
+        (429, FailureKind::RateLimited, 2),
+        (500, FailureKind::ServerError, 1),
+        (501, FailureKind::ServerError, 1),
+        (502, FailureKind::ServerError, 2),
+        (503, FailureKind::ServerError, 2),
+        (504, FailureKind::ServerError, 2),
     ] {
         let (lookup, calls) = ask(Reply::status(status)).await;
         assert_eq!(
-            (cause(&lookup), calls),
+            (kind(&lookup), calls),
             (expected, expected_calls),
             "{status}"
         );
@@ -98,13 +98,13 @@ async fn each_status_has_its_cause_and_its_number_of_calls() {
 #[tokio::test]
 async fn a_retry_after_that_does_not_fit_is_passed_on_and_not_waited_for() {
     for (status, expected) in [
-        (408, Cause::Timeout),
-        (429, Cause::RateLimited),
-        (500, Cause::ServerError),
-        (503, Cause::ServerError),
+        (408, FailureKind::Timeout),
+        (429, FailureKind::RateLimited),
+        (500, FailureKind::ServerError),
+        (503, FailureKind::ServerError),
     ] {
         let (lookup, calls) = ask(Reply::with_header(status, "retry-after", "40")).await;
-        assert_eq!((cause(&lookup), calls), (expected, 1), "{status}");
+        assert_eq!((kind(&lookup), calls), (expected, 1), "{status}");
         assert_eq!(retry_after(&lookup), Some(40), "{status}");
     }
 }
@@ -112,7 +112,7 @@ async fn a_retry_after_that_does_not_fit_is_passed_on_and_not_waited_for() {
 #[tokio::test]
 async fn a_retry_after_of_now_allows_the_retry() {
     let (lookup, calls) = ask(Reply::with_header(429, "retry-after", "0")).await;
-    assert_eq!((cause(&lookup), calls), (Cause::RateLimited, 2));
+    assert_eq!((kind(&lookup), calls), (FailureKind::RateLimited, 2));
     assert_eq!(retry_after(&lookup), Some(0));
 }
 
@@ -137,8 +137,8 @@ async fn a_body_that_is_no_vehicle_is_a_violation_and_asked_for_once() {
     ] {
         let (lookup, calls) = ask(reply.clone()).await;
         assert_eq!(
-            (cause(&lookup), calls),
-            (Cause::ContractViolation, 1),
+            (kind(&lookup), calls),
+            (FailureKind::ContractViolation, 1),
             "{reply:?}"
         );
     }
@@ -151,13 +151,13 @@ async fn an_answer_may_be_as_large_as_the_cap_and_not_a_byte_larger() {
     let (lookup, _) = ask(padded(1024 * 1024)).await;
     assert_eq!(found(&lookup), Source::Live);
     let (lookup, calls) = ask(padded(1024 * 1024 + 1)).await;
-    assert_eq!((cause(&lookup), calls), (Cause::ContractViolation, 1));
+    assert_eq!((kind(&lookup), calls), (FailureKind::ContractViolation, 1));
 }
 
 #[tokio::test]
 async fn a_body_without_end_is_cut_at_the_cap() {
     let (lookup, calls) = ask(Reply::Endless).await;
-    assert_eq!((cause(&lookup), calls), (Cause::ContractViolation, 1));
+    assert_eq!((kind(&lookup), calls), (FailureKind::ContractViolation, 1));
 }
 
 #[tokio::test]
@@ -169,8 +169,8 @@ async fn a_redirect_is_not_followed() {
     .await;
     let lookup = client(&patient(&fake)).one("ABC123", &unhurried()).await;
     assert_eq!(
-        (cause(&lookup), fake.calls()),
-        (Cause::ContractViolation, 1)
+        (kind(&lookup), fake.calls()),
+        (FailureKind::ContractViolation, 1)
     );
 }
 
@@ -178,7 +178,7 @@ async fn a_redirect_is_not_followed() {
 async fn a_connection_that_breaks_before_an_answer_is_tried_twice() {
     for reply in [Reply::Close, Reply::Raw(b"HTTP/1.1 20".to_vec())] {
         let (lookup, calls) = ask(reply).await;
-        assert_eq!((cause(&lookup), calls), (Cause::Connection, 2));
+        assert_eq!((kind(&lookup), calls), (FailureKind::Connection, 2));
     }
 }
 
@@ -192,7 +192,7 @@ async fn a_refused_connection_is_told_apart_from_an_answer() {
         .unwrap();
     drop(unused);
     let lookup = client(&options).one("ABC123", &unhurried()).await;
-    assert_eq!(cause(&lookup), Cause::Connection);
+    assert_eq!(kind(&lookup), FailureKind::Connection);
 }
 
 #[tokio::test]
@@ -204,6 +204,10 @@ async fn an_answer_that_takes_longer_than_an_attempt_may_is_a_timeout() {
         Reply::Dribble(Duration::from_millis(20), volvo.to_string()),
     ] {
         let (lookup, calls) = ask_in_a_hurry(reply.clone()).await;
-        assert_eq!((cause(&lookup), calls), (Cause::Timeout, 2), "{reply:?}");
+        assert_eq!(
+            (kind(&lookup), calls),
+            (FailureKind::Timeout, 2),
+            "{reply:?}"
+        );
     }
 }

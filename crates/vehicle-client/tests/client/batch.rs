@@ -1,11 +1,11 @@
 //! Batch calls: how numbers are shared out, and what an answer says about each.
 
-use contracts::{Cause, Source};
+use contracts::Source;
 use serde_json::{Value, json};
 use test_support::{FakeVehicle, Reply, Request};
-use vehicle_client::{Lookup, Strategy};
+use vehicle_client::{FailureKind, Lookup, Strategy};
 
-use crate::setup::{cause, client, found, many, patient, unhurried};
+use crate::setup::{client, found, kind, many, patient, unhurried};
 
 fn answer(vehicles: &[Value], not_found: &[&str], invalid: &Value) -> Reply {
     let body = json!({ "vehicles": vehicles, "notFound": not_found, "invalid": invalid });
@@ -66,7 +66,7 @@ async fn a_failed_batch_is_told_honestly_and_followed_by_no_single_calls() {
         assert_eq!(found(&lookups[number]), Source::Batch);
     }
     for number in ["BBB21", "BBB22"] {
-        assert_eq!(cause(&lookups[number]), Cause::ServerError);
+        assert_eq!(kind(&lookups[number]), FailureKind::ServerError);
     }
     let methods: Vec<_> = fake.requests().into_iter().map(|it| it.method).collect();
     assert_eq!(methods, ["POST", "POST", "POST"]);
@@ -115,7 +115,7 @@ async fn an_answer_to_another_question_is_used_for_no_number() {
             .all(&["ABC123", "DEF456"], Strategy::Batch, &unhurried())
             .await;
         for lookup in lookups.values() {
-            assert_eq!(cause(lookup), Cause::ContractViolation, "{reply:?}");
+            assert_eq!(kind(lookup), FailureKind::ContractViolation, "{reply:?}");
         }
         assert_eq!(fake.calls(), 1, "{reply:?}");
     }
@@ -133,7 +133,7 @@ async fn a_number_that_is_left_out_harms_no_other() {
             .all(&["ABC123", "DEF456"], Strategy::Batch, &unhurried())
             .await;
         assert_eq!(found(&lookups["ABC123"]), Source::Batch);
-        assert_eq!(cause(&lookups["DEF456"]), Cause::ContractViolation);
+        assert_eq!(kind(&lookups["DEF456"]), FailureKind::ContractViolation);
         assert_eq!(fake.calls(), 1);
     }
 }

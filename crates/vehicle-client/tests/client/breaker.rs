@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use contracts::Cause;
 use serde_json::json;
 use test_support::{FakeVehicle, Gate, Reply};
-use vehicle_client::{BreakerOptions, Lookup, Options, Strategy};
+use vehicle_client::{BreakerOptions, FailureKind, Lookup, Options, Strategy};
 
-use crate::setup::{BREAKER, Client, cause, client, many, patient, unhurried, within};
+use crate::setup::{BREAKER, Client, client, kind, many, patient, unhurried, within};
 
 /// The documented breaker, without retries, so that a lookup is a call.
 fn guarded(fake: &FakeVehicle, breaker: BreakerOptions) -> Options {
@@ -58,7 +57,7 @@ async fn twenty_failures_open_it_and_then_nothing_goes_out() {
             .await;
         assert_eq!(lookups.len(), 100);
         for lookup in lookups.values() {
-            assert_eq!(cause(lookup), Cause::BreakerOpen);
+            assert_eq!(kind(lookup), FailureKind::BreakerOpen);
             let Lookup::Unavailable(failure) = lookup else {
                 unreachable!()
             };
@@ -78,8 +77,8 @@ async fn nineteen_failures_do_not_open_it() {
     let client = client(&guarded(&fake, LASTING));
     for _ in 0..19 {
         assert_eq!(
-            cause(&client.one("AAA111", &unhurried()).await),
-            Cause::ServerError
+            kind(&client.one("AAA111", &unhurried()).await),
+            FailureKind::ServerError
         );
     }
     assert_eq!(state(&client), "closed");
@@ -133,7 +132,7 @@ async fn calls_whose_callers_went_away_open_it() {
         let caller = tokio::spawn(async move { asking.one("AAA111", &context).await });
         fake.reached(call).await;
         caller.abort();
-        client.landed(i64::try_from(call).unwrap()).await;
+        client.ended(i64::try_from(call).unwrap()).await;
     }
     assert_eq!((state(&client), fake.calls()), ("open", 20));
 }
@@ -149,9 +148,9 @@ async fn calls_whose_callers_ran_out_of_time_open_it() {
         while fake.calls() < call {
             let context = within(Duration::from_millis(20));
             let lookup = client.one("AAA111", &context).await;
-            assert_eq!(cause(&lookup), Cause::Timeout);
+            assert_eq!(kind(&lookup), FailureKind::Timeout);
         }
-        client.landed(i64::try_from(call).unwrap()).await;
+        client.ended(i64::try_from(call).unwrap()).await;
     }
     assert_eq!((state(&client), fake.calls()), ("open", 20));
 }
@@ -180,7 +179,7 @@ async fn calls_that_are_still_in_flight_open_it_once_they_are_slow() {
     let mut refused = false;
     for number in many("CD", 80) {
         let context = within(Duration::from_millis(20));
-        refused |= cause(&client.one(number.as_str(), &context).await) == Cause::BreakerOpen;
+        refused |= kind(&client.one(number.as_str(), &context).await) == FailureKind::BreakerOpen;
         if refused {
             break;
         }
@@ -249,16 +248,16 @@ async fn a_hundred_callers_are_one_probe() {
     assert!(
         lookups
             .values()
-            .all(|lookup| cause(lookup) == Cause::BreakerOpen)
+            .all(|lookup| kind(lookup) == FailureKind::BreakerOpen)
     );
     assert_eq!(fake.calls(), 21);
     // The probe is out when its caller goes away, and is the one probe until it ends.
     probe.abort();
     assert!(probe.await.unwrap_err().is_cancelled());
     let other = client.one("CCC333", &unhurried()).await;
-    assert_eq!(cause(&other), Cause::BreakerOpen);
+    assert_eq!(kind(&other), FailureKind::BreakerOpen);
     gate.open();
-    client.landed(21).await;
+    client.ended(21).await;
     let next = client.one("CCC333", &unhurried()).await;
     assert!(matches!(next, Lookup::Found { .. }), "{next:?}");
     assert_eq!(fake.calls(), 22);
@@ -279,21 +278,23 @@ async fn while_a_probe_holds_the_only_place_others_are_refused_and_not_queued() 
     fake.script(move |request| Reply::healthy(request).held(&held));
     let probing = client.clone();
     let probe = tokio::spawn(async move {
-        while cause_if_any(&probing.one("AAA111", &unhurried()).await) == Some(Cause::BreakerOpen) {
+        while cause_if_any(&probing.one("AAA111", &unhurried()).await)
+            == Some(FailureKind::BreakerOpen)
+        {
             tokio::task::yield_now().await;
         }
     });
     fake.reached(21).await;
     // Were it to ask for a place first, it would be `overloaded`.
     let other = client.one("BBB222", &unhurried()).await;
-    assert_eq!(cause(&other), Cause::BreakerOpen);
+    assert_eq!(kind(&other), FailureKind::BreakerOpen);
     gate.open();
     probe.await.unwrap();
 }
 
-fn cause_if_any(lookup: &Lookup) -> Option<Cause> {
+fn cause_if_any(lookup: &Lookup) -> Option<FailureKind> {
     match lookup {
-        Lookup::Unavailable(failure) => Some(failure.cause),
+        Lookup::Unavailable(failure) => Some(failure.kind),
         _ => None,
     }
 }

@@ -1,10 +1,9 @@
 //! The retry budget: retries are a share of the calls that work.
 
-use contracts::Cause;
 use test_support::{FakeVehicle, Reply};
-use vehicle_client::{BudgetOptions, Options};
+use vehicle_client::{BudgetOptions, FailureKind, Options};
 
-use crate::setup::{cause, client, found, patient, unhurried};
+use crate::setup::{client, found, kind, patient, unhurried};
 
 /// Earns nothing by time, so that the counts are exact.
 fn earning(fake: &FakeVehicle) -> Options {
@@ -25,7 +24,7 @@ async fn a_vehicle_that_is_down_from_the_start_is_never_retried() {
     let client = client(&earning(&fake));
     for _ in 0..100 {
         let lookup = client.one("ABC123", &unhurried()).await;
-        assert_eq!(cause(&lookup), Cause::ServerError);
+        assert_eq!(kind(&lookup), FailureKind::ServerError);
     }
     assert_eq!(fake.calls(), 100);
     let without = [("outcome", "server_error"), ("retry_budget", "empty")];
@@ -65,7 +64,7 @@ async fn an_outage_is_not_retried_whatever_was_saved() {
     fake.script(|_| Reply::status(503));
     for _ in 0..10 {
         let lookup = client.one("ABC123", &unhurried()).await;
-        assert_eq!(cause(&lookup), Cause::ServerError);
+        assert_eq!(kind(&lookup), FailureKind::ServerError);
     }
     // One for the first failure, which might have been a single one.
     assert_eq!(fake.calls(), 111);

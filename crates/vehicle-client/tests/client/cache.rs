@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use contracts::{Cause, Source};
+use contracts::Source;
 use serde_json::json;
 use test_support::{FakeVehicle, Gate, Reply};
-use vehicle_client::{CacheOptions, Lookup, Options, Strategy};
+use vehicle_client::{CacheOptions, FailureKind, Lookup, Options, Strategy};
 
-use crate::setup::{Client, cause, client, found, patient, unhurried, within};
+use crate::setup::{Client, client, found, kind, patient, unhurried, within};
 
 /// Nothing leaves its class within a test.
 const KEEPING: CacheOptions = CacheOptions {
@@ -76,8 +76,8 @@ async fn failures_are_not_kept() {
     let fake = FakeVehicle::start(|_| Reply::status(500)).await;
     let client = caching(&fake, KEEPING);
     assert_eq!(
-        cause(&client.one("ABC123", &unhurried()).await),
-        Cause::ServerError
+        kind(&client.one("ABC123", &unhurried()).await),
+        FailureKind::ServerError
     );
     fake.script(Reply::healthy);
     assert_eq!(
@@ -204,5 +204,5 @@ async fn what_is_erased_while_vehicle_is_asked_is_not_given_when_it_fails() {
     fake.reached(2).await;
     client.vehicles.erase(&"ABC123".parse().unwrap());
     gate.open();
-    assert_eq!(cause(&asked.await.unwrap()), Cause::ServerError);
+    assert_eq!(kind(&asked.await.unwrap()), FailureKind::ServerError);
 }

@@ -163,9 +163,8 @@ fn in_words(lookup: &Lookup) -> String {
         Lookup::Found { .. } => "found".to_owned(),
         Lookup::NotFound { .. } => "not found".to_owned(),
         Lookup::Unavailable(failure) => {
-            let cause = json!(failure.cause);
             let when = failure.retry_after.map_or("", |_| ", come back");
-            format!("{}{when}", cause.as_str().unwrap())
+            format!("{}{when}", failure.kind.label())
         }
     }
 }

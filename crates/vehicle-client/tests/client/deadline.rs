@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use contracts::{Cause, Source};
+use contracts::Source;
 use test_support::{FakeVehicle, Reply};
-use vehicle_client::Strategy;
+use vehicle_client::{FailureKind, Strategy};
 
-use crate::setup::{cause, client, found, many, patient, within};
+use crate::setup::{client, found, kind, many, patient, within};
 
 #[tokio::test]
 async fn what_is_there_by_the_deadline_is_kept_and_the_rest_is_a_timeout() {
@@ -23,7 +23,7 @@ async fn what_is_there_by_the_deadline_is_kept_and_the_rest_is_a_timeout() {
         )
         .await;
     assert_eq!(found(&lookups["ABC123"]), Source::Live);
-    assert_eq!(cause(&lookups["LATE99"]), Cause::Timeout);
+    assert_eq!(kind(&lookups["LATE99"]), FailureKind::Timeout);
     assert!(matches!(
         lookups["ZZZ999"],
         vehicle_client::Lookup::NotFound { .. }
@@ -48,8 +48,8 @@ async fn batches_that_came_by_the_deadline_are_kept() {
         )
         .await;
     assert_eq!(found(&lookups["AAA111"]), Source::Batch);
-    assert_eq!(cause(&lookups["BBB222"]), Cause::Timeout);
-    assert_eq!(cause(&lookups["CCC333"]), Cause::Timeout);
+    assert_eq!(kind(&lookups["BBB222"]), FailureKind::Timeout);
+    assert_eq!(kind(&lookups["CCC333"]), FailureKind::Timeout);
     assert_eq!(fake.calls(), 2);
 }
 
@@ -61,7 +61,7 @@ async fn nothing_goes_out_for_callers_who_would_be_gone_at_once() {
         let strategy = [Strategy::Single, Strategy::Batch][round % 2];
         let context = within(Duration::from_millis(1 + round as u64 % 9));
         let lookups = client.vehicles.look_up(numbers, strategy, &context).await;
-        assert!(lookups.values().all(|it| cause(it) == Cause::Timeout));
+        assert!(lookups.values().all(|it| kind(it) == FailureKind::Timeout));
     }
     assert_eq!(fake.calls(), 0);
 }
@@ -74,7 +74,7 @@ async fn nothing_goes_out_after_the_deadline() {
         let lookups = client
             .all(&["ABC123", "DEF456"], strategy, &within(Duration::ZERO))
             .await;
-        assert!(lookups.values().all(|it| cause(it) == Cause::Timeout));
+        assert!(lookups.values().all(|it| kind(it) == FailureKind::Timeout));
     }
     assert_eq!(client.metric("vehicle_client_attempts_total", &[]), 0);
     assert_eq!(fake.calls(), 0);

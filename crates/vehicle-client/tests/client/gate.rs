@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use contracts::Cause;
 use test_support::{FakeVehicle, Reply};
-use vehicle_client::{Lookup, Strategy};
+use vehicle_client::{FailureKind, Lookup, Strategy};
 
-use crate::setup::{cause, client, many, patient, unhurried, within};
+use crate::setup::{client, kind, many, patient, unhurried, within};
 
 #[tokio::test]
 async fn nothing_goes_out_while_vehicle_asks_to_wait() {
@@ -22,11 +21,11 @@ async fn nothing_goes_out_while_vehicle_asks_to_wait() {
                 .await;
             for lookup in lookups.values() {
                 let expected = if status == 429 {
-                    Cause::RateLimited
+                    FailureKind::RateLimited
                 } else {
-                    Cause::ServerError
+                    FailureKind::ServerError
                 };
-                assert_eq!(cause(lookup), expected);
+                assert_eq!(kind(lookup), expected);
                 let Lookup::Unavailable(failure) = lookup else {
                     unreachable!()
                 };
@@ -55,7 +54,7 @@ async fn calls_that_wait_for_their_turn_are_kept_back_too() {
         })
         .collect();
     for lookup in asking {
-        assert_eq!(cause(&lookup.await.unwrap()), Cause::RateLimited);
+        assert_eq!(kind(&lookup.await.unwrap()), FailureKind::RateLimited);
     }
     assert_eq!(fake.calls(), 1);
 }

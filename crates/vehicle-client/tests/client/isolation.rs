@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contracts::{Cause, Source};
+use contracts::Source;
 use test_support::{FakeVehicle, Gate, Reply};
 use tokio::{
     runtime::Handle,
@@ -10,11 +10,11 @@ use tokio::{
     time::{advance, pause, resume},
 };
 use vehicle_client::{
-    BreakerOptions, BreakerPhase, CacheOptions, CallsState, IsolationOrder, Lookup, Options,
-    Strategy,
+    BreakerOptions, BreakerPhase, CacheOptions, CallsState, FailureKind, IsolationOrder, Lookup,
+    Options, Strategy,
 };
 
-use crate::setup::{BREAKER, Client, cause, client, found, many, patient, retry_after, unhurried};
+use crate::setup::{BREAKER, Client, client, found, kind, many, patient, retry_after, unhurried};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -58,7 +58,7 @@ async fn not_one_call_goes_out_until_the_release() {
             .look_up(&many("AB", 100), strategy, &unhurried())
             .await;
         for lookup in lookups.values() {
-            assert_eq!(cause(lookup), Cause::BreakerOpen);
+            assert_eq!(kind(lookup), FailureKind::Isolated);
             assert!((30..60).contains(&retry_after(lookup).unwrap()));
         }
     }
@@ -95,7 +95,7 @@ async fn calls_that_wait_for_their_turn_are_kept_back_and_the_one_in_flight_is_n
     for lookup in asking {
         match lookup.await.unwrap() {
             Lookup::Found { .. } => answered += 1,
-            lookup => assert_eq!(cause(&lookup), Cause::BreakerOpen),
+            lookup => assert_eq!(kind(&lookup), FailureKind::Isolated),
         }
     }
     assert_eq!((answered, fake.calls()), (1, 1));
@@ -128,8 +128,8 @@ async fn another_order_lasts_for_its_own_time() {
     let now = client.vehicles.guard_state().isolated.unwrap();
     assert_eq!(now.order, order("another"));
     assert_eq!(
-        cause(&client.one("ABC123", &unhurried()).await),
-        Cause::BreakerOpen
+        kind(&client.one("ABC123", &unhurried()).await),
+        FailureKind::Isolated
     );
     // A shorter one ends earlier.
     isolate(&client, Duration::from_secs(1));
@@ -274,7 +274,7 @@ async fn the_state_counts_calls_in_flight_and_calls_that_wait() {
     client.unqueued().await;
     assert_eq!(client.vehicles.guard_state().single, calls(2, 0, 2));
     gate.open();
-    client.landed(2).await;
+    client.ended(2).await;
     assert_eq!(client.vehicles.guard_state().single, calls(0, 0, 2));
 }
 
@@ -305,7 +305,7 @@ async fn nobody_waits_for_a_place_to_be_told_of_an_isolation() {
     isolate(&client, MINUTE);
     // Were it to ask for a place first, it would be `overloaded`.
     let other = client.one("AB01", &unhurried()).await;
-    assert_eq!(cause(&other), Cause::BreakerOpen);
+    assert_eq!(kind(&other), FailureKind::Isolated);
     gate.open();
     assert_eq!(found(&first.await.unwrap()), Source::Live);
 }

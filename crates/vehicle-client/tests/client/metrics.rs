@@ -82,7 +82,7 @@ async fn calls_that_their_caller_gave_up_are_counted_as_such() {
     fake.reached(3).await;
     assert_eq!(client.metric("vehicle_client_in_flight", &[]), 3);
     request.abort();
-    client.landed(3).await;
+    client.ended(3).await;
     let abandoned = [("outcome", "timeout"), ("awaited", "false")];
     assert_eq!(counted(&client, &[]), 3);
     assert_eq!(counted(&client, &abandoned), 3);

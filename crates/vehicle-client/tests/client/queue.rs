@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use contracts::{Cause, Source};
+use contracts::Source;
 use test_support::{FakeVehicle, Gate, Reply};
-use vehicle_client::Options;
+use vehicle_client::{FailureKind, Options};
 
-use crate::setup::{Client, cause, client, found, patient, unhurried, within};
+use crate::setup::{Client, client, found, kind, patient, unhurried, within};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -43,7 +43,7 @@ async fn a_call_that_finds_the_queue_full_is_shed_at_once() {
     client.queued(1).await;
     // Had it waited, its deadline would have come first: a timeout.
     let third = client.one("CCC333", &within(Duration::from_secs(1))).await;
-    assert_eq!(cause(&third), Cause::Overloaded);
+    assert_eq!(kind(&third), FailureKind::Overloaded);
     gate.open();
     assert_eq!(found(&first.await.unwrap()), Source::Live);
     assert_eq!(found(&second.await.unwrap()), Source::Live);
@@ -60,7 +60,7 @@ async fn a_call_whose_turn_does_not_come_in_time_is_shed() {
     fake.reached(1).await;
     // Had it waited longer, its deadline would have come first: a timeout.
     let second = client.one("BBB222", &within(Duration::from_secs(2))).await;
-    assert_eq!(cause(&second), Cause::Overloaded);
+    assert_eq!(kind(&second), FailureKind::Overloaded);
     gate.open();
     assert_eq!(found(&first.await.unwrap()), Source::Live);
     assert_eq!(fake.calls(), 1);
@@ -75,7 +75,7 @@ async fn a_call_whose_deadline_comes_before_its_turn_is_a_timeout() {
     let second = client
         .one("BBB222", &within(Duration::from_millis(50)))
         .await;
-    assert_eq!(cause(&second), Cause::Timeout);
+    assert_eq!(kind(&second), FailureKind::Timeout);
     gate.open();
     assert_eq!(found(&first.await.unwrap()), Source::Live);
     assert_eq!(fake.calls(), 1);
@@ -95,7 +95,7 @@ async fn no_place_is_held_through_the_pause_before_a_retry() {
     let client = client(&options);
     let pausing = client.clone();
     let first = tokio::spawn(async move { pausing.one("AAA111", &within(2 * HOUR)).await });
-    client.landed(1).await;
+    client.ended(1).await;
     let second = client.one("BBB222", &unhurried()).await;
     assert_eq!(found(&second), Source::Live);
     assert!(!first.is_finished());
@@ -116,7 +116,7 @@ async fn a_place_comes_back_when_its_call_ends_and_not_when_its_caller_goes_away
     let hurried = client
         .one("CCC333", &within(Duration::from_millis(100)))
         .await;
-    assert_eq!((cause(&hurried), fake.calls()), (Cause::Timeout, 1));
+    assert_eq!((kind(&hurried), fake.calls()), (FailureKind::Timeout, 1));
     let patient = ask(&client, "DDD444");
     client.queued(1).await;
     gate.open();
@@ -163,7 +163,7 @@ async fn of_a_caller_who_goes_away_the_calls_that_are_out_end_by_themselves_and_
     request.abort();
     assert!(request.await.unwrap_err().is_cancelled());
     assert_eq!(client.vehicles.guard_state().single.in_flight, 5);
-    client.landed(5).await;
+    client.ended(5).await;
     let abandoned = [("outcome", "timeout"), ("awaited", "false")];
     assert_eq!(
         client.metric("vehicle_client_attempts_total", &abandoned),

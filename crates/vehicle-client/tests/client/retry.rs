@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use contracts::{Cause, Source};
+use contracts::Source;
 use test_support::{FakeVehicle, Reply};
 
-use crate::setup::{cause, client, found, patient, retry_after, unhurried, within};
+use vehicle_client::FailureKind;
+
+use crate::setup::{client, found, kind, patient, retry_after, unhurried, within};
 
 #[tokio::test]
 async fn a_vehicle_that_was_away_for_a_moment_is_found_by_the_retry() {
@@ -34,7 +36,7 @@ async fn there_are_as_many_retries_as_the_settings_say() {
         let mut options = patient(&fake);
         options.max_retries = retries;
         let lookup = client(&options).one("ABC123", &unhurried()).await;
-        assert_eq!(cause(&lookup), Cause::ServerError);
+        assert_eq!(kind(&lookup), FailureKind::ServerError);
         assert_eq!(fake.calls(), retries as usize + 1);
     }
 }
@@ -47,7 +49,10 @@ async fn the_last_failure_is_the_one_that_is_told() {
     })
     .await;
     let lookup = client(&patient(&fake)).one("ABC123", &unhurried()).await;
-    assert_eq!((cause(&lookup), fake.calls()), (Cause::Unauthorized, 2));
+    assert_eq!(
+        (kind(&lookup), fake.calls()),
+        (FailureKind::Unauthorized, 2)
+    );
 }
 
 #[tokio::test]
@@ -57,6 +62,6 @@ async fn a_pause_past_the_deadline_is_not_begun() {
         .one("ABC123", &within(Duration::from_secs(2)))
         .await;
     // Had the pause begun, the deadline would have ended it: a timeout.
-    assert_eq!(cause(&lookup), Cause::ServerError);
+    assert_eq!(kind(&lookup), FailureKind::ServerError);
     assert_eq!((retry_after(&lookup), fake.calls()), (Some(3), 1));
 }

@@ -1,12 +1,13 @@
 use std::{collections::HashMap, time::Duration};
 
-use contracts::{Cause, RegistrationNumber, Source};
+use contracts::{RegistrationNumber, Source};
 use http::HeaderValue;
 use service_defaults::metrics::Metrics;
 use test_support::{FakeVehicle, metric};
 use tokio::time::Instant;
 use vehicle_client::{
-    BreakerOptions, BudgetOptions, CallContext, Lookup, Options, Strategy, VehicleClient,
+    BreakerOptions, BudgetOptions, CallContext, FailureKind, Lookup, Options, Strategy,
+    VehicleClient,
 };
 
 pub(crate) const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
@@ -143,7 +144,7 @@ impl Client {
     }
 
     /// Waits until this many calls have ended, all told.
-    pub(crate) async fn landed(&self, calls: i64) {
+    pub(crate) async fn ended(&self, calls: i64) {
         while self.metric("vehicle_client_attempts_total", &[]) < calls {
             tokio::task::yield_now().await;
         }
@@ -159,9 +160,9 @@ pub(crate) fn found(lookup: &Lookup) -> Source {
 }
 
 /// The cause for which there is no answer; panics on anything else.
-pub(crate) fn cause(lookup: &Lookup) -> Cause {
+pub(crate) fn kind(lookup: &Lookup) -> FailureKind {
     match lookup {
-        Lookup::Unavailable(failure) => failure.cause,
+        Lookup::Unavailable(failure) => failure.kind,
         other => panic!("{other:?}"),
     }
 }

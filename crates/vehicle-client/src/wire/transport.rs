@@ -1,9 +1,9 @@
 use std::{
-    task::{Context, Poll},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use contracts::{BatchRequest, Cause, MAX_DEADLINE_MS, X_DEADLINE_MS};
+use contracts::{BatchRequest, MAX_DEADLINE_MS, X_DEADLINE_MS};
 use futures_util::future::BoxFuture;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
@@ -13,16 +13,14 @@ use opentelemetry::{propagation::TextMapPropagator, trace::TraceContextExt};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use reqwest::{Certificate, Client, Response, redirect::Policy};
 use tokio::time::Instant;
-use tower::Service;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use url::Url;
 
+use super::{Transport, contract, retry_after::retry_after};
 use crate::{
-    Answer, BuildError, Call, Failure, Options, Strategy,
+    Answer, Attempt, BuildError, Failure, FailureKind, Options, Strategy,
     call::Origin,
-    contract,
-    instruments::{ABORTED, Instruments},
-    retry_after::retry_after,
+    observe::{ABORTED, Instruments},
 };
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -33,14 +31,16 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// HTTP to Vehicle: sends one call and reads its answer, bounded in size. Its caller bounds the
 /// time.
 #[derive(Clone)]
-pub(crate) struct Transport {
+pub(crate) struct HttpTransport(Arc<Inner>);
+
+struct Inner {
     client: Client,
     base_url: Url,
     max_answer_bytes: usize,
     instruments: Instruments,
 }
 
-impl Transport {
+impl HttpTransport {
     pub(crate) fn new(options: &Options, instruments: Instruments) -> Result<Self, BuildError> {
         // Fails only when the process has a TLS implementation already.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -58,23 +58,32 @@ impl Transport {
         if let Some(pem) = &options.certificates {
             client = client.tls_certs_only(certificates(pem)?);
         }
-        Ok(Self {
+        Ok(Self(Arc::new(Inner {
             client: client.build()?,
             base_url: options.base_url.clone(),
             max_answer_bytes: options.max_answer_bytes,
             instruments,
-        })
+        })))
     }
+}
 
-    async fn send(self, call: Call) -> Result<Answer, Failure> {
+impl Transport for HttpTransport {
+    fn send(&self, attempt: Attempt) -> BoxFuture<'static, Result<Answer, Failure>> {
+        let inner = self.0.clone();
+        Box::pin(async move { inner.send(&attempt).await })
+    }
+}
+
+impl Inner {
+    async fn send(&self, attempt: &Attempt) -> Result<Answer, Failure> {
         let started = Instant::now();
-        let (method, request) = match call.strategy {
+        let (method, request) = match attempt.call.strategy {
             Strategy::Single => {
-                let number = call.numbers[0].as_str();
+                let number = attempt.numbers[0].as_str();
                 ("GET", self.client.get(self.route(&["vehicles", number])))
             }
             Strategy::Batch => {
-                let numbers = call
+                let numbers = attempt
                     .numbers
                     .iter()
                     .map(|number| Some(number.to_string()))
@@ -82,7 +91,7 @@ impl Transport {
                 let body = serde_json::to_vec(&BatchRequest {
                     registration_numbers: numbers,
                 })
-                .map_err(|_| Failure::lasting(Cause::ContractViolation))?;
+                .map_err(|_| Failure::lasting(FailureKind::ContractViolation))?;
                 let request = self.client.post(self.route(&["vehicles", "batch"]));
                 ("POST", request.header(CONTENT_TYPE, JSON).body(body))
             }
@@ -93,41 +102,41 @@ impl Transport {
             method,
             status: None,
             started,
-            until: call.until,
+            until: attempt.until,
         };
         let sent = request
-            .headers(headers(&call.first, call.until))
+            .headers(headers(&attempt.call.origin, attempt.until))
             .send()
             .await;
         let response = sent
             .inspect_err(|_| record.status = Some(Err("connection")))
             .map_err(|_| {
                 // No answer began: refused, reset, no route, or no connection in time.
-                Failure::transient(Cause::Connection)
+                Failure::transient(FailureKind::Connection)
             })?;
         record.status = Some(Ok(response.status().as_u16()));
-        self.read(&call, response).await
+        self.read(attempt, response).await
     }
 
-    async fn read(&self, call: &Call, response: Response) -> Result<Answer, Failure> {
+    async fn read(&self, attempt: &Attempt, response: Response) -> Result<Answer, Failure> {
         let status = response.status();
         let after = retry_after(response.headers(), SystemTime::now());
-        let single = call.strategy == Strategy::Single;
+        let single = attempt.call.strategy == Strategy::Single;
         match status {
             StatusCode::OK if single => {
-                contract::single(&call.numbers[0], &self.body(response).await?)
+                contract::single(&attempt.numbers[0], &self.body(response).await?)
             }
-            StatusCode::OK => contract::batch(&call.numbers, &self.body(response).await?),
+            StatusCode::OK => contract::batch(&attempt.numbers, &self.body(response).await?),
             StatusCode::NOT_FOUND if single => {
-                contract::single_not_found(&call.numbers[0], &self.body(response).await?)
+                contract::single_not_found(&attempt.numbers[0], &self.body(response).await?)
             }
-            status => Err(failure(status, after, call.until)),
+            status => Err(failure(status, after, attempt.until)),
         }
     }
 
     /// The whole body, or a violation when it is too large or breaks off.
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
-        let violation = Failure::lasting(Cause::ContractViolation);
+        let violation = Failure::lasting(FailureKind::ContractViolation);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|_| violation)? {
             if body.len() + chunk.len() > self.max_answer_bytes {
@@ -149,20 +158,6 @@ impl Transport {
     }
 }
 
-impl Service<Call> for Transport {
-    type Response = Answer;
-    type Error = Failure;
-    type Future = BoxFuture<'static, Result<Answer, Failure>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, call: Call) -> Self::Future {
-        Box::pin(self.clone().send(call))
-    }
-}
-
 fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, BuildError> {
     let certificates = Certificate::from_pem_bundle(pem)?;
     if certificates.is_empty() {
@@ -181,10 +176,10 @@ pub fn check_certificates(pem: &[u8]) -> Result<(), BuildError> {
     Ok(())
 }
 
-fn headers(first: &Origin, until: Instant) -> HeaderMap {
+fn headers(origin: &Origin, until: Instant) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(3);
     headers.insert(X_DEADLINE_MS, remaining_ms(until).into());
-    if let Ok(id) = HeaderValue::from_str(&first.request_id) {
+    if let Ok(id) = HeaderValue::from_str(&origin.request_id) {
         headers.insert(X_REQUEST_ID, id);
     }
     let recorded = tracing::Span::current().context();
@@ -193,7 +188,7 @@ fn headers(first: &Origin, until: Instant) -> HeaderMap {
         TraceContextPropagator::new().inject_context(&recorded, &mut carrier);
         carrier.remove(TRACEPARENT)
     } else {
-        Some(first.traceparent.to_string())
+        Some(origin.traceparent.to_string())
     };
     if let Some(Ok(value)) = traceparent.as_deref().map(HeaderValue::from_str) {
         headers.insert(TRACEPARENT, value);
@@ -210,26 +205,30 @@ fn remaining_ms(until: Instant) -> u64 {
 /// What an answer without vehicles says.
 fn failure(status: StatusCode, after: Option<Duration>, until: Instant) -> Failure {
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::refusal(Cause::Unauthorized),
-        StatusCode::REQUEST_TIMEOUT => Failure::transient(Cause::Timeout).with_retry_after(after),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            Failure::refusal(FailureKind::Unauthorized)
+        }
+        StatusCode::REQUEST_TIMEOUT => {
+            Failure::transient(FailureKind::Timeout).with_retry_after(after)
+        }
         // Vehicle stopped as it was told to. Its `Retry-After` would keep back calls that have
         // time.
         StatusCode::SERVICE_UNAVAILABLE if remaining_ms(until) == 0 => {
-            Failure::transient(Cause::Timeout)
+            Failure::transient(FailureKind::Timeout)
         }
         StatusCode::TOO_MANY_REQUESTS => {
-            Failure::transient(Cause::RateLimited).with_retry_after(after)
+            Failure::transient(FailureKind::RateLimited).with_retry_after(after)
         }
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-            Failure::transient(Cause::ServerError).with_retry_after(after)
+            Failure::transient(FailureKind::ServerError).with_retry_after(after)
         }
         status if status.is_server_error() => {
-            Failure::lasting(Cause::ServerError).with_retry_after(after)
+            Failure::lasting(FailureKind::ServerError).with_retry_after(after)
         }
         // Other refusals, redirects and other successes are nothing that Vehicle's contract has
         // for a well-formed question.
-        status if status.is_client_error() => Failure::refusal(Cause::ContractViolation),
-        _ => Failure::lasting(Cause::ContractViolation),
+        status if status.is_client_error() => Failure::refusal(FailureKind::ContractViolation),
+        _ => Failure::lasting(FailureKind::ContractViolation),
     }
 }
 
@@ -257,24 +256,24 @@ impl Drop for Record {
 mod tests {
     use std::time::Duration;
 
-    use contracts::Cause;
     use http::StatusCode;
     use tokio::time::Instant;
 
     use super::failure;
+    use crate::{FailureKind, failure::Nature};
 
     #[test]
     fn a_vehicle_that_stopped_in_time_keeps_no_other_call_back() {
         let after = Some(Duration::from_secs(5));
-        for (left, cause, retry_after) in [
-            (Duration::ZERO, Cause::Timeout, None),
-            (Duration::from_micros(900), Cause::Timeout, None),
-            (Duration::from_mins(1), Cause::ServerError, after),
+        for (left, kind, retry_after) in [
+            (Duration::ZERO, FailureKind::Timeout, None),
+            (Duration::from_micros(900), FailureKind::Timeout, None),
+            (Duration::from_mins(1), FailureKind::ServerError, after),
         ] {
             let until = Instant::now() + left;
             let failure = failure(StatusCode::SERVICE_UNAVAILABLE, after, until);
-            assert_eq!((failure.cause, failure.retry_after), (cause, retry_after));
-            assert_eq!(failure.nature, crate::failure::Nature::Transient);
+            assert_eq!((failure.kind, failure.retry_after), (kind, retry_after));
+            assert_eq!(failure.nature, Nature::Transient);
         }
     }
 }

@@ -1,26 +1,29 @@
 //! Holds Vehicle's answers to their contract. Whatever is wrong is never mixed up with an answer.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
-use contracts::{BatchAnswer, Cause, RegistrationNumber, Vehicle};
+use contracts::{BatchAnswer, RegistrationNumber, Vehicle};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::{Answer, Failure, Found};
+use crate::{Answer, Failure, FailureKind, Found};
 
-const VIOLATION: Failure = Failure::lasting(Cause::ContractViolation);
+const VIOLATION: Failure = Failure::lasting(FailureKind::ContractViolation);
 
 /// The answer to a single call (200): the vehicle that was asked for, or a violation.
-pub(crate) fn single(asked: &RegistrationNumber, body: &[u8]) -> Result<Answer, Failure> {
+pub(super) fn single(asked: &RegistrationNumber, body: &[u8]) -> Result<Answer, Failure> {
     let vehicle: Vehicle = object(body)?;
     if vehicle.registration_number != *asked || !vehicle.is_plausible() {
         return Err(VIOLATION);
     }
-    Ok(Answer::from([(asked.clone(), Found::Vehicle(vehicle))]))
+    Ok(Answer::from([(
+        asked.clone(),
+        Found::Vehicle(Arc::new(vehicle)),
+    )]))
 }
 
 /// The answer to a single call (404): Vehicle has no such vehicle, if it says so by the code of its
 /// problem document. A proxy's page, an empty answer or a missing route is not Vehicle speaking.
-pub(crate) fn single_not_found(asked: &RegistrationNumber, body: &[u8]) -> Result<Answer, Failure> {
+pub(super) fn single_not_found(asked: &RegistrationNumber, body: &[u8]) -> Result<Answer, Failure> {
     #[derive(Deserialize)]
     struct Coded {
         code: String,
@@ -36,7 +39,7 @@ pub(crate) fn single_not_found(asked: &RegistrationNumber, body: &[u8]) -> Resul
 /// places, shows that the answer is for another question: all of it is a violation. A number that
 /// is not answered, that Vehicle calls invalid, or whose vehicle is not plausible is a violation
 /// of its own; where all are, the answer is.
-pub(crate) fn batch(asked: &[RegistrationNumber], body: &[u8]) -> Result<Answer, Failure> {
+pub(super) fn batch(asked: &[RegistrationNumber], body: &[u8]) -> Result<Answer, Failure> {
     let batch: BatchAnswer = object(body)?;
     let expected: HashSet<_> = asked.iter().collect();
     let vehicles = batch
@@ -71,7 +74,7 @@ pub(crate) fn batch(asked: &[RegistrationNumber], body: &[u8]) -> Result<Answer,
 
 fn plausible(vehicle: Vehicle) -> Found {
     if vehicle.is_plausible() {
-        Found::Vehicle(vehicle)
+        Found::Vehicle(Arc::new(vehicle))
     } else {
         Found::Failure(VIOLATION)
     }

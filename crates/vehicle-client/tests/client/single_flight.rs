@@ -1,14 +1,14 @@
-//! Collapsing and gathering: how many calls many callers are.
+//! Single-flight and batches: how many calls many callers are.
 
 use std::{collections::HashSet, time::Duration};
 
-use contracts::{Cause, RegistrationNumber, Source};
+use contracts::{RegistrationNumber, Source};
 use serde_json::Value;
 use test_support::{FakeVehicle, Gate, Reply, Request};
 use tokio::task::JoinSet;
-use vehicle_client::{Lookup, Options, Strategy};
+use vehicle_client::{FailureKind, Lookup, Options, Strategy};
 
-use crate::setup::{Client, cause, client, found, many, patient, unhurried, within};
+use crate::setup::{Client, client, found, kind, many, patient, unhurried, within};
 
 /// This many callers that each ask for all of these numbers.
 fn callers(
@@ -67,7 +67,7 @@ async fn a_failure_is_shared_too_and_the_next_caller_asks_anew() {
     asked(&client, 10).await;
     gate.open();
     for lookup in callers.join_all().await.into_iter().flatten() {
-        assert_eq!(cause(&lookup), Cause::ServerError);
+        assert_eq!(kind(&lookup), FailureKind::ServerError);
     }
     assert_eq!(fake.calls(), 1);
     fake.script(Reply::healthy);
@@ -138,7 +138,7 @@ async fn the_deadline_of_the_first_caller_binds_nobody_else() {
         });
         client.queued(1).await;
         let second = callers(&client, 1, &many("AB", 1), strategy);
-        assert_eq!(cause(&first.await.unwrap()["AB00"]), Cause::Timeout);
+        assert_eq!(kind(&first.await.unwrap()["AB00"]), FailureKind::Timeout);
         gate.open();
         let second = second.join_all().await.concat();
         assert_eq!((found(&second[0]), fake.calls()), (Source::Shared, 2));
@@ -167,7 +167,7 @@ async fn a_caller_with_more_time_than_the_first_waits_where_the_first_could_not(
         tokio::task::yield_now().await;
     }
     gate.open();
-    assert_eq!(cause(&first.await.unwrap()), Cause::ServerError);
+    assert_eq!(kind(&first.await.unwrap()), FailureKind::ServerError);
     assert_eq!(found(&second.await.unwrap()), Source::Shared);
 }
 
@@ -294,6 +294,6 @@ async fn a_batch_is_not_given_up_for_want_of_its_first_callers_time() {
         client.all(&["AB00"], Strategy::Batch, &hasty),
         client.all(&["AB01"], Strategy::Batch, &unhurried)
     );
-    assert_eq!(cause(&first["AB00"]), Cause::ServerError);
+    assert_eq!(kind(&first["AB00"]), FailureKind::ServerError);
     assert_eq!(found(&second["AB01"]), Source::Batch);
 }

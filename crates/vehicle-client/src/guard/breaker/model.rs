@@ -78,7 +78,7 @@ impl Model {
         self.become_state(Is::Open { until }, now);
     }
 
-    fn open_if_ill(&mut self, now: Instant) {
+    fn open_if_a_rule_says_so(&mut self, now: Instant) {
         let newest = self.step(now);
         let recent = || self.ended.iter().filter(|call| call.step + 20 > newest);
         let still_slow = self
@@ -100,7 +100,7 @@ impl Model {
 
     fn ask(&mut self, id: usize, now: Instant) -> bool {
         if self.is == Is::Closed {
-            self.open_if_ill(now);
+            self.open_if_a_rule_says_so(now);
         }
         if matches!(self.is, Is::Open { until } if now >= until) {
             self.become_state(
@@ -152,7 +152,7 @@ impl Model {
                     failed,
                     slow,
                 });
-                self.open_if_ill(now);
+                self.open_if_a_rule_says_so(now);
             }
             Is::HalfOpen { good: 2, .. } if outcome == Outcome::Good && !slow => {
                 self.opened = 0;
@@ -205,20 +205,20 @@ proptest! {
         let mut now = Instant::now();
         let mut real = Machine::new(OPTIONS, now);
         let mut model = Model::new(now);
-        let mut flying: Vec<(usize, Permit, u64, Instant)> = Vec::new();
+        let mut in_flight: Vec<(usize, Permit, u64, Instant)> = Vec::new();
         for (id, step) in steps.into_iter().enumerate() {
             match step {
                 Step::Wait(millis) => now += Duration::from_millis(millis),
                 Step::Ask => {
-                    let (leave, _) = real.ask(now, 0.5);
-                    prop_assert_eq!(leave.is_ok(), model.ask(id, now));
-                    if let Ok(permit) = leave {
-                        flying.push((id, permit, model.generation, now));
+                    let (permit, _) = real.ask(now, 0.5);
+                    prop_assert_eq!(permit.is_ok(), model.ask(id, now));
+                    if let Ok(permit) = permit {
+                        in_flight.push((id, permit, model.generation, now));
                     }
                 }
-                Step::End(_, _) if flying.is_empty() => {}
+                Step::End(_, _) if in_flight.is_empty() => {}
                 Step::End(index, outcome) => {
-                    let (id, permit, generation, start) = flying.swap_remove(index % flying.len());
+                    let (id, permit, generation, start) = in_flight.swap_remove(index % in_flight.len());
                     real.report(permit, outcome, now, 0.5);
                     model.report(id, generation, start, outcome, now);
                 }

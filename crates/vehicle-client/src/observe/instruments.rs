@@ -7,9 +7,7 @@ use opentelemetry::{
 
 use tokio::time::Instant;
 
-use contracts::Cause;
-
-use crate::{Lookup, Strategy, breaker::Phase, retry::UNUSED, waiters::Waiters};
+use crate::Strategy;
 
 /// What became of something that its caller gave up.
 const CANCELLED: &str = "cancelled";
@@ -109,9 +107,9 @@ impl Instruments {
     }
 
     /// A number that is asked for from now on.
-    pub(crate) fn asked(&self) -> Asked {
+    pub(crate) fn asked(&self) -> LookupRecord {
         self.0.lookups_asked.add(1, &[]);
-        Asked {
+        LookupRecord {
             instruments: self.clone(),
             result: CANCELLED,
         }
@@ -135,21 +133,19 @@ impl Instruments {
     }
 
     /// The state that the breaker is in from now on.
-    pub(crate) fn breaker_is(&self, phase: Phase) {
-        for other in [Phase::Closed, Phase::Open, Phase::HalfOpen] {
-            let label = KeyValue::new("state", other.label());
-            self.0
-                .breaker_state
-                .record(u64::from(other == phase), &[label]);
+    pub(crate) fn breaker_is(&self, state: &'static str) {
+        for other in ["closed", "open", "half_open"] {
+            let label = KeyValue::new("state", other);
+            let value = u64::from(other == state);
+            self.0.breaker_state.record(value, &[label]);
         }
     }
 
     /// A change of the breaker's state.
-    pub(crate) fn breaker_became(&self, phase: Phase) {
-        self.0
-            .breaker_transitions
-            .add(1, &[KeyValue::new("state", phase.label())]);
-        self.breaker_is(phase);
+    pub(crate) fn breaker_became(&self, state: &'static str) {
+        let label = KeyValue::new("state", state);
+        self.0.breaker_transitions.add(1, &[label]);
+        self.breaker_is(state);
     }
 
     /// Whether an operator keeps every call from Vehicle from now on.
@@ -168,22 +164,28 @@ impl Instruments {
         }
     }
 
-    /// A call that goes out now.
-    pub(crate) fn outgoing(
+    /// An attempt in flight, until this is dropped.
+    pub(crate) fn in_flight(&self, strategy: Strategy) -> Level {
+        Level::raise(self.0.in_flight.clone(), strategy)
+    }
+
+    /// Counts an attempt that has ended; `awaited` says whether anybody still waited for it.
+    pub(crate) fn attempted(
         &self,
         strategy: Strategy,
         reason: &'static str,
-        waiters: Waiters,
-    ) -> Outgoing {
-        Outgoing {
-            _in_flight: Level::raise(self.0.in_flight.clone(), strategy),
-            instruments: self.clone(),
-            strategy,
-            reason,
-            outcome: ABORTED,
-            retry_budget: UNUSED,
-            waiters,
-        }
+        outcome: &'static str,
+        retry_budget: &'static str,
+        awaited: bool,
+    ) {
+        let labels = [
+            label(strategy),
+            KeyValue::new("reason", reason),
+            KeyValue::new("outcome", outcome),
+            KeyValue::new("retry_budget", retry_budget),
+            KeyValue::new("awaited", awaited),
+        ];
+        self.0.attempts.add(1, &labels);
     }
 
     /// Records an HTTP call by its status, or by what kept it from having one.
@@ -225,32 +227,8 @@ impl Drop for Waiting {
     }
 }
 
-/// A call that is out; counted when it is dropped, with the outcome that it has then.
-pub(crate) struct Outgoing {
-    _in_flight: Level,
-    instruments: Instruments,
-    strategy: Strategy,
-    reason: &'static str,
-    pub(crate) outcome: &'static str,
-    pub(crate) retry_budget: &'static str,
-    waiters: Waiters,
-}
-
-impl Drop for Outgoing {
-    fn drop(&mut self) {
-        let labels = [
-            label(self.strategy),
-            KeyValue::new("reason", self.reason),
-            KeyValue::new("outcome", self.outcome),
-            KeyValue::new("retry_budget", self.retry_budget),
-            KeyValue::new("awaited", self.waiters.any()),
-        ];
-        self.instruments.0.attempts.add(1, &labels);
-    }
-}
-
 /// One more of something until it is dropped.
-struct Level {
+pub(crate) struct Level {
     counter: UpDownCounter<i64>,
     label: [KeyValue; 1],
 }
@@ -270,26 +248,19 @@ impl Drop for Level {
 }
 
 /// A number that was asked for, until it is answered; given up when it is dropped before.
-pub(crate) struct Asked {
+pub(crate) struct LookupRecord {
     instruments: Instruments,
     result: &'static str,
 }
 
-impl Asked {
-    /// What became of it: `answered`, `shed` (the breaker, an isolation or the full queue kept its
-    /// last attempt from Vehicle) or `failed`.
-    pub(crate) fn ended(&mut self, lookup: &Lookup) {
-        self.result = match lookup {
-            Lookup::Found { .. } | Lookup::NotFound { .. } => "answered",
-            Lookup::Unavailable(failure) => match failure.cause {
-                Cause::BreakerOpen | Cause::Overloaded => "shed",
-                _ => "failed",
-            },
-        };
+impl LookupRecord {
+    /// What became of it.
+    pub(crate) fn ended(&mut self, result: &'static str) {
+        self.result = result;
     }
 }
 
-impl Drop for Asked {
+impl Drop for LookupRecord {
     fn drop(&mut self) {
         self.instruments
             .0

@@ -1,5 +1,3 @@
-//! The trail of a lookup: which layers decided what, for whoever asks why an answer is as it is.
-
 use std::{
     fmt::{Arguments, Write},
     sync::{Arc, Mutex, PoisonError},
@@ -7,11 +5,12 @@ use std::{
 
 use tokio::time::Instant;
 
-/// What the layers say about one lookup or one call, in words and in order. Holds no numbers.
+/// What the layers decided about one lookup or one call, in words and in order, for whoever asks
+/// why an answer is as it is. Holds no numbers.
 ///
-/// It costs nothing unless debug lines are wanted. Clones are the same trail.
+/// It costs nothing unless debug lines are enabled. Clones are the same log.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Trail(Option<Arc<Steps>>);
+pub(crate) struct LookupLog(Option<Arc<Steps>>);
 
 #[derive(Debug)]
 struct Steps {
@@ -19,20 +18,20 @@ struct Steps {
     text: Mutex<String>,
 }
 
-impl Trail {
-    /// A trail that begins now, if debug lines are wanted.
+impl LookupLog {
+    /// A log that begins now, if debug lines are enabled.
     pub(crate) fn begin() -> Self {
-        let wanted = tracing::enabled!(tracing::Level::DEBUG);
-        Self(wanted.then(Self::steps))
+        let enabled = tracing::enabled!(tracing::Level::DEBUG);
+        Self(enabled.then(Self::steps))
     }
 
     #[cfg(test)]
-    pub(crate) fn wanted() -> Self {
+    pub(crate) fn enabled() -> Self {
         Self(Some(Self::steps()))
     }
 
-    /// Notes down what was decided, with the milliseconds since the trail began.
-    pub(crate) fn note(&self, step: Arguments<'_>) {
+    /// Adds what was decided, with the milliseconds since the log began.
+    pub(crate) fn add(&self, step: Arguments<'_>) {
         let Some(steps) = &self.0 else { return };
         let mut text = steps.text.lock().unwrap_or_else(PoisonError::into_inner);
         let between = if text.is_empty() { "" } else { "; " };
@@ -44,8 +43,8 @@ impl Trail {
         );
     }
 
-    /// All steps so far; empty when debug lines are not wanted.
-    pub(crate) fn steps_so_far(&self) -> String {
+    /// All steps so far; empty when debug lines are not enabled.
+    pub(crate) fn text(&self) -> String {
         let text = |steps: &Arc<Steps>| {
             let text = steps.text.lock().unwrap_or_else(PoisonError::into_inner);
             text.clone()
@@ -54,7 +53,7 @@ impl Trail {
     }
 
     /// Whether anybody reads it.
-    pub(crate) fn is_wanted(&self) -> bool {
+    pub(crate) fn is_enabled(&self) -> bool {
         self.0.is_some()
     }
 

@@ -10,8 +10,6 @@ use contracts::{RegistrationNumber, Vehicle};
 use moka::sync::Cache as Store;
 use tokio::time::Instant;
 
-use crate::CacheState;
-
 /// How long answers are kept and for what they are good.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheOptions {
@@ -27,6 +25,15 @@ pub struct CacheOptions {
     pub jitter: f64,
     /// Most memory for entries, in bytes.
     pub max_bytes: u64,
+}
+
+/// How full the cache is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheState {
+    /// Numbers of which something is kept.
+    pub entries: u64,
+    /// Memory that they take, about.
+    pub bytes: u64,
 }
 
 /// What an entry is good for.

@@ -58,7 +58,7 @@ struct Closed {
     in_flight: InFlight,
 }
 
-/// Leave for one call, to be given back with its outcome.
+/// Permission for one call, to be given back with its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Permit {
     generation: u64,
@@ -78,9 +78,40 @@ pub(crate) enum Outcome {
 /// A change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transition {
-    Opened { duration: Duration },
+    Opened {
+        /// For so long.
+        duration: Duration,
+        rule: Rule,
+    },
     HalfOpened,
-    Closed,
+    Closed {
+        /// Good probes in a row.
+        probes: u32,
+    },
+}
+
+/// The rule by which the breaker opened, with its figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rule {
+    /// `failures_in_row`, `failure_ratio`, `slow_ratio`, `failed_probe` or `slow_probe`.
+    pub(crate) name: &'static str,
+    /// Calls that failed, in a row or in the window.
+    pub(crate) failures: Option<u64>,
+    /// Calls that were slow, those in flight included.
+    pub(crate) slow: Option<u64>,
+    /// Calls of which these are a share.
+    pub(crate) calls: Option<u64>,
+}
+
+impl Rule {
+    const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            failures: None,
+            slow: None,
+            calls: None,
+        }
+    }
 }
 
 /// Why a call may not go out.
@@ -99,6 +130,15 @@ pub enum Phase {
     Open,
     /// One call at a time goes out, to see whether Vehicle works again.
     HalfOpen,
+}
+
+/// How the breaker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerState {
+    /// Its state.
+    pub phase: Phase,
+    /// How long until it lets a probe through; nothing unless it is open.
+    pub retry_after: Option<Duration>,
 }
 
 impl Phase {
@@ -131,15 +171,19 @@ impl Machine {
         }
     }
 
-    /// How long until a probe may go out; nothing unless it is open.
-    pub(crate) fn retry_after(&self, now: Instant) -> Option<Duration> {
-        match self.state {
+    /// The state, and how long until a probe may go out.
+    pub(crate) fn state(&self, now: Instant) -> BreakerState {
+        let retry_after = match self.state {
             State::Open { until } => Some(until.saturating_duration_since(now)),
             State::Closed(_) | State::HalfOpen { .. } => None,
+        };
+        BreakerState {
+            phase: self.phase(),
+            retry_after,
         }
     }
 
-    /// Asks for leave to make a call now.
+    /// Asks for permission to make a call now.
     pub(crate) fn ask(
         &mut self,
         now: Instant,
@@ -148,8 +192,8 @@ impl Machine {
         let mut transition = None;
         match &mut self.state {
             State::Closed(closed) => {
-                if closed.is_ill(&self.options, now) {
-                    transition = Some(self.open(now, random));
+                if let Some(rule) = closed.broken_rule(&self.options, now) {
+                    transition = Some(self.open(rule, now, random));
                 }
             }
             State::Open { until } if now >= *until => {
@@ -181,8 +225,8 @@ impl Machine {
         (answer, transition)
     }
 
-    /// Whether a call would be refused now, without asking for leave.
-    pub(crate) fn glance(&self, now: Instant) -> Option<Refused> {
+    /// Whether a call would be refused now, without asking for permission.
+    pub(crate) fn refusal(&self, now: Instant) -> Option<Refused> {
         let retry_after = match self.state {
             State::Open { until } if now < until => Some(until - now),
             State::HalfOpen { probing: true, .. } => None,
@@ -206,26 +250,29 @@ impl Machine {
         match &mut self.state {
             State::Closed(closed) => {
                 closed.end(permit, outcome, slow, now);
-                closed
-                    .is_ill(&self.options, now)
-                    .then(|| self.open(now, random))
+                let rule = closed.broken_rule(&self.options, now)?;
+                Some(self.open(rule, now, random))
             }
             State::HalfOpen { probing, good } => {
                 *probing = false;
-                match outcome {
+                let rule = match outcome {
                     Outcome::Good if !slow => {
                         *good += 1;
-                        (*good >= self.options.probes_to_close).then(|| self.close(now))
+                        let probes = *good;
+                        let enough = probes >= self.options.probes_to_close;
+                        return enough.then(|| self.close(probes, now));
                     }
-                    Outcome::Good | Outcome::Failed => Some(self.open(now, random)),
-                }
+                    Outcome::Good => Rule::new("slow_probe"),
+                    Outcome::Failed => Rule::new("failed_probe"),
+                };
+                Some(self.open(rule, now, random))
             }
             // No permit is given while open, so none of this generation can come back.
             State::Open { .. } => None,
         }
     }
 
-    fn open(&mut self, now: Instant, random: f64) -> Transition {
+    fn open(&mut self, rule: Rule, now: Instant, random: f64) -> Transition {
         let doubled = self
             .options
             .open_for
@@ -235,13 +282,13 @@ impl Machine {
         self.opened = self.opened.saturating_add(1);
         let until = now + duration;
         self.enter(State::Open { until });
-        Transition::Opened { duration }
+        Transition::Opened { duration, rule }
     }
 
-    fn close(&mut self, now: Instant) -> Transition {
+    fn close(&mut self, probes: u32, now: Instant) -> Transition {
         self.opened = 0;
         self.enter(State::Closed(Box::new(Closed::new(&self.options, now))));
-        Transition::Closed
+        Transition::Closed { probes }
     }
 
     fn enter(&mut self, state: State) {
@@ -268,16 +315,33 @@ impl Closed {
         self.window.record(failed, slow);
     }
 
-    fn is_ill(&mut self, options: &BreakerOptions, now: Instant) -> bool {
+    fn broken_rule(&mut self, options: &BreakerOptions, now: Instant) -> Option<Rule> {
         self.window.roll(now);
         self.in_flight.roll(now);
         let ended = self.window.total();
         let calls = ended.calls + self.in_flight.slow;
         let slow = ended.slow + self.in_flight.slow;
-        self.failures_in_row >= options.minimum_calls
-            || calls >= options.minimum_calls
-                && (ratio(ended.failures, calls) >= options.failure_ratio
-                    || ratio(slow, calls) >= options.slow_ratio)
+        if self.failures_in_row >= options.minimum_calls {
+            return Some(Rule {
+                failures: Some(self.failures_in_row),
+                ..Rule::new("failures_in_row")
+            });
+        }
+        let name = if calls < options.minimum_calls {
+            return None;
+        } else if ratio(ended.failures, calls) >= options.failure_ratio {
+            "failure_ratio"
+        } else if ratio(slow, calls) >= options.slow_ratio {
+            "slow_ratio"
+        } else {
+            return None;
+        };
+        Some(Rule {
+            name,
+            failures: Some(ended.failures),
+            slow: Some(slow),
+            calls: Some(calls),
+        })
     }
 }
 

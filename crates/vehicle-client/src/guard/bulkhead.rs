@@ -1,23 +1,31 @@
 use std::{sync::Arc, time::Duration};
 
-use contracts::Cause;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
 };
 
 use crate::{
-    Answer, Call, CallsState, Failure, Options, Strategy,
-    failure_log::FailureLog,
-    instruments::Instruments,
-    step::{Inner, Step, ask},
+    Call, FailureKind, Options, Strategy,
+    failure::NotSent,
+    observe::{FailureLog, Instruments},
 };
+
+/// How many calls of a kind there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallsState {
+    /// Calls that hold their permit.
+    pub in_flight: usize,
+    /// Calls that wait for one.
+    pub waiting: usize,
+    /// Permits.
+    pub maximum: usize,
+}
 
 /// Bounds the calls in flight in the whole process, and the calls that wait for their turn:
 /// first in time, because a slow Vehicle must not build a queue that a fast one would drain, then
 /// in number.
-#[derive(Clone)]
-pub(crate) struct Bulkheads {
+pub(super) struct Bulkheads {
     single: Bulkhead,
     batch: Bulkhead,
     wait: Duration,
@@ -25,7 +33,6 @@ pub(crate) struct Bulkheads {
     failures: FailureLog,
 }
 
-#[derive(Clone)]
 struct Bulkhead {
     permits: Arc<Semaphore>,
     queue: Arc<Semaphore>,
@@ -66,7 +73,7 @@ impl Bulkhead {
 }
 
 impl Bulkheads {
-    pub(crate) fn new(options: &Options, instruments: Instruments, failures: FailureLog) -> Self {
+    pub(super) fn new(options: &Options, instruments: Instruments, failures: FailureLog) -> Self {
         let queue = options.queue_length;
         Self {
             single: Bulkhead::new(options.max_degree_of_parallelism_single, queue),
@@ -78,13 +85,12 @@ impl Bulkheads {
     }
 
     /// Single and batch calls.
-    pub(crate) fn state(&self) -> (CallsState, CallsState) {
+    pub(super) fn state(&self) -> (CallsState, CallsState) {
         (self.single.state(), self.batch.state())
     }
-}
 
-impl Step for Bulkheads {
-    async fn pass(self, call: Call, inner: impl Inner) -> Result<Answer, Failure> {
+    /// Waits for a permit; it is held until it is dropped.
+    pub(super) async fn enter(&self, call: &Call) -> Result<OwnedSemaphorePermit, NotSent> {
         let bulkhead = match call.strategy {
             Strategy::Single => &self.single,
             Strategy::Batch => &self.batch,
@@ -94,13 +100,16 @@ impl Step for Bulkheads {
         let permit = bulkhead.enter(self.wait).await;
         waiting.result = if permit.is_some() { "admitted" } else { "shed" };
         drop(waiting);
-        let Some(_permit) = permit else {
-            let failure = Failure::lasting(Cause::Overloaded);
-            call.trail.note(format_args!("no place"));
-            self.failures.tell(&failure, queued);
-            return Err(failure);
+        let step = if permit.is_some() {
+            "has a place"
+        } else {
+            "no place"
         };
-        call.trail.note(format_args!("has a place"));
-        ask(&inner, call).await
+        call.log().add(format_args!("{step}"));
+        permit.ok_or_else(|| {
+            let refused = NotSent::because(FailureKind::Overloaded);
+            self.failures.log(&refused.0, queued);
+            refused
+        })
     }
 }

@@ -1,0 +1,210 @@
+//! The guard around Vehicle: every protection once, in one order.
+
+mod admission;
+mod attempt;
+mod breaker;
+mod budget;
+mod bulkhead;
+mod retry;
+
+use std::sync::Arc;
+
+pub use admission::{Isolated, IsolationOrder};
+pub use breaker::{BreakerOptions, BreakerState, Phase};
+pub use budget::BudgetOptions;
+pub use bulkhead::CallsState;
+
+pub(crate) use admission::Admission;
+use attempt::Attempts;
+use bulkhead::Bulkheads;
+use retry::Retry;
+
+use crate::{
+    Answer, Call, Failure, FailureKind, Options,
+    failure::NotSent,
+    observe::{FailureLog, Instruments},
+    rng::Rng,
+    wire::Transport,
+};
+
+/// What the guard is doing.
+pub(crate) struct State {
+    pub(crate) admission: admission::State,
+    pub(crate) retries_left: f64,
+    pub(crate) single: CallsState,
+    pub(crate) batch: CallsState,
+}
+
+/// The guard of one process. Clones are the same guard, so that there is one cap however many
+/// inbound requests there are.
+///
+/// What saves calls (deadline, cache, single-flight, batch) stands before it, in
+/// [`lookup`](crate::lookup). All of it, outermost first:
+///
+/// 1. *Retry* with its *budget*: above the bulkhead, so that no permit is held through a pause.
+/// 2. *Admission*, asked before the queue: *kill switch*, *isolation*, *Retry-After*, *circuit
+///    breaker*. Nobody waits for a permit to be refused; what waits for a `Retry-After` waits
+///    without a permit and outside the queue.
+/// 3. *Bulkhead*: the process-wide cap and its queue, bounded in time and length. A permit is held
+///    for one attempt.
+/// 4. *Waiters*, for the last time: a call for which nobody has time is not sent. From here on it
+///    is the guard's and ends by itself.
+/// 5. *Admission*, entered with the permit: nothing that was queued is sent after it has closed.
+///    It learns from each attempt that is sent, and from no other.
+/// 6. *Attempt*: time limit, span and metrics, around transport and *contract check*.
+#[derive(Clone)]
+pub(crate) struct Guard(Arc<Layers>);
+
+struct Layers {
+    retry: Retry,
+    admission: Admission,
+    bulkheads: Bulkheads,
+    attempts: Attempts,
+}
+
+impl Guard {
+    pub(crate) fn new(
+        transport: impl Transport,
+        options: &Options,
+        rng: &Rng,
+        instruments: &Instruments,
+    ) -> Self {
+        let failures = FailureLog::default();
+        Self(Arc::new(Layers {
+            retry: Retry::new(options, rng.clone(), instruments.clone()),
+            admission: Admission::new(options.breaker, rng.clone(), instruments.clone()),
+            bulkheads: Bulkheads::new(options, instruments.clone(), failures.clone()),
+            attempts: Attempts::new(transport, options, instruments.clone(), failures),
+        }))
+    }
+
+    /// Makes a call, and makes it again where that may help.
+    pub(crate) async fn call(&self, call: &Arc<Call>) -> Result<Answer, Failure> {
+        let Layers { retry, .. } = &*self.0;
+        let (mut attempt, mut last) = (0, None);
+        loop {
+            let failure = match self.attempt(call, attempt).await {
+                Ok(Ok(answer)) => {
+                    retry.earn();
+                    return Ok(answer);
+                }
+                Ok(Err(failure)) => failure,
+                // What kept the retry from being sent is not why there is no answer.
+                Err(NotSent(refusal)) => return Err(last.unwrap_or(refusal)),
+            };
+            retry.pause(call, attempt, failure).await?;
+            (attempt, last) = (attempt + 1, Some(failure));
+        }
+    }
+
+    /// Makes one attempt, when the admission and the bulkhead let it through.
+    async fn attempt(
+        &self,
+        call: &Arc<Call>,
+        attempt: u32,
+    ) -> Result<Result<Answer, Failure>, NotSent> {
+        let Layers {
+            retry,
+            admission,
+            bulkheads,
+            attempts,
+        } = &*self.0;
+        loop {
+            admission.ready(call).await?;
+            let _permit = bulkheads.enter(call).await?;
+            let Some(in_flight) = call.group.send() else {
+                call.log().add(format_args!("nobody has time for a call"));
+                return Err(NotSent::because(FailureKind::Timeout));
+            };
+            let Some(admitted) = admission.enter(call)? else {
+                continue;
+            };
+            let numbers = in_flight.numbers.clone();
+            let result = attempts.make(call, numbers, attempt, retry).await;
+            admitted.ended(&result);
+            return Ok(result);
+        }
+    }
+
+    /// Kill switch, isolation, breaker and `Retry-After`.
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.0.admission
+    }
+
+    /// What the guard is doing.
+    pub(crate) fn state(&self) -> State {
+        let admission = self.0.admission.state();
+        let (single, batch) = self.0.bulkheads.state();
+        State {
+            admission,
+            retries_left: self.0.retry.left(),
+            single,
+            batch,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicBool, AtomicUsize, Ordering},
+        },
+        time::Duration,
+    };
+
+    use opentelemetry::metrics::{MeterProvider, noop::NoopMeterProvider};
+    use tokio::time::{Instant, advance};
+
+    use super::Guard;
+    use crate::{
+        Answer, Attempt, BudgetOptions, Call, Failure, FailureKind, Options, observe::Instruments,
+        rng::Rng, simulation, wire::Transport,
+    };
+
+    const FAILURE: Failure = Failure::transient(FailureKind::ServerError);
+
+    /// With a retry, for which the budget has enough after a second.
+    fn guard(transport: impl Transport) -> Guard {
+        let options = Options {
+            max_retries: 1,
+            retry_budget: BudgetOptions {
+                retries_per_good_call: 0.0,
+                retries_per_second: 1.0,
+                max_saved: 1.0,
+            },
+            ..simulation::options()
+        };
+        let instruments = Instruments::new(&NoopMeterProvider::new().meter("test"));
+        Guard::new(transport, &options, &Rng::default(), &instruments)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retry_that_is_not_sent_hides_no_failure() {
+        let (is_on, attempts) = (
+            Arc::new(AtomicBool::new(true)),
+            Arc::new(AtomicUsize::new(0)),
+        );
+        let (switch, made) = (is_on.clone(), attempts.clone());
+        let guard = guard(move |_: Attempt| {
+            made.fetch_add(1, Ordering::SeqCst);
+            switch.store(false, Ordering::SeqCst);
+            async { Err::<Answer, _>(FAILURE) }
+        });
+        guard
+            .admission()
+            .ask_whether_on(move || is_on.load(Ordering::SeqCst));
+        advance(Duration::from_secs(1)).await;
+        let later = || Instant::now() + Duration::from_secs(9);
+        let (call, _waiter) = Call::awaited(later());
+        assert_eq!(guard.call(&call).await, Err(FAILURE));
+        let log = call.log().text();
+        assert!(log.contains("retry after a pause"), "{log}");
+        // What was never sent says so.
+        let (call, _waiter) = Call::awaited(later());
+        let switched_off = Failure::lasting(FailureKind::SwitchedOff);
+        assert_eq!(guard.call(&call).await, Err(switched_off));
+        assert_eq!(attempts.load(Ordering::SeqCst), 1);
+    }
+}

@@ -1,0 +1,9 @@
+//! What the client says about itself: metrics, log lines, and why a lookup came out as it did.
+
+mod failure_log;
+mod instruments;
+mod lookup_log;
+
+pub(crate) use failure_log::FailureLog;
+pub(crate) use instruments::{ABORTED, Instruments, Level};
+pub(crate) use lookup_log::LookupLog;

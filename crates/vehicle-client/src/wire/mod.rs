@@ -1,0 +1,28 @@
+//! HTTP to Vehicle, and the check that its answers keep their contract.
+
+mod contract;
+mod retry_after;
+mod transport;
+
+use futures_util::future::BoxFuture;
+
+pub(crate) use transport::HttpTransport;
+pub use transport::check_certificates;
+
+use crate::{Answer, Attempt, Failure};
+
+/// Sends an attempt and reads its answer. Its caller bounds the time.
+pub(crate) trait Transport: Send + Sync + 'static {
+    fn send(&self, attempt: Attempt) -> BoxFuture<'static, Result<Answer, Failure>>;
+}
+
+#[cfg(test)]
+impl<F, R> Transport for F
+where
+    F: Fn(Attempt) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Answer, Failure>> + Send + 'static,
+{
+    fn send(&self, attempt: Attempt) -> BoxFuture<'static, Result<Answer, Failure>> {
+        Box::pin(self(attempt))
+    }
+}
