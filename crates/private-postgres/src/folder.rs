@@ -14,7 +14,6 @@ use sha2::{Digest, Sha256};
 
 use crate::account::{self, Account};
 use crate::error::Error;
-use crate::random;
 
 /// How long the server of a launcher that just ended may take to let go of its folder.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -33,7 +32,7 @@ pub fn default_data_dir(workspace: &Path) -> PathBuf {
     }
     let workspace = absolute(workspace).unwrap_or_else(|_| workspace.to_owned());
     let digest = Sha256::digest(workspace.as_os_str().as_encoded_bytes());
-    env::temp_dir().join(format!("threadpilot-{}/pg", random::to_hex(&digest[..8])))
+    env::temp_dir().join(format!("threadpilot-{}/pg", hex::encode(&digest[..8])))
 }
 
 /// A folder name under the system's temp folder that no other call and no other process gets.
@@ -41,8 +40,15 @@ pub fn temporary_data_dir() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     // The process number alone comes back one day; without randomness it still tells the living ones apart.
-    let random = random::hex(4).unwrap_or_default();
+    let random = random_hex::<4>().unwrap_or_default();
     env::temp_dir().join(format!("threadpilot-pg-{}-{count}-{random}", process::id()))
+}
+
+/// That many random bytes of the operating system.
+fn random_hex<const BYTES: usize>() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes)?;
+    Ok(hex::encode(bytes))
 }
 
 /// Makes the folder above `data_dir`, where a launcher may keep files of its own, and gives back its path.
@@ -131,7 +137,7 @@ impl Folder {
         if self.data().is_dir() {
             return read(path)?.ok_or_else(|| Error::PasswordLost(self.path.clone()));
         }
-        let password = random::hex(24).map_err(Error::NoRandomness)?;
+        let password = random_hex::<24>().map_err(Error::NoRandomness)?;
         let write = || {
             remove_file(&path)?;
             let mut file = OpenOptions::new()

@@ -17,16 +17,14 @@ mod cluster;
 mod error;
 mod find;
 mod folder;
-mod integrity;
 mod keeper;
 mod left_over;
 mod machine;
 mod npm;
 mod pip;
-mod random;
 mod search;
 
-pub use binaries::{Binaries, Origin};
+pub use binaries::Binaries;
 pub use cluster::{Cluster, Lifetime, Options};
 pub use error::Error;
 pub use find::{NoBinaries, Step, find};

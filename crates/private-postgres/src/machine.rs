@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::binaries::{Binaries, Origin};
+use crate::binaries::Binaries;
 use crate::find::Miss;
 use crate::search::Search;
 
@@ -26,7 +26,7 @@ const FAMILIES: [(&str, &str); 7] = [
 
 pub(crate) fn pg_bin(search: &Search) -> Result<Binaries, Miss> {
     let dir = search.pg_bin.clone().ok_or(Miss::NotSet)?;
-    Binaries::in_folder(dir, Origin::Machine)
+    Binaries::in_folder(dir)
 }
 
 /// Symbolic links are followed first: often only `initdb` is linked into a folder of `PATH`.
@@ -52,7 +52,7 @@ pub(crate) fn usual_folders(search: &Search) -> Result<Binaries, Miss> {
 fn first_that_runs(folders: impl Iterator<Item = PathBuf>) -> Option<Result<Binaries, Miss>> {
     let mut last = None;
     for dir in folders {
-        let found = Binaries::in_folder(dir, Origin::Machine);
+        let found = Binaries::in_folder(dir);
         if found.is_ok() {
             return Some(found);
         }

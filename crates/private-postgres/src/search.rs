@@ -13,7 +13,7 @@ const INSTALLER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../init.sh");
 pub struct Search {
     /// The folder of the Postgres programs, when somebody named it.
     pub pg_bin: Option<PathBuf>,
-    /// Where `initdb`, `npm`, `pip`, `python3` and `tar` are looked for; in the form of the variable `PATH`.
+    /// Where `initdb`, `npm`, `pip` and `python3` are looked for; in the form of the variable `PATH`.
     pub path: OsString,
     /// Whether the folders in which packages install Postgres are looked at.
     pub system_folders: bool,
