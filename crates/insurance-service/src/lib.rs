@@ -12,16 +12,16 @@ mod settings;
 mod store;
 mod worst_case;
 
-use std::{future::ready, process::ExitCode};
+use std::future::ready;
 
 use service_database::{Database, MigrateError, Schema};
 use service_defaults::{
     assembly::Assembled,
     health::Check,
-    process::{self, Command, CommandLine, Process, ProcessError},
+    process::{Process, ProcessError},
+    service::Service,
     settings::{Arguments, Sources},
 };
-use tokio::net::TcpListener;
 use vehicle_client::{BuildError, VehicleClient};
 
 pub use settings::InsuranceSettings;
@@ -37,65 +37,58 @@ pub const SCHEMA: Schema = Schema {
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/insurance");
 
-/// The settings' sources for these options of the command line.
-pub fn sources(arguments: Arguments) -> Sources {
-    Sources::new(
-        NAME,
-        &[service_database::MANUAL, include_str!("../config.toml")],
-        arguments,
-    )
-}
+/// Answers for a person's policies.
+pub struct InsuranceService;
 
-/// Runs a command line to its exit code.
-pub async fn run(arguments: CommandLine) -> ExitCode {
-    let command = arguments.command();
-    let execute = |process: Process<InsuranceSettings>, command| async move {
-        let database = &process.settings().service.database;
-        match command {
-            Command::Serve => serve(&process, None).await?,
-            Command::Migrate => SCHEMA.migrate(database).await?,
-            Command::Seed => SCHEMA.seed(database).await?,
-            Command::Check { .. } | Command::Healthcheck => {}
-        }
-        Ok::<(), RunError>(())
-    };
-    process::run(NAME, sources(arguments.settings), command, execute).await
-}
+impl Service for InsuranceService {
+    const NAME: &'static str = NAME;
+    const ABOUT: &'static str =
+        "ThreadPilot's Insurance service: a person's policies, with the cars that Vehicle knows.";
+    type Settings = InsuranceSettings;
+    type Error = RunError;
 
-/// Serves until the process is told to stop, on this socket or on the one that the settings name.
-pub async fn serve(
-    process: &Process<InsuranceSettings>,
-    listener: Option<TcpListener>,
-) -> Result<(), RunError> {
-    Ok(process.serve(assemble(process)?, listener).await?)
-}
+    fn sources(arguments: Arguments) -> Sources {
+        Sources::new(
+            NAME,
+            &[service_database::MANUAL, include_str!("../config.toml")],
+            arguments,
+        )
+    }
 
-/// The service as routers, without a socket.
-pub fn assemble(process: &Process<InsuranceSettings>) -> Result<Assembled, RunError> {
-    let settings = &process.settings().service;
-    let database = Database::new(&settings.database)?;
-    database.observe(process.meter());
-    let options = settings
-        .vehicle_client
-        .options(settings.enrichment.deadline)?;
-    let vehicles = VehicleClient::new(&options, process.meter())?;
-    let live = process.live().clone();
-    vehicles.ask_whether_on(move || {
-        let toggles = live.snapshot().service.feature_toggles;
-        toggles.enable_vehicle_enrichment
-    });
-    let (checked, guard) = (database.clone(), vehicles.clone());
-    let readiness = process
-        .readiness()
-        .with_check("database", move || {
-            let database = checked.clone();
-            async move { check(&database).await }
-        })
-        .with_check("vehicle_guard", move || {
-            ready(guard_state::check(&guard.guard_state()))
+    fn build(process: &Process<InsuranceSettings>) -> Result<Assembled, RunError> {
+        let settings = &process.settings().service;
+        let database = Database::new(&settings.database)?;
+        database.observe(process.meter());
+        let options = settings
+            .vehicle_client
+            .options(settings.enrichment.deadline)?;
+        let vehicles = VehicleClient::new(&options, process.meter())?;
+        let live = process.live().clone();
+        vehicles.ask_whether_on(move || {
+            let toggles = live.snapshot().service.feature_toggles;
+            toggles.enable_vehicle_enrichment
         });
-    let api = routes::api(database, vehicles, process.live().clone(), process.meter());
-    Ok(process.assemble(api, &readiness))
+        let (checked, guard) = (database.clone(), vehicles.clone());
+        let readiness = process
+            .readiness()
+            .with_check("database", move || {
+                let database = checked.clone();
+                async move { check(&database).await }
+            })
+            .with_check("vehicle_guard", move || {
+                ready(guard_state::check(&guard.guard_state()))
+            });
+        let routes = routes::api(database, vehicles, process.live().clone(), process.meter());
+        Ok(process.assemble(routes, &readiness))
+    }
+
+    async fn migrate(settings: &InsuranceSettings) -> Result<(), RunError> {
+        Ok(SCHEMA.migrate(&settings.database).await?)
+    }
+
+    async fn seed(settings: &InsuranceSettings) -> Result<(), RunError> {
+        Ok(SCHEMA.seed(&settings.database).await?)
+    }
 }
 
 /// Looks at the schema, and runs the statement of a request for nobody.

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use service_defaults::process::{self, CommandLine};
+use insurance_service::InsuranceService;
 
 fn main() -> ExitCode {
-    process::block_on(insurance_service::run(CommandLine::parse()))
+    service_defaults::process::main::<InsuranceService>()
 }

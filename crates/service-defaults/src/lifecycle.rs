@@ -2,13 +2,16 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry;
@@ -17,6 +20,7 @@ use crate::telemetry;
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     draining: CancellationToken,
+    begun_at: Arc<OnceLock<Instant>>,
     /// Whether Ctrl-C is somebody else's to pass on.
     supervised: Arc<AtomicBool>,
 }
@@ -24,12 +28,19 @@ pub struct Shutdown {
 impl Shutdown {
     /// Starts the stop. Further calls change nothing.
     pub fn begin(&self) {
+        // Whoever was first counts.
+        let _ = self.begun_at.set(Instant::now());
         self.draining.cancel();
     }
 
     /// Whether the stop has started.
     pub fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
+    }
+
+    /// When the stop has started; now, if it has not.
+    pub(crate) fn begun_at(&self) -> Instant {
+        self.begun_at.get().copied().unwrap_or_else(Instant::now)
     }
 
     /// Waits until the stop has started.

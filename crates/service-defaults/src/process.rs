@@ -2,6 +2,7 @@
 
 use std::{io::Write, process::ExitCode, time::Duration};
 
+use clap::{CommandFactory, FromArgMatches};
 use opentelemetry::metrics::Meter;
 use tokio::net::TcpListener;
 
@@ -15,14 +16,23 @@ use crate::{
     lifecycle::Shutdown,
     metrics::{Metrics, MetricsError},
     server::{self, ServerError, descriptors},
+    service::Service,
     settings::{Arguments, Checked, Live, Settings, SettingsError, Sources, watch},
     surface::Routes,
+    tasks::{OnEnd, Tasks},
     telemetry::{Telemetry, TelemetryError},
     worst_case::{self, Gauges},
 };
 
 /// Exit code for settings that cannot be used (`EX_CONFIG` of sysexits.h).
 const EXIT_SETTINGS: u8 = 78;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   it did what it was told
+  1   it failed, or the service is not healthy
+  2   the command line makes no sense
+  78  the settings cannot be used";
 
 /// The command line of a service.
 #[derive(Debug, clap::Parser)]
@@ -41,12 +51,21 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// What to do.
-    pub fn command(&self) -> Command {
-        if self.healthcheck {
-            return Command::Healthcheck;
-        }
-        self.command.unwrap_or_default()
+    /// What this process was called with; ends it where that makes no sense or asks for help.
+    fn of<S: Service>() -> Self {
+        let name = S::NAME;
+        let variables = name.to_ascii_uppercase();
+        let examples = format!(
+            "Examples:\n  \
+               {name}-service check --config {name}.toml\n  \
+               {name}-service migrate --secrets secrets.json\n  \
+               {variables}__SERVER__PORT=8080 {name}-service --secrets secrets.json\n  \
+               {variables}__SERVER__PORT=8080 {name}-service --healthcheck\n\n{EXIT_CODES}"
+        );
+        let command = <Self as CommandFactory>::command();
+        let command = command.about(S::ABOUT).after_help(examples);
+        // Both end the process themselves.
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }
 }
 
@@ -74,7 +93,8 @@ pub enum Command {
     Healthcheck,
 }
 
-/// A service's settings and everything that it shares with the others at its edge.
+/// A service's settings and everything that it shares with the others at its edge. Clones share
+/// it.
 pub struct Process<S> {
     service: &'static str,
     sources: Sources,
@@ -82,6 +102,31 @@ pub struct Process<S> {
     metrics: Metrics,
     keys: KeyRing,
     shutdown: Shutdown,
+    tasks: Tasks,
+}
+
+// Derived, it would ask for settings that can be cloned.
+impl<S> Clone for Process<S> {
+    fn clone(&self) -> Self {
+        Self {
+            service: self.service,
+            sources: self.sources.clone(),
+            settings: self.settings.clone(),
+            metrics: self.metrics.clone(),
+            keys: self.keys.clone(),
+            shutdown: self.shutdown.clone(),
+            tasks: self.tasks.clone(),
+        }
+    }
+}
+
+/// How another process has started this one.
+#[derive(Debug, Default)]
+pub struct Start {
+    /// The socket to serve on, instead of the one that the settings name.
+    pub listener: Option<TcpListener>,
+    /// The id of the process without which this one stops.
+    pub parent: Option<u32>,
 }
 
 /// Why a service did not start or did not end well.
@@ -102,6 +147,9 @@ pub enum ProcessError {
     /// It cannot be told to stop.
     #[error("signals cannot be received")]
     Signals(#[from] std::io::Error),
+    /// A background task ended, without which it is of no use.
+    #[error("the background task `{0}` has ended")]
+    Task(&'static str),
 }
 
 impl<S: Checked> Process<S> {
@@ -112,6 +160,7 @@ impl<S: Checked> Process<S> {
         let metrics = Metrics::new(service)?;
         Gauges::new(metrics.meter()).record(&settings.worst_case());
         let (settings, shutdown) = (Live::new(settings), Shutdown::default());
+        let tasks = Tasks::new(shutdown.clone());
         Ok(Self {
             service,
             sources,
@@ -119,6 +168,7 @@ impl<S: Checked> Process<S> {
             metrics,
             keys,
             shutdown,
+            tasks,
         })
     }
 
@@ -140,6 +190,11 @@ impl<S: Checked> Process<S> {
     /// Tells when the service is stopping, or makes it stop.
     pub fn shutdown(&self) -> &Shutdown {
         &self.shutdown
+    }
+
+    /// What the process does beside requests.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     /// A readiness that already knows about stopping and about settings that were not taken.
@@ -174,7 +229,7 @@ impl<S: Checked> Process<S> {
         )
     }
 
-    /// Follows the settings files until the process ends.
+    /// Follows the settings files, for as long as it is polled.
     pub fn follow_settings(&self) -> impl Future<Output = ()> + Send + use<S> {
         let (keys, gauges) = (self.keys.clone(), Gauges::new(self.meter()));
         watch(
@@ -203,7 +258,6 @@ impl<S: Checked> Process<S> {
             None => settings.bind()?,
         };
         self.shutdown.on_signals()?;
-        let follower = tokio::spawn(self.follow_settings());
         let address = listener.local_addr()?;
         let management = match assembled.management {
             None => None,
@@ -213,17 +267,25 @@ impl<S: Checked> Process<S> {
             }
         };
         worst_case::log(&self.settings().worst_case());
-        tracing::info!(service = self.service, %address, "listening");
+        let of = |(listener, _): &(TcpListener, _)| listener.local_addr();
+        let other = management.as_ref().map(of).transpose()?;
+        let other = other.map(tracing::field::display);
+        tracing::info!(service = self.service, %address, management = other, "listening");
         let serve =
             |listener, router| server::serve(listener, router, settings, self.shutdown.clone());
-        match management {
-            None => serve(listener, assembled.public).await?,
+        let served = match management {
+            None => serve(listener, assembled.public).await,
             Some((other, router)) => {
-                tokio::try_join!(serve(listener, assembled.public), serve(other, router))?;
+                tokio::try_join!(serve(listener, assembled.public), serve(other, router))
+                    .map(|_| ())
             }
+        };
+        let until = self.shutdown.begun_at() + settings.drain_delay + settings.shutdown_timeout;
+        self.tasks.stop(until).await;
+        served?;
+        if let Some(task) = self.tasks.failed() {
+            return Err(ProcessError::Task(task));
         }
-        follower.abort();
-        self.metrics.shut_down();
         tracing::info!("stopped");
         Ok(())
     }
@@ -245,21 +307,27 @@ pub fn block_on(program: impl Future<Output = ExitCode>) -> ExitCode {
     code
 }
 
+/// Runs a service as a program: the command of its command line, to the exit code.
+pub fn main<S: Service>() -> ExitCode {
+    let CommandLine {
+        settings,
+        healthcheck,
+        command,
+    } = CommandLine::of::<S>();
+    let command = if healthcheck {
+        Command::Healthcheck
+    } else {
+        command.unwrap_or_default()
+    };
+    block_on(run::<S>(S::sources(settings), command, Start::default()))
+}
+
 /// Runs one command of a service: settings, then telemetry, then the command, then a flush.
-pub async fn run<S, F, E>(
-    service: &'static str,
-    sources: Sources,
-    command: Command,
-    execute: impl FnOnce(Process<S>, Command) -> F,
-) -> ExitCode
-where
-    S: Checked,
-    F: Future<Output = Result<(), E>>,
-    E: std::error::Error,
-{
+pub async fn run<S: Service>(sources: Sources, command: Command, start: Start) -> ExitCode {
+    let service = S::NAME;
     let warnings = sources.warnings();
     if command == Command::Healthcheck {
-        return match healthcheck::ask::<S>(sources).await {
+        return match healthcheck::ask::<S::Settings>(sources).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(Unhealthy::Settings(error)) => refuse(service, &error, &warnings),
             Err(error) => {
@@ -269,7 +337,7 @@ where
             }
         };
     }
-    let process = match Process::<S>::new(service, sources) {
+    let process = match Process::<S::Settings>::new(service, sources) {
         Ok(process) => process,
         Err(ProcessError::Settings(error))
             if matches!(
@@ -303,7 +371,13 @@ where
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let result = execute(process, command).await;
+    let result = match command {
+        Command::Serve => serve::<S>(&process, start).await,
+        Command::Migrate => S::migrate(&settings.service).await,
+        Command::Seed => S::seed(&settings.service).await,
+        Command::Check { .. } | Command::Healthcheck => Ok(()),
+    };
+    process.metrics.shut_down();
     if let Err(error) = &result {
         tracing::error!(error = chain(error), "ended with an error");
     }
@@ -314,6 +388,25 @@ where
     } else {
         ExitCode::FAILURE
     }
+}
+
+async fn serve<S: Service>(process: &Process<S::Settings>, start: Start) -> Result<(), S::Error> {
+    if let Some(parent) = start.parent {
+        process.shutdown.with_parent(parent);
+    }
+    let assembled = S::build(process)?;
+    if process.sources.has_files() {
+        let following = process.clone();
+        process
+            .tasks
+            .spawn("settings", OnEnd::Restart, move |told| {
+                let follow = following.follow_settings();
+                async move {
+                    told.run_until_cancelled(follow).await;
+                }
+            });
+    }
+    Ok(process.serve(assembled, start.listener).await?)
 }
 
 fn refuse(service: &str, error: &dyn std::error::Error, warnings: &[String]) -> ExitCode {

@@ -13,11 +13,11 @@ use std::{
     time::Duration,
 };
 
-use insurance_service::InsuranceSettings;
+use insurance_service::InsuranceService;
 use rustix::process::{Pid, Signal, kill_process};
 use service_defaults::{
-    process::{self, Command, Process},
-    server,
+    process::{self, Command},
+    server, service,
     settings::Arguments,
 };
 use tokio::{
@@ -27,7 +27,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use vehicle_service::VehicleSettings;
+use vehicle_service::VehicleService;
 
 use crate::{error::Error, fault::Database, options::ServiceName, supervisor::Start};
 
@@ -53,24 +53,18 @@ pub(crate) async fn run(service: ServiceName, parent: u32, config: Option<PathBu
         config,
         secrets: None,
     };
+    let start = process::Start {
+        listener: Some(listener),
+        parent: Some(parent),
+    };
     match service {
-        ServiceName::Vehicle => {
-            let sources = vehicle_service::sources(arguments);
-            let serve = |process: Process<VehicleSettings>, _| async move {
-                process.shutdown().with_parent(parent);
-                vehicle_service::serve(&process, Some(listener)).await
-            };
-            process::run(vehicle_service::NAME, sources, Command::Serve, serve).await
-        }
-        ServiceName::Insurance => {
-            let sources = insurance_service::sources(arguments);
-            let serve = |process: Process<InsuranceSettings>, _| async move {
-                process.shutdown().with_parent(parent);
-                insurance_service::serve(&process, Some(listener)).await
-            };
-            process::run(insurance_service::NAME, sources, Command::Serve, serve).await
-        }
+        ServiceName::Vehicle => serve::<VehicleService>(arguments, start).await,
+        ServiceName::Insurance => serve::<InsuranceService>(arguments, start).await,
     }
+}
+
+async fn serve<S: service::Service>(arguments: Arguments, start: process::Start) -> ExitCode {
+    process::run::<S>(S::sources(arguments), Command::Serve, start).await
 }
 
 fn inherited_listener() -> io::Result<tokio::net::TcpListener> {

@@ -5,13 +5,13 @@ use std::{
     time::Duration,
 };
 
-use insurance_service::InsuranceSettings;
-use service_defaults::settings::Arguments;
+use insurance_service::{InsuranceService, InsuranceSettings};
+use service_defaults::{service::Service as _, settings::Arguments};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::timeout,
 };
-use vehicle_service::VehicleSettings;
+use vehicle_service::{VehicleService, VehicleSettings};
 
 use crate::{
     certificate,
@@ -150,13 +150,13 @@ impl Stack {
 type Variables = Vec<(String, String)>;
 
 async fn fill(vehicle: Variables, insurance: Variables) -> Result<(), Error> {
-    let settings = vehicle_service::sources(Arguments::default())
+    let settings = VehicleService::sources(Arguments::default())
         .with_environment(vehicle)
         .load::<VehicleSettings>()?;
     let database = &settings.service.database;
     vehicle_service::SCHEMA.migrate(database).await?;
     vehicle_service::SCHEMA.seed(database).await?;
-    let settings = insurance_service::sources(Arguments::default())
+    let settings = InsuranceService::sources(Arguments::default())
         .with_environment(insurance)
         .load::<InsuranceSettings>()?;
     let database = &settings.service.database;

@@ -8,9 +8,10 @@
 use std::{collections::BTreeSet, fmt::Write, time::Duration};
 
 use contracts::{Cause, EnrichmentStatus, PROBLEMS, Product, ProfileEnrichment, Source, Value};
-use insurance_service::InsuranceSettings;
+use insurance_service::{InsuranceService, InsuranceSettings};
 use service_defaults::{
     check::{self, Output},
+    service::Service as _,
     settings::{Arguments, Settings},
 };
 
@@ -53,7 +54,7 @@ fn the_settings_table_is_that_of_the_manuals() {
 fn the_worst_case_is_what_check_prints_for_the_defaults() {
     let keys = ["API_KEYS__LOCAL__KEY", "VEHICLE_CLIENT__API_KEY"];
     let variables = keys.map(|name| (format!("INSURANCE__{name}"), "local-key-0123456789"));
-    let settings: Settings<InsuranceSettings> = insurance_service::sources(Arguments::default())
+    let settings: Settings<InsuranceSettings> = InsuranceService::sources(Arguments::default())
         .with_environment(variables)
         .load()
         .unwrap();

@@ -11,10 +11,13 @@ use std::{
     process::Command,
 };
 
-use insurance_service::InsuranceSettings;
-use service_defaults::settings::{Arguments, Settings, SettingsError};
+use insurance_service::{InsuranceService, InsuranceSettings};
+use service_defaults::{
+    service::Service as _,
+    settings::{Arguments, Settings, SettingsError},
+};
 use tempfile::TempDir;
-use vehicle_service::VehicleSettings;
+use vehicle_service::{VehicleService, VehicleSettings};
 
 const NO_VARIABLES: [(&str, &str); 0] = [];
 
@@ -30,13 +33,13 @@ fn arguments(secrets: PathBuf) -> Arguments {
 }
 
 fn vehicle(secrets: PathBuf) -> Result<Settings<VehicleSettings>, SettingsError> {
-    vehicle_service::sources(arguments(secrets))
+    VehicleService::sources(arguments(secrets))
         .with_environment(NO_VARIABLES)
         .load()
 }
 
 fn insurance(secrets: PathBuf) -> Result<Settings<InsuranceSettings>, SettingsError> {
-    insurance_service::sources(arguments(secrets))
+    InsuranceService::sources(arguments(secrets))
         .with_environment(NO_VARIABLES)
         .load()
 }

@@ -6,16 +6,14 @@ mod routes;
 mod settings;
 mod store;
 
-use std::process::ExitCode;
-
 use service_database::{Database, MigrateError, Schema};
 use service_defaults::{
     assembly::Assembled,
     health::Check,
-    process::{self, Command, CommandLine, Process, ProcessError},
+    process::{Process, ProcessError},
+    service::Service,
     settings::{Arguments, Sources},
 };
-use tokio::net::TcpListener;
 
 pub use settings::VehicleSettings;
 
@@ -30,56 +28,43 @@ pub const SCHEMA: Schema = Schema {
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/vehicle");
 
-/// The settings' sources for these options of the command line.
-pub fn sources(arguments: Arguments) -> Sources {
-    Sources::new(
-        NAME,
-        &[service_database::MANUAL, include_str!("../config.toml")],
-        arguments,
-    )
-}
+/// Answers for cars by registration number.
+pub struct VehicleService;
 
-/// Runs a command line to its exit code.
-pub async fn run(arguments: CommandLine) -> ExitCode {
-    let command = arguments.command();
-    process::run(
-        NAME,
-        sources(arguments.settings),
-        command,
-        |process: Process<VehicleSettings>, command| async move {
-            let database = &process.settings().service.database;
-            match command {
-                Command::Serve => serve(&process, None).await?,
-                Command::Migrate => SCHEMA.migrate(database).await?,
-                Command::Seed => SCHEMA.seed(database).await?,
-                Command::Check { .. } | Command::Healthcheck => {}
-            }
-            Ok::<(), RunError>(())
-        },
-    )
-    .await
-}
+impl Service for VehicleService {
+    const NAME: &'static str = NAME;
+    const ABOUT: &'static str = "ThreadPilot's Vehicle service: cars by registration number. It stands for a legacy system.";
+    type Settings = VehicleSettings;
+    type Error = RunError;
 
-/// Serves until the process is told to stop, on this socket or on the one that the settings name.
-pub async fn serve(
-    process: &Process<VehicleSettings>,
-    listener: Option<TcpListener>,
-) -> Result<(), RunError> {
-    Ok(process.serve(assemble(process)?, listener).await?)
-}
+    fn sources(arguments: Arguments) -> Sources {
+        Sources::new(
+            NAME,
+            &[service_database::MANUAL, include_str!("../config.toml")],
+            arguments,
+        )
+    }
 
-/// The service as routers, without a socket.
-pub fn assemble(process: &Process<VehicleSettings>) -> Result<Assembled, RunError> {
-    let settings = process.settings();
-    let database = Database::new(&settings.service.database)?;
-    database.observe(process.meter());
-    let checked = database.clone();
-    let readiness = process.readiness().with_check("database", move || {
-        let database = checked.clone();
-        async move { check(&database).await }
-    });
-    let api = routes::api(database, settings.service.vehicles.clone());
-    Ok(process.assemble(api, &readiness))
+    fn build(process: &Process<VehicleSettings>) -> Result<Assembled, RunError> {
+        let settings = process.settings();
+        let database = Database::new(&settings.service.database)?;
+        database.observe(process.meter());
+        let checked = database.clone();
+        let readiness = process.readiness().with_check("database", move || {
+            let database = checked.clone();
+            async move { check(&database).await }
+        });
+        let routes = routes::api(database, settings.service.vehicles.clone());
+        Ok(process.assemble(routes, &readiness))
+    }
+
+    async fn migrate(settings: &VehicleSettings) -> Result<(), RunError> {
+        Ok(SCHEMA.migrate(&settings.database).await?)
+    }
+
+    async fn seed(settings: &VehicleSettings) -> Result<(), RunError> {
+        Ok(SCHEMA.seed(&settings.database).await?)
+    }
 }
 
 /// Looks at the schema, and runs the statement of a request for no vehicle.

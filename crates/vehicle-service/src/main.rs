@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use service_defaults::process::{self, CommandLine};
+use vehicle_service::VehicleService;
 
 fn main() -> ExitCode {
-    process::block_on(vehicle_service::run(CommandLine::parse()))
+    service_defaults::process::main::<VehicleService>()
 }

@@ -2,12 +2,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use service_defaults::{
+    service::Service as _,
     settings::{Arguments, Settings},
     worst_case::{Figure, Quantity},
 };
 
 use super::{at_work_when_slow, figures};
-use crate::{InsuranceSettings, sources};
+use crate::{InsuranceService, InsuranceSettings};
 
 const NOTHING: [(&str, &str); 0] = [];
 
@@ -20,7 +21,7 @@ fn settings<V: ToString>(changes: &[(&str, V)]) -> Option<Settings<InsuranceSett
         .map(|(name, value)| (*name, value.to_string()));
     let variables = keys.into_iter().chain(changes);
     let variables = variables.map(|(name, value)| (format!("INSURANCE__{name}"), value));
-    sources(Arguments::default())
+    InsuranceService::sources(Arguments::default())
         .with_environment(variables)
         .load()
         .ok()

@@ -1,9 +1,10 @@
 //! Both services together: the only thing between them is a socket.
 
-use service_defaults::{process::Process, server, settings::Arguments};
+use insurance_service::InsuranceService;
+use service_defaults::{process::Process, server, service::Service as _, settings::Arguments};
 use test_support::{API_KEY, Api, TestDatabase};
 use tokio::net::TcpListener;
-use vehicle_service::VehicleSettings;
+use vehicle_service::{VehicleService, VehicleSettings};
 
 use crate::service::{PERSON, enriched, enrichments, patient, unavailable, without_vehicle};
 
@@ -18,9 +19,9 @@ async fn serve_vehicle() -> String {
     ];
     let patience = patience.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let variables = database.variables().into_iter().chain(patience);
-    let sources = vehicle_service::sources(Arguments::default()).with_environment(variables);
+    let sources = VehicleService::sources(Arguments::default()).with_environment(variables);
     let process = Process::<VehicleSettings>::new(vehicle_service::NAME, sources).unwrap();
-    let router = vehicle_service::assemble(&process).unwrap().public;
+    let router = VehicleService::build(&process).unwrap().public;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -36,7 +37,7 @@ async fn insurance(vehicle: &str, settings: &[(&str, &str)]) -> (TestDatabase, A
     let database = TestDatabase::new(insurance_service::NAME, insurance_service::SCHEMA).await;
     let sources = patient(&database, vehicle, Arguments::default(), settings);
     let process = Process::new(insurance_service::NAME, sources).unwrap();
-    let api = Api(insurance_service::assemble(&process).unwrap().public);
+    let api = Api(InsuranceService::build(&process).unwrap().public);
     (database, api)
 }
 

@@ -2,8 +2,9 @@
 
 use axum::body::Body;
 use http::{Method, Request};
+use insurance_service::InsuranceService;
 use serde_json::{Value, json};
-use service_defaults::settings::Arguments;
+use service_defaults::{service::Service as _, settings::Arguments};
 use test_support::{API_KEY, Answer, FakeVehicle, TestDatabase};
 
 use crate::service::{LOOKUP, PERSON, Service};
@@ -226,7 +227,7 @@ async fn without_its_database_the_service_asks_to_come_back() {
     let sources = crate::service::patient(&database, &vehicle.url(), arguments, &nowhere);
     let process =
         service_defaults::process::Process::new(insurance_service::NAME, sources).unwrap();
-    let api = test_support::Api(insurance_service::assemble(&process).unwrap().public);
+    let api = test_support::Api(InsuranceService::build(&process).unwrap().public);
     let answer = api.get(&format!("/api/v1/insurances/{PERSON}")).await;
     let problem = answer.problem();
     assert_eq!(problem["status"], 503);

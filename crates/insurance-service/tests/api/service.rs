@@ -1,10 +1,11 @@
 use std::fmt::Write;
 
-use insurance_service::{InsuranceSettings, NAME, SCHEMA, assemble, sources};
+use insurance_service::{InsuranceService, InsuranceSettings, NAME, SCHEMA};
 use serde_json::{Value, json};
 use service_defaults::{
     assembly::Assembled,
     process::Process,
+    service::Service as _,
     settings::{Arguments, Sources},
 };
 use test_support::{Answer, Api, FakeVehicle, TestDatabase, metric};
@@ -57,7 +58,7 @@ pub(crate) fn patient(
             .chain(settings)
             .map(|(name, value)| (format!("INSURANCE__{name}"), (*value).to_owned())),
     );
-    sources(arguments).with_environment(variables)
+    InsuranceService::sources(arguments).with_environment(variables)
 }
 
 impl Service {
@@ -81,7 +82,7 @@ impl Service {
         let process = Process::new(NAME, sources).unwrap();
         let Assembled {
             public, document, ..
-        } = assemble(&process).unwrap();
+        } = InsuranceService::build(&process).unwrap();
         Self {
             database,
             vehicle,

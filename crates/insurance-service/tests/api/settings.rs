@@ -1,7 +1,7 @@
 //! Settings that cannot be used are refused, with the key, the figure and the bound.
 
-use insurance_service::{InsuranceSettings, sources};
-use service_defaults::settings::Arguments;
+use insurance_service::{InsuranceService, InsuranceSettings};
+use service_defaults::{service::Service as _, settings::Arguments};
 
 /// Why these settings are refused; empty where they are not.
 pub(crate) fn refusal(settings: &[(&str, &str)]) -> String {
@@ -13,7 +13,7 @@ pub(crate) fn refusal(settings: &[(&str, &str)]) -> String {
         .iter()
         .chain(settings)
         .map(|(name, value)| (format!("INSURANCE__{name}"), (*value).to_owned()));
-    sources(Arguments::default())
+    InsuranceService::sources(Arguments::default())
         .with_environment(variables)
         .load::<InsuranceSettings>()
         .err()

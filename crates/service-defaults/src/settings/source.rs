@@ -72,7 +72,7 @@ impl Sources {
     }
 
     /// Whether there is a file whose changes can be watched.
-    pub(super) fn has_files(&self) -> bool {
+    pub(crate) fn has_files(&self) -> bool {
         self.arguments.config.is_some() || self.arguments.secrets.is_some()
     }
 

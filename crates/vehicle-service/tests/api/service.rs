@@ -1,9 +1,11 @@
 use axum::{Router, body::Body};
 use http::{Method, Request, request::Builder};
-use service_defaults::{assembly::Assembled, process::Process, settings::Arguments};
+use service_defaults::{
+    assembly::Assembled, process::Process, service::Service as _, settings::Arguments,
+};
 use test_support::{API_KEY, Answer, Api, TestDatabase};
 use tokio::net::TcpSocket;
-use vehicle_service::VehicleSettings;
+use vehicle_service::{VehicleService, VehicleSettings};
 
 /// A Vehicle service on a database of its own.
 pub(crate) struct Service {
@@ -37,9 +39,9 @@ impl Service {
                 .iter()
                 .map(|(name, value)| (format!("VEHICLE__{name}"), (*value).to_owned())),
         );
-        let sources = vehicle_service::sources(Arguments::default()).with_environment(environment);
+        let sources = VehicleService::sources(Arguments::default()).with_environment(environment);
         let process = Process::new(vehicle_service::NAME, sources).unwrap();
-        let assembled = vehicle_service::assemble(&process).unwrap();
+        let assembled = VehicleService::build(&process).unwrap();
         let api = Api(assembled.public.clone());
         Self {
             database,

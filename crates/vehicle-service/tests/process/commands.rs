@@ -40,6 +40,24 @@ async fn check_compares_the_connections_with_the_limit_on_open_files() {
 }
 
 #[tokio::test]
+async fn help_says_what_the_service_is_how_it_is_called_and_what_its_exit_codes_mean() {
+    let output = within(command(&["--help"], &[]).output()).await.unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let said = text(&output.stdout);
+    for part in [
+        "cars by registration number",
+        "migrate ",
+        "--healthcheck",
+        "VEHICLE__SERVER__PORT=8080 vehicle-service",
+        "78  the settings cannot be used",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let output = within(command(&["--port", "1"], &[]).output()).await;
+    assert_eq!(output.unwrap().status.code(), Some(2));
+}
+
+#[tokio::test]
 async fn check_speaks_json_to_programs() {
     let check = async |variable, code| {
         let arguments = ["check", "--output", "json"];
@@ -124,6 +142,8 @@ async fn an_empty_database_is_migrated_seeded_and_served() {
             "{command}: {}",
             text(&output.stdout)
         );
+        // Nothing but what was done.
+        assert_eq!(text(&output.stdout).lines().count(), 1, "{output:?}");
     }
     let serving = Serving::start(&database, &[]).await;
     let mut caller = Caller::connect(serving.address).await;

@@ -1,0 +1,34 @@
+//! What each service says of itself; all else is alike.
+
+use std::error::Error;
+
+use crate::{
+    assembly::Assembled,
+    process::{Process, ProcessError},
+    settings::{Arguments, Checked, Sources},
+};
+
+/// One service: its name, its settings and how it is built.
+pub trait Service: 'static {
+    /// Its name: its section in the secrets file and the prefix of its variables.
+    const NAME: &'static str;
+    /// What it is, in a sentence or two.
+    const ABOUT: &'static str;
+    /// What it has settings for, beside the common ones.
+    type Settings: Checked;
+    /// Why one of its commands failed.
+    type Error: Error + From<ProcessError>;
+
+    /// Where its settings come from, with these options of the command line.
+    fn sources(arguments: Arguments) -> Sources;
+
+    /// Builds it, without a socket. What it does beside requests it spawns as
+    /// [`tasks`](Process::tasks).
+    fn build(process: &Process<Self::Settings>) -> Result<Assembled, Self::Error>;
+
+    /// Brings its schema up to date.
+    fn migrate(settings: &Self::Settings) -> impl Future<Output = Result<(), Self::Error>>;
+
+    /// Inserts its sample data where it is missing.
+    fn seed(settings: &Self::Settings) -> impl Future<Output = Result<(), Self::Error>>;
+}
