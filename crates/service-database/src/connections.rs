@@ -36,6 +36,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// opened together are not replaced together.
 const LIFE: Duration = Duration::from_mins(30);
 
+/// What a server needs to end a session once it knows that its client is gone.
+const END_OF_SESSION: Duration = Duration::from_millis(50);
+
 /// Clones share the connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Connections(Arc<Shared>);
@@ -60,7 +63,8 @@ struct State {
     idle: VecDeque<Opened>,
     /// Idle, lent, being opened, and closed in mid-statement where the server may not have
     /// noticed yet. At most as many as there are places, because a holder of a place opens one
-    /// only where none is idle, or under `min`.
+    /// only where none is idle, or under `min`. The sessions of a server that fell silent are not
+    /// counted once their connections are given up.
     open: u32,
     opening: u32,
     filling: bool,
@@ -107,7 +111,8 @@ impl Connections {
             acquire_timeout: settings.acquire_timeout,
             linger: settings
                 .client_connection_check_interval
-                .min(settings.statement_timeout),
+                .min(settings.statement_timeout)
+                + END_OF_SESSION,
             places: Arc::new(Semaphore::new(most)),
             state: Mutex::default(),
             filled: watch::Sender::new(false),
@@ -215,33 +220,34 @@ impl Shared {
 
     fn give_back(self: &Arc<Self>, opened: Opened, place: OwnedSemaphorePermit) {
         let mut state = self.state();
-        if opened.old > Instant::now() || !state.can_do_without_one(self.min) {
+        let runtime = Handle::try_current();
+        let (false, Ok(runtime)) = (state.keeps(&opened, self.min), runtime) else {
             state.idle.push_back(opened);
             return;
-        }
+        };
         state.open -= 1;
         let replacement = (state.open < self.min).then(|| self.begin_opening(&mut state));
         drop(state);
-        drop(opened);
         // With its place, so that the others find enough connections meanwhile.
-        if let (Some(replacement), Ok(runtime)) = (replacement, Handle::try_current()) {
-            // What fails is missing, and the filling says so.
-            runtime.spawn(async move { replacement.open(place).await.map(drop) });
-        }
+        runtime.spawn(async move {
+            // Its session ends before the next begins, and a server that is gone ends it as well.
+            let _ = timeout(OPENING_TIMEOUT, opened.raw.close()).await;
+            if let Some(replacement) = replacement {
+                // What fails is missing, and the filling says so.
+                let _ = replacement.open(place).await;
+            }
+        });
     }
 
     /// Closes the idle connections that have not answered since then.
     fn discard_silent(self: &Arc<Self>, since: Instant) {
         let mut state = self.state();
-        let idle = std::mem::take(&mut state.idle);
-        let (kept, silent): (VecDeque<_>, VecDeque<_>) =
-            idle.into_iter().partition(|it| it.answered >= since);
-        state.idle = kept;
+        let before = state.idle.len();
+        state.idle.retain(|idle| idle.answered >= since);
+        let silent = before - state.idle.len();
+        state.open -= u32::try_from(silent).unwrap_or(u32::MAX);
         drop(state);
-        for connection in silent {
-            drop(connection);
-            self.lost();
-        }
+        self.fill();
     }
 
     /// Counts a connection that was closed in mid-statement until the server has looked whether
@@ -267,11 +273,14 @@ impl Shared {
 }
 
 impl State {
-    /// Whether an old connection may be replaced without a request that waits for it: another one
-    /// is idle, and the server gave all that are wanted. A single one has to go without another.
-    fn can_do_without_one(&self, min: u32) -> bool {
-        let spare = !self.idle.is_empty() || self.open == 1;
-        spare && self.opening == 0 && self.open >= min
+    /// Whether a connection serves on. An old one is replaced where no request waits for it:
+    /// another one is idle, or it is the only one, and the server gave all that are wanted. Where
+    /// that never comes, it is replaced a life later.
+    fn keeps(&self, opened: &Opened, min: u32) -> bool {
+        let now = Instant::now();
+        let spare = (!self.idle.is_empty() || self.open == 1) && self.open >= min;
+        let due = opened.old <= now && spare || opened.old + LIFE <= now;
+        !due || self.opening > 0
     }
 }
 

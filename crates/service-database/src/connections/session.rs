@@ -76,9 +76,10 @@ impl Session {
     }
 
     /// The server was silent for longer than any statement may take. A connection that was idle
-    /// may have died without a sign, and those that were idle beside it with it.
+    /// may have died without a sign, and those that were idle beside it with it. One that was
+    /// replaced meanwhile tells nothing about them.
     pub(crate) fn unanswered(&self) {
-        if !self.fresh {
+        if self.opened.is_some() && !self.fresh {
             self.shared.discard_silent(self.lent);
         }
     }

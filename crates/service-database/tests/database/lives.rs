@@ -17,7 +17,7 @@ async fn filled() -> (TestDatabase, Relay, Database) {
     let place = TestDatabase::new("vehicle", vehicle_service::SCHEMA).await;
     let relay = Relay::allowing(&place, CONNECTIONS).await;
     let changes = json!({
-        "max_connections": CONNECTIONS, "min_connections": CONNECTIONS, "statement_timeout": "50ms",
+        "max_connections": CONNECTIONS, "min_connections": CONNECTIONS, "statement_timeout": "500ms",
     });
     let database = Database::new(&settings("vehicle", &relay.url, &changes)).unwrap();
     let mut sessions = BTreeSet::new();
@@ -40,6 +40,23 @@ async fn connections_that_died_without_a_sign_fail_one_request_together() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_slow_to_open_costs_the_idle_ones_nothing() {
+    let (place, _relay, database) = filled().await;
+    let ended = session(&database).await;
+    let end = format!("select pg_terminate_backend({ended}, 60000)");
+    place.execute(&end).await;
+    // They take turns, and its replacement is not let in.
+    for _ in 1..CONNECTIONS {
+        run(&database, "select 1").await.unwrap();
+    }
+    let failed = run(&database, "select 1").await;
+    assert!(matches!(failed, Err(Error::TimedOut)), "{failed:?}");
+    for _ in 0..2 * CONNECTIONS {
+        run(&database, "select 1").await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn no_request_waits_for_the_replacement_of_an_old_connection() {
     let (_place, relay, database) = filled().await;
     pass(LONGEST_LIFE).await;
@@ -52,6 +69,19 @@ async fn no_request_waits_for_the_replacement_of_an_old_connection() {
     relay.allow(CONNECTIONS);
     while relay.opened() < 2 * CONNECTIONS {
         run(&database, "select 1").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn connections_that_are_never_idle_are_replaced_a_life_later() {
+    let (_place, relay, database) = filled().await;
+    pass(2 * LONGEST_LIFE).await;
+    relay.allow(CONNECTIONS);
+    while relay.opened() < 2 * CONNECTIONS {
+        let together = (0..CONNECTIONS).map(|_| run(&database, "select pg_sleep(0.01)"));
+        for result in join_all(together).await {
+            result.unwrap();
+        }
     }
 }
 
