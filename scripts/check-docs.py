@@ -45,7 +45,7 @@ GOOD = """
 ```promql
 sum by (http_route) (rate(http_server_request_duration_seconds_count{http_route=~"/api/v1/.+"}[5m]))
 ```
-`GET /api/v1/vehicles/abc-123`, `/api/v1/operations/` `crates/*/config.toml` `secrets.local.json`
+`GET /api/v1/vehicles/abc-123`, `/api/v1/operations/` `crates/*/src/lib.rs` `secrets.local.json`
 """
 
 
@@ -87,11 +87,11 @@ class Repository:
                 for name, inner in value.items():
                     add(f"{path}.{name}", inner)
 
-        for crate in ("service-defaults", "service-database", f"{service}-service"):
-            for section, value in tomllib.loads(self.texts[f"crates/{crate}/config.toml"]).items():
-                add(section, value)
-        about_keys = self.texts["crates/service-defaults/config.toml"]
-        about_keys = about_keys.split("\n\n# Keys of the")[1].split("[api_keys]\n")[0]
+        page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+        manual = page.split(f"<!-- {service} settings -->\n\n```toml\n")[1].split("```")[0]
+        for section, value in tomllib.loads(manual).items():
+            add(section, value)
+        about_keys = manual.split("# Keys of the")[1].split("[api_keys]\n")[0]
         parts = {"key"} | set(re.findall(r"`([a-z0-9_]+)`", about_keys))
         return known | {"api_keys.*"} | {f"api_keys.*.{part}" for part in parts}
 

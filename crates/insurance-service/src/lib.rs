@@ -1,7 +1,6 @@
 //! The Insurance service: answers for a person's policies and enriches car policies by calling
 //! Vehicle, which it never floods and about which it never lies.
 
-mod contradiction;
 mod enrichment;
 mod error;
 mod guard_state;
@@ -10,21 +9,21 @@ mod prefer;
 mod routes;
 mod settings;
 mod store;
-mod worst_case;
 
 use std::future::ready;
 
+use ::settings::{Arguments, Sources};
 use service_database::{Database, MigrateError, Schema};
 use service_defaults::{
     assembly::Assembled,
     health::Check,
     process::{Process, ProcessError},
     service::Service,
-    settings::{Arguments, Sources},
 };
 use vehicle_client::{BuildError, VehicleClient};
 
-pub use settings::InsuranceSettings;
+use crate::settings::DEFAULTS;
+pub use crate::settings::InsuranceSettings;
 
 /// Name of the service: its section in the secrets file and the prefix of its variables.
 pub const NAME: &str = "insurance";
@@ -48,21 +47,14 @@ impl Service for InsuranceService {
     type Error = RunError;
 
     fn sources(arguments: Arguments) -> Sources {
-        Sources::new(
-            NAME,
-            &[service_database::MANUAL, include_str!("../config.toml")],
-            arguments,
-        )
+        Sources::new(NAME, DEFAULTS, arguments)
     }
 
     fn build(process: &Process<InsuranceSettings>) -> Result<Assembled, RunError> {
         let settings = &process.settings().service;
         let database = Database::new(&settings.database)?;
         database.observe(process.meter());
-        let options = settings
-            .vehicle_client
-            .options(settings.enrichment.deadline)?;
-        let vehicles = VehicleClient::new(&options, process.meter())?;
+        let vehicles = VehicleClient::new(&settings.client(), process.meter())?;
         let live = process.live().clone();
         vehicles.ask_whether_on(move || {
             let toggles = live.snapshot().service.feature_toggles;
@@ -114,14 +106,6 @@ pub enum RunError {
     /// The database's URL cannot be used.
     #[error("database.url cannot be used")]
     Database(#[from] sqlx::Error),
-    /// The certificates for Vehicle cannot be read.
-    #[error("vehicle_client.ca_certificate: {path} cannot be read")]
-    Certificate {
-        /// The file.
-        path: String,
-        /// The system's reason.
-        source: std::io::Error,
-    },
     /// The client for Vehicle cannot be built.
     #[error(transparent)]
     Client(#[from] BuildError),

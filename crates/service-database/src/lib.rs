@@ -14,6 +14,3 @@ pub use error::Error;
 pub use migration::{MigrateError, Schema};
 pub use roles::{Login, PrepareError, prepare};
 pub use settings::DatabaseSettings;
-
-/// This crate's part of a service's manual.
-pub const MANUAL: &str = include_str!("../config.toml");

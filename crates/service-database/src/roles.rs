@@ -1,6 +1,6 @@
 use std::str::FromStr;
 
-use service_defaults::settings::Secret;
+use settings::Secret;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 /// Makes the roles of both services where they are missing.

@@ -1,95 +1,74 @@
 use std::{str::FromStr, time::Duration};
 
-use serde::Deserialize;
-use service_defaults::{
-    settings::{Secret, Violations, duration},
-    worst_case::{Figure, Shown},
-};
+use settings::{Figure, Secret, Shown, Violations, millis, seconds, section};
 use sqlx::postgres::PgConnectOptions;
 
 /// Time on top of `statement_timeout` after which a server that does not even cancel is given up.
 const SERVER_GRACE: Duration = Duration::from_millis(250);
 
-/// The section `[database]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DatabaseSettings {
-    /// Where PostgreSQL is; a secret, because it may hold a password.
-    pub url: Secret,
-    /// Role of the running service.
-    pub user: String,
-    /// Its password.
-    pub password: Secret,
-    /// Role that owns the schema.
-    pub migration_user: String,
-    /// Its password.
-    pub migration_password: Secret,
-    /// Most connections of the pool.
-    pub max_connections: u32,
-    /// Connections that are open before the service is ready, and kept open; 0 = as many as
-    /// `max_connections`.
-    pub min_connections: u32,
-    /// Longest wait for a free connection.
-    #[serde(with = "duration")]
-    pub acquire_timeout: Duration,
-    /// Longest run of one statement.
-    #[serde(with = "duration")]
-    pub statement_timeout: Duration,
-    /// How often the server looks whether the caller of a running statement is still there; 0 =
-    /// never.
-    #[serde(with = "duration")]
-    pub client_connection_check_interval: Duration,
-    /// How long `migrate` waits for the server.
-    #[serde(with = "duration")]
-    pub wait_for_server: Duration,
+section! {
+    /// The section `[database]`.
+    pub struct DatabaseSettings checked by DatabaseSettings::contradictions {
+        /// Where PostgreSQL is. May hold the user and the password of the running service as well.
+        pub url: Secret = "postgres://127.0.0.1:5432/threadpilot", where usable_url;
+        /// Role of the running service, which may only read; empty = the URL's.
+        pub user: String = "";
+        /// Its password; empty = the URL's.
+        pub password: Secret = "";
+        /// Role that owns the schema, for `migrate` and `seed`; empty = the URL's.
+        pub migration_user: String = "";
+        /// Its password; empty = the URL's.
+        pub migration_password: Secret = "";
+        /// Most connections of the pool.
+        pub max_connections: u32 = 8, in 1..=1000;
+        /// Connections that are open before the service is ready, and kept open; 0 = all of
+        /// max_connections.
+        pub min_connections: u32 = 0, in 0..=1000;
+        /// Longest wait for a free connection; then 503.
+        pub acquire_timeout: Duration = "250ms", in millis(10)..=seconds(10);
+        /// Longest run of one statement; the server cancels it, then 503.
+        pub statement_timeout: Duration = "500ms", in millis(10)..=seconds(60);
+        /// How often the server looks whether the service still waits for a running statement; it
+        /// ends one that nobody has waited for during 100 ms. 0s for servers before PostgreSQL 14:
+        /// never.
+        pub client_connection_check_interval: Duration = "100ms", in Duration::ZERO..=seconds(10), where zero_or_more_than_moments;
+        /// How long `migrate` waits for a server that does not answer yet.
+        pub wait_for_server: Duration = "60s", in Duration::ZERO..=seconds(600);
+    }
+}
+
+/// A URL may hold a password, so it is not shown.
+fn usable_url(url: &Secret, at: &str, violations: &mut Violations) {
+    let text = url.expose();
+    let named = text.starts_with("postgres://") || text.starts_with("postgresql://");
+    if !named || PgConnectOptions::from_str(text).is_err() {
+        violations.report(at, "is no URL such as postgres://host:5432/database");
+    }
+}
+
+fn zero_or_more_than_moments(interval: &Duration, at: &str, violations: &mut Violations) {
+    if !interval.is_zero() && *interval < millis(10) {
+        let rule = format_args!("{} is under 10ms and not 0s", Shown(*interval));
+        violations.report(at, rule);
+    }
 }
 
 impl DatabaseSettings {
-    /// Reports values out of bounds.
-    pub fn check(&self, violations: &mut Violations) {
-        let millis = Duration::from_millis;
-        let url = self.url.expose();
-        let named = url.starts_with("postgres://") || url.starts_with("postgresql://");
-        if !named || PgConnectOptions::from_str(url).is_err() {
-            violations.report(
-                "database.url",
-                "is no URL such as postgres://host:5432/database",
-            );
-        }
-        for (setting, password) in [
-            ("database.url", &self.url),
-            ("database.password", &self.password),
-            ("database.migration_password", &self.migration_password),
+    fn contradictions(&self, at: &str, violations: &mut Violations) {
+        for (key, secret) in [
+            ("url", &self.url),
+            ("password", &self.password),
+            ("migration_password", &self.migration_password),
         ] {
-            if password.is_placeholder() {
-                violations.secret(setting, password);
+            if secret.is_placeholder() {
+                violations.secret(&Violations::path(at, key), secret);
             }
         }
-        violations.range("database.max_connections", &self.max_connections, 1..=1000);
-        let most = self.max_connections;
-        violations.range("database.min_connections", &self.min_connections, 0..=most);
-        let acquire = self.acquire_timeout;
-        violations.duration(
-            "database.acquire_timeout",
-            acquire,
-            millis(10)..=millis(10_000),
-        );
-        let statement = self.statement_timeout;
-        violations.duration(
-            "database.statement_timeout",
-            statement,
-            millis(10)..=millis(60_000),
-        );
-        let check = self.client_connection_check_interval;
-        if !check.is_zero() {
-            violations.duration(
-                "database.client_connection_check_interval",
-                check,
-                millis(10)..=millis(10_000),
-            );
+        let (least, most) = (self.min_connections, self.max_connections);
+        if least > most {
+            let rule = format_args!("{least} is over {at}.max_connections = {most}");
+            violations.report(&Violations::path(at, "min_connections"), rule);
         }
-        let bounds = Duration::ZERO..=Duration::from_mins(10);
-        violations.duration("database.wait_for_server", self.wait_for_server, bounds);
     }
 
     /// How many connections are kept open.

@@ -14,13 +14,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
+use settings::list;
 use sha2::{Digest, Sha256};
 
 use crate::{
     problem::Rejection,
     request_context::RequestContext,
     scope::{self, Scope},
-    settings::{Secret, Violations, list},
+    settings::{Secret, Violations},
 };
 
 /// `X-Api-Key`.
@@ -33,7 +34,7 @@ const MAX_ID_CHARS: usize = 32;
 pub type ApiKeySettings = BTreeMap<String, ApiKey>;
 
 /// One key, as its digest: the key itself is forgotten as soon as it is read.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "Written")]
 pub struct ApiKey {
     digest: [u8; 32],
@@ -115,13 +116,13 @@ fn faults_of(key: &Secret) -> impl Iterator<Item = String> {
 
 /// Reports keys that are missing, weak, doubled or unreadable. Expired ones are no fault: a
 /// rotation leaves them behind.
-pub fn check(keys: &ApiKeySettings, violations: &mut Violations) {
+pub(crate) fn check(keys: &ApiKeySettings, at: &str, violations: &mut Violations) {
     if keys.is_empty() {
-        violations.report("api_keys", "a service needs at least one key");
+        violations.report(at, "a service needs at least one key");
     }
     let mut seen = BTreeMap::new();
     for (id, key) in keys {
-        let setting = format!("api_keys.{id}");
+        let setting = format!("{at}.{id}");
         let named = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         if id.is_empty() || id.len() > MAX_ID_CHARS || !id.bytes().all(named) {
             violations.report(&setting, "an id is 1 to 32 of a-z, 0-9 and _");
@@ -132,10 +133,7 @@ pub fn check(keys: &ApiKeySettings, violations: &mut Violations) {
         if let Some(other) = seen.insert(key.digest, id)
             && key.faults.is_empty()
         {
-            violations.report(
-                &setting,
-                format_args!("is the same key as api_keys.{other}"),
-            );
+            violations.report(&setting, format_args!("is the same key as {at}.{other}"));
         }
     }
 }
@@ -270,7 +268,7 @@ mod tests {
 
     fn refused(json: &str) -> String {
         let mut violations = Violations::default();
-        check(&keys(json), &mut violations);
+        check(&keys(json), "api_keys", &mut violations);
         violations.into_result().unwrap_err().to_string()
     }
 

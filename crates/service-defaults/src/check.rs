@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
+use ::settings::{Figure, page};
 use serde_json::{Value, json};
 
-use crate::{
-    settings::{Checked, Settings, SettingsError},
-    worst_case::{Figure, page},
-};
+use crate::settings::{Checked, Settings, SettingsError};
 
 /// For whom `check` writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -14,7 +14,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use serde::Deserialize;
+use settings::section;
 use tower::{Layer, ServiceExt};
 use tower_http::cors::CorsLayer;
 
@@ -22,30 +22,25 @@ use crate::{
     api_keys::X_API_KEY,
     rate_limit,
     request_context::{TRACEPARENT, X_REQUEST_ID},
-    settings::{Violations, list},
+    settings::{List, Violations},
 };
 
 /// How long a browser may keep the answer to a preflight.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(1);
 
-/// The section `[cors]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CorsSettings {
-    /// Origins whose pages may call the API.
-    #[serde(deserialize_with = "list")]
-    pub allowed_origins: Vec<String>,
+section! {
+    /// The section `[cors]`.
+    pub struct CorsSettings {
+        /// Origins whose pages may call the API, comma-separated in a variable; empty = none.
+        pub allowed_origins: List = [], where origins;
+    }
 }
 
-impl CorsSettings {
-    /// Reports origins that no browser would send.
-    pub fn check(&self, violations: &mut Violations) {
-        for origin in &self.allowed_origins {
-            if !is_origin(origin) {
-                let rule = format_args!("`{origin}` is no origin such as https://example.com");
-                violations.report("cors.allowed_origins", rule);
-            }
-        }
+/// Reports origins that no browser would send.
+fn origins(origins: &List, at: &str, violations: &mut Violations) {
+    for origin in origins.iter().filter(|origin| !is_origin(origin)) {
+        let rule = format_args!("`{origin}` is no origin such as https://example.com");
+        violations.report(at, rule);
     }
 }
 

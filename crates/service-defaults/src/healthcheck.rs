@@ -28,7 +28,7 @@ use tokio_rustls::TlsConnector;
 use crate::{
     management::ManagementSettings,
     server::ServerSettings,
-    settings::{Checked, SettingsError, Sources},
+    settings::{Checked, Settings, SettingsError, Sources},
     tls::install_crypto_provider,
 };
 
@@ -58,7 +58,7 @@ pub(crate) enum Unhealthy {
 pub(crate) async fn ask<S: Checked>(sources: Sources) -> Result<(), Unhealthy> {
     let until = Instant::now() + LIMIT;
     // A file may stall.
-    let load = spawn_blocking(move || sources.load::<S>());
+    let load = spawn_blocking(move || sources.load::<Settings<S>>());
     let Ok(Ok(settings)) = timeout_at(until, load).await else {
         return Err(Unhealthy::NoSettings);
     };

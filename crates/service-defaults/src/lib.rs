@@ -36,7 +36,7 @@ pub mod swagger;
 pub mod tasks;
 pub mod telemetry;
 mod tls;
-pub mod worst_case;
+mod worst_case;
 
 pub use error_chain::chain;
 pub use tls::install_crypto_provider;

@@ -11,55 +11,29 @@ use axum::{
 };
 use contracts::X_DEADLINE_MS;
 use http_body_util::BodyExt;
-use serde::Deserialize;
+use settings::section;
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
 };
 
-use crate::{
-    extract::invalid_parameter,
-    problem::Rejection,
-    settings::{CommonSettings, Violations},
-};
+use crate::{extract::invalid_parameter, problem::Rejection, settings::CommonSettings};
 
-/// The section `[limits]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LimitSettings {
-    /// Longest request URI in bytes.
-    pub max_uri_bytes: usize,
-    /// Most bytes of request headers.
-    pub max_header_bytes: usize,
-    /// Most request headers.
-    pub max_headers: usize,
-    /// Largest request body in bytes.
-    pub max_body_bytes: usize,
-    /// API requests in progress at once.
-    pub max_requests_in_progress: usize,
-}
-
-impl LimitSettings {
-    /// Reports values out of bounds. The upper ones are those of the HTTP parser, beyond which it
-    /// would refuse by itself, without a problem document.
-    pub fn check(&self, violations: &mut Violations) {
-        violations.range("limits.max_uri_bytes", &self.max_uri_bytes, 64..=32_768);
-        violations.range(
-            "limits.max_header_bytes",
-            &self.max_header_bytes,
-            256..=49_152,
-        );
-        violations.range("limits.max_headers", &self.max_headers, 8..=200);
-        violations.range(
-            "limits.max_body_bytes",
-            &self.max_body_bytes,
-            256..=16_777_216,
-        );
-        violations.range(
-            "limits.max_requests_in_progress",
-            &self.max_requests_in_progress,
-            1..=100_000,
-        );
+section! {
+    /// The section `[limits]`. The upper bounds are those of the HTTP parser, beyond which it would
+    /// refuse by itself, without a problem document.
+    pub struct LimitSettings {
+        /// Longest request URI in bytes; then 414.
+        pub max_uri_bytes: usize = 8192, in 64..=32_768;
+        /// Most bytes of request headers, names and values; then 431.
+        pub max_header_bytes: usize = 16384, in 256..=49_152;
+        /// Most request headers; then 431.
+        pub max_headers: usize = 100, in 8..=200;
+        /// Largest request body in bytes; then 413.
+        pub max_body_bytes: usize = 65536, in 256..=16_777_216;
+        /// API requests in progress at once, no more than server.max_connections; then 503 with
+        /// Retry-After.
+        pub max_requests_in_progress: usize = 1024, in 1..=100_000;
     }
 }
 

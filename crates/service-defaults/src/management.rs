@@ -1,6 +1,6 @@
 //! The routes for the platform, on the main listener or on one of their own.
 
-use serde::Deserialize;
+use settings::section;
 use utoipa::openapi::OpenApiBuilder;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -8,27 +8,16 @@ use crate::{
     health::{self, Readiness},
     metrics::{self, Metrics},
     scope::Scope,
-    server::ServerSettings,
-    settings::Violations,
     surface::{Limits, Routes, Surface},
 };
 
-/// The section `[management]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ManagementSettings {
-    /// Port of a separate listener for the management routes; 0 = none.
-    pub port: u16,
-    /// Asks for a key on `/metrics`.
-    pub metrics_require_key: bool,
-}
-
-impl ManagementSettings {
-    /// Reports a port that the main listener has already.
-    pub fn check(&self, server: &ServerSettings, violations: &mut Violations) {
-        if self.port != 0 && self.port == server.port {
-            violations.report("management.port", "is server.port as well");
-        }
+section! {
+    /// The section `[management]`.
+    pub struct ManagementSettings {
+        /// Port of a separate listener for /healthz, /readyz and /metrics; 0 = the main listener.
+        pub port: u16 = 0, in 0..=u16::MAX;
+        /// Asks for a key on /metrics.
+        pub metrics_require_key: bool = false;
     }
 }
 

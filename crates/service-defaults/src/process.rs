@@ -2,6 +2,7 @@
 
 use std::{io::Write, process::ExitCode, time::Duration};
 
+use ::settings::{Gauges, Loaded, log};
 use clap::{CommandFactory, FromArgMatches};
 use opentelemetry::metrics::Meter;
 use tokio::net::TcpListener;
@@ -17,11 +18,10 @@ use crate::{
     metrics::{Metrics, MetricsError},
     server::{self, ServerError, descriptors},
     service::Service,
-    settings::{Arguments, Checked, Live, Settings, SettingsError, Sources, watch},
+    settings::{Arguments, Checked, Live, Settings, SettingsError, Sources},
     surface::Routes,
     tasks::{OnEnd, Tasks},
     telemetry::{Telemetry, TelemetryError},
-    worst_case::{self, Gauges},
 };
 
 /// Exit code for settings that cannot be used (`EX_CONFIG` of sysexits.h).
@@ -79,6 +79,8 @@ pub enum Command {
     Migrate,
     /// Insert the sample data where it is missing
     Seed,
+    /// Print every setting with its meaning, its default and its bounds, as a TOML file
+    Settings,
     /// Check the settings and say what is wrong with them, or what they allow at worst
     Check {
         /// For whom to write
@@ -155,11 +157,19 @@ pub enum ProcessError {
 impl<S: Checked> Process<S> {
     /// Loads the settings of the service of this name.
     pub fn new(service: &'static str, sources: Sources) -> Result<Self, ProcessError> {
-        let settings = sources.load::<S>()?;
-        let keys = KeyRing::new(&settings.common.api_keys);
+        let loaded = sources.read().0?;
+        Self::started(service, sources, loaded)
+    }
+
+    fn started(
+        service: &'static str,
+        sources: Sources,
+        loaded: Loaded<Settings<S>>,
+    ) -> Result<Self, ProcessError> {
+        let keys = KeyRing::new(&loaded.settings.common.api_keys);
         let metrics = Metrics::new(service)?;
-        Gauges::new(metrics.meter()).record(&settings.worst_case());
-        let (settings, shutdown) = (Live::new(settings), Shutdown::default());
+        Gauges::new(metrics.meter()).record(&loaded.settings.worst_case());
+        let (settings, shutdown) = (Live::new(loaded), Shutdown::default());
         let tasks = Tasks::new(shutdown.clone());
         Ok(Self {
             service,
@@ -232,17 +242,14 @@ impl<S: Checked> Process<S> {
     /// Follows the settings files, for as long as it is polled.
     pub fn follow_settings(&self) -> impl Future<Output = ()> + Send + use<S> {
         let (keys, gauges) = (self.keys.clone(), Gauges::new(self.meter()));
-        watch(
-            self.sources.clone(),
-            self.settings.clone(),
-            self.meter().clone(),
-            move |settings| {
-                keys.replace(&settings.common.api_keys);
-                let figures = settings.worst_case();
-                gauges.record(&figures);
-                worst_case::log(&figures);
-            },
-        )
+        let apply = move |settings: &Settings<S>| {
+            keys.replace(&settings.common.api_keys);
+            let figures = settings.worst_case();
+            gauges.record(&figures);
+            log(&figures);
+        };
+        let (sources, meter) = (self.sources.clone(), self.meter().clone());
+        self.settings.clone().follow(sources, meter, apply)
     }
 
     /// Serves until a signal, on this socket or on the one that the settings name.
@@ -266,7 +273,7 @@ impl<S: Checked> Process<S> {
                 Some((settings.bind_port("management.port", port)?, router))
             }
         };
-        worst_case::log(&self.settings().worst_case());
+        log(&self.settings().worst_case());
         let of = |(listener, _): &(TcpListener, _)| listener.local_addr();
         let other = management.as_ref().map(of).transpose()?;
         let other = other.map(tracing::field::display);
@@ -325,11 +332,15 @@ pub fn main<S: Service>() -> ExitCode {
 /// Runs one command of a service: settings, then telemetry, then the command, then a flush.
 pub async fn run<S: Service>(sources: Sources, command: Command, start: Start) -> ExitCode {
     let service = S::NAME;
-    let warnings = sources.warnings();
+    if command == Command::Settings {
+        let reference = sources.reference::<Settings<S::Settings>>();
+        say(&mut std::io::stdout(), &reference);
+        return ExitCode::SUCCESS;
+    }
     if command == Command::Healthcheck {
         return match healthcheck::ask::<S::Settings>(sources).await {
             Ok(()) => ExitCode::SUCCESS,
-            Err(Unhealthy::Settings(error)) => refuse(service, &error, &warnings),
+            Err(Unhealthy::Settings(error)) => refuse(service, &error, &[]),
             Err(error) => {
                 let said = format!("{service}: {}\n", chain(&error));
                 say(&mut std::io::stderr(), &said);
@@ -337,7 +348,10 @@ pub async fn run<S: Service>(sources: Sources, command: Command, start: Start) -
             }
         };
     }
-    let process = match Process::<S::Settings>::new(service, sources) {
+    let (loaded, warnings) = sources.read();
+    let process = loaded.map_err(ProcessError::from);
+    let process = process.and_then(|loaded| Process::started(service, sources, loaded));
+    let process: Process<S::Settings> = match process {
         Ok(process) => process,
         Err(ProcessError::Settings(error))
             if matches!(
@@ -375,7 +389,7 @@ pub async fn run<S: Service>(sources: Sources, command: Command, start: Start) -
         Command::Serve => serve::<S>(&process, start).await,
         Command::Migrate => S::migrate(&settings.service).await,
         Command::Seed => S::seed(&settings.service).await,
-        Command::Check { .. } | Command::Healthcheck => Ok(()),
+        Command::Check { .. } | Command::Healthcheck | Command::Settings => Ok(()),
     };
     process.metrics.shut_down();
     if let Err(error) = &result {

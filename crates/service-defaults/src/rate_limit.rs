@@ -14,31 +14,24 @@ use governor::{
     middleware::StateInformationMiddleware,
     state::keyed::DefaultKeyedStateStore,
 };
-use serde::Deserialize;
+use settings::section;
 
-use crate::{problem::Rejection, request_context::RequestContext, settings::Violations};
+use crate::{problem::Rejection, request_context::RequestContext};
 
 pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// The section `[rate_limit]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RateLimitSettings {
-    /// Requests a second for each key; 0 = no limit.
-    pub requests_per_second: u32,
-    /// Requests at once after a pause.
-    pub burst: u32,
+section! {
+    /// The section `[rate_limit]`.
+    pub struct RateLimitSettings {
+        /// Requests a second that each key may make; then 429 with Retry-After. 0 = no limit.
+        pub requests_per_second: u32 = 0, in 0..=1_000_000;
+        /// Requests that a key may make at once after a pause.
+        pub burst: u32 = 100, in 1..=1_000_000;
+    }
 }
 
 impl RateLimitSettings {
-    /// Reports values out of bounds.
-    pub fn check(&self, violations: &mut Violations) {
-        let rate = &self.requests_per_second;
-        violations.range("rate_limit.requests_per_second", rate, 0..=1_000_000);
-        violations.range("rate_limit.burst", &self.burst, 1..=1_000_000);
-    }
-
     pub(crate) fn buckets(&self) -> Option<Arc<Buckets>> {
         let rate = NonZeroU32::new(self.requests_per_second)?;
         let burst = NonZeroU32::new(self.burst)?;

@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderValue, header::CONTENT_TYPE},
     routing::get,
 };
-use serde::Deserialize;
+use settings::section;
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -17,12 +17,12 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
      img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'",
 );
 
-/// The section `[swagger]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SwaggerSettings {
-    /// Serves the page and the document.
-    pub enabled: bool,
+section! {
+    /// The section `[swagger]`.
+    pub struct SwaggerSettings {
+        /// Serves /swagger/ and /openapi.json.
+        pub enabled: bool = true;
+    }
 }
 
 /// The page and the document.

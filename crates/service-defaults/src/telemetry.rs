@@ -18,6 +18,7 @@ use opentelemetry_sdk::{
     trace::{Sampler, SdkTracerProvider, TracerProviderBuilder},
 };
 use serde::Deserialize;
+use settings::section;
 use tracing::Level;
 use tracing_subscriber::{
     EnvFilter, Layer,
@@ -38,14 +39,15 @@ static LOG: OnceLock<LogWriter> = OnceLock::new();
 /// `log.filter` says: a filter is for noise, and whoever may set it must not be able to act unseen.
 pub const AUDIT: &str = "audit";
 
-/// The section `[log]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogSettings {
-    /// How lines look.
-    pub format: LogFormat,
-    /// Levels by module.
-    pub filter: String,
+section! {
+    /// The section `[log]`.
+    pub struct LogSettings {
+        /// "json", "text", or "auto": text on a terminal, JSON elsewhere.
+        pub format: LogFormat = "auto";
+        /// Levels by module, as tracing's EnvFilter reads them. Lines of the target `audit` always
+        /// appear.
+        pub filter: String = "info,sqlx=warn", where readable_filter;
+    }
 }
 
 /// How log lines look.
@@ -60,40 +62,28 @@ pub enum LogFormat {
     Text,
 }
 
-/// The section `[telemetry]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TelemetrySettings {
-    /// OTLP/HTTP endpoint for traces; empty = none.
-    pub otlp_endpoint: String,
-    /// Share of new traces that are kept, 0 to 1.
-    pub sample_ratio: f64,
-}
-
-impl LogSettings {
-    /// Reports a filter that cannot be read.
-    pub fn check(&self, violations: &mut Violations) {
-        if let Err(error) = EnvFilter::try_new(&self.filter) {
-            violations.report("log.filter", format_args!("`{}`: {error}", self.filter));
-        }
+section! {
+    /// The section `[telemetry]`.
+    pub struct TelemetrySettings {
+        /// OTLP/HTTP endpoint for traces, such as http://127.0.0.1:4318/v1/traces; empty = no
+        /// traces leave.
+        pub otlp_endpoint: String = "", where http_url;
+        /// Share of new traces that are kept; a caller's decision stands.
+        pub sample_ratio: f64 = 1.0, in 0.0..=1.0;
     }
 }
 
-impl TelemetrySettings {
-    /// Reports values out of bounds.
-    pub fn check(&self, violations: &mut Violations) {
-        violations.range("telemetry.sample_ratio", &self.sample_ratio, 0.0..=1.0);
-        let endpoint = &self.otlp_endpoint;
-        if !endpoint.is_empty()
-            && !endpoint
-                .parse::<http::Uri>()
-                .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")))
-        {
-            violations.report(
-                "telemetry.otlp_endpoint",
-                format_args!("`{endpoint}` is no http URL"),
-            );
-        }
+fn readable_filter(filter: &String, at: &str, violations: &mut Violations) {
+    if let Err(error) = EnvFilter::try_new(filter) {
+        violations.report(at, format_args!("`{filter}`: {error}"));
+    }
+}
+
+fn http_url(endpoint: &String, at: &str, violations: &mut Violations) {
+    let uri = endpoint.parse::<http::Uri>();
+    let http = uri.is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
+    if !endpoint.is_empty() && !http {
+        violations.report(at, format_args!("`{endpoint}` is no http URL"));
     }
 }
 

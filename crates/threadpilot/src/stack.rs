@@ -6,7 +6,10 @@ use std::{
 };
 
 use insurance_service::{InsuranceService, InsuranceSettings};
-use service_defaults::{service::Service as _, settings::Arguments};
+use service_defaults::{
+    service::Service as _,
+    settings::{Arguments, Settings},
+};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::timeout,
@@ -152,13 +155,13 @@ type Variables = Vec<(String, String)>;
 async fn fill(vehicle: Variables, insurance: Variables) -> Result<(), Error> {
     let settings = VehicleService::sources(Arguments::default())
         .with_environment(vehicle)
-        .load::<VehicleSettings>()?;
+        .load::<Settings<VehicleSettings>>()?;
     let database = &settings.service.database;
     vehicle_service::SCHEMA.migrate(database).await?;
     vehicle_service::SCHEMA.seed(database).await?;
     let settings = InsuranceService::sources(Arguments::default())
         .with_environment(insurance)
-        .load::<InsuranceSettings>()?;
+        .load::<Settings<InsuranceSettings>>()?;
     let database = &settings.service.database;
     insurance_service::SCHEMA.migrate(database).await?;
     insurance_service::SCHEMA.seed(database).await?;

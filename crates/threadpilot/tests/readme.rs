@@ -1,11 +1,11 @@
-//! The README and the page of the API say what is so.
+//! The README, the page of the API and the page of settings say what is so.
 
 #![allow(
     clippy::unwrap_used,
     reason = "a panic is the failure that a test wants"
 )]
 
-use std::{collections::BTreeSet, fmt::Write, time::Duration};
+use std::{collections::BTreeSet, fmt::Write, fs, path::Path, time::Duration};
 
 use contracts::{Cause, EnrichmentStatus, PROBLEMS, Product, ProfileEnrichment, Source, Value};
 use insurance_service::{InsuranceService, InsuranceSettings};
@@ -14,26 +14,10 @@ use service_defaults::{
     service::Service as _,
     settings::{Arguments, Settings},
 };
+use vehicle_service::{VehicleService, VehicleSettings};
 
 const README: &str = include_str!("../../../README.md");
-const API: &str = include_str!("../../../docs/api.md");
-const MANUALS: [(&str, &[&str]); 3] = [
-    (
-        "Both services",
-        &[
-            include_str!("../../service-defaults/config.toml"),
-            include_str!("../../service-database/config.toml"),
-        ],
-    ),
-    (
-        "Vehicle",
-        &[include_str!("../../vehicle-service/config.toml")],
-    ),
-    (
-        "Insurance",
-        &[include_str!("../../insurance-service/config.toml")],
-    ),
-];
+const SETTINGS: &str = "docs/settings.md";
 
 /// Problems of requests that reach no route: the last resort for what has no code of its own.
 const NOT_BY_A_ROUTE: [&str; 1] = ["bad_request"];
@@ -46,12 +30,15 @@ fn the_first_command_runs_and_the_second_tests() {
 }
 
 #[test]
-fn the_settings_table_is_that_of_the_manuals() {
-    assert_told(README, "settings", &table());
-}
-
-#[test]
-fn the_worst_case_is_what_check_prints_for_the_defaults() {
+fn the_page_of_settings_is_what_the_commands_print() {
+    let vehicle = VehicleService::sources(Arguments::default());
+    let vehicle = vehicle.reference::<Settings<VehicleSettings>>();
+    let insurance = InsuranceService::sources(Arguments::default());
+    let insurance = insurance.reference::<Settings<InsuranceSettings>>();
+    for (service, reference) in [("vehicle", vehicle), ("insurance", insurance)] {
+        let told = format!("\n```toml\n{reference}```\n\n");
+        assert_told(SETTINGS, &format!("{service} settings"), &told);
+    }
     let keys = ["API_KEYS__LOCAL__KEY", "VEHICLE_CLIENT__API_KEY"];
     let variables = keys.map(|name| (format!("INSURANCE__{name}"), "local-key-0123456789"));
     let settings: Settings<InsuranceSettings> = InsuranceService::sources(Arguments::default())
@@ -65,12 +52,8 @@ fn the_worst_case_is_what_check_prints_for_the_defaults() {
         Duration::from_secs(5),
         Output::Text,
     );
-    let command = "$ insurance-service check";
-    assert_told(
-        README,
-        "worst case",
-        &format!("\n```console\n{command}\n{page}```\n\n"),
-    );
+    let told = format!("\n```console\n$ insurance-service check\n{page}```\n\n");
+    assert_told(SETTINGS, "worst case", &told);
 }
 
 #[test]
@@ -88,7 +71,7 @@ fn the_words_of_an_answer_are_those_of_the_contract() {
     words += "\n<details>\n<summary>Every <code>code</code> of a problem</summary>\n";
     words += &meanings("code", PROBLEMS);
     words += "\n</details>\n\n";
-    assert_told(API, "words", &words);
+    assert_told("docs/api.md", "words", &words);
 }
 
 #[test]
@@ -119,59 +102,25 @@ fn meanings(member: &str, values: &[Value]) -> String {
     table
 }
 
+/// What stands between these marks of a document; `UPDATE_DOCS=1` writes it.
 fn assert_told(document: &str, marks: &str, expected: &str) {
-    let told = document
-        .split(&format!("<!-- {marks} -->\n"))
-        .nth(1)
-        .and_then(|rest| rest.split(&format!("<!-- /{marks} -->")).next());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(document);
+    let page = fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once(&format!("<!-- {marks} -->\n")).unwrap();
+    let end = format!("<!-- /{marks} -->");
+    let (told, after) = rest.split_once(&end).unwrap();
+    if told == expected {
+        return;
+    }
     assert!(
-        told == Some(expected),
-        "paste this between the {marks} marks of the document:\n{expected}"
+        std::env::var_os("UPDATE_DOCS").is_some(),
+        "{document} is old; UPDATE_DOCS=1 writes it. Between the {marks} marks:\n{expected}"
     );
-}
-
-fn table() -> String {
-    let mut table = String::new();
-    for (title, manuals) in MANUALS {
-        write!(
-            table,
-            "\n**{title}**\n\n| setting | default | meaning |\n| --- | --- | --- |\n"
-        )
-        .unwrap();
-        for manual in manuals {
-            rows(manual, &mut table);
-        }
-    }
-    table.push('\n');
-    table
-}
-
-fn rows(manual: &str, table: &mut String) {
-    let (mut section, mut meaning) = ("", String::new());
-    for line in manual.lines() {
-        if let Some(comment) = line.strip_prefix('#') {
-            meaning.push_str(comment);
-        } else if let Some(name) = line.strip_prefix('[') {
-            section = name.trim_end_matches(']');
-            if section == "api_keys" {
-                writeln!(
-                    table,
-                    "| `api_keys.<id>` | none |{} |",
-                    meaning.replace('|', "\\|")
-                )
-                .unwrap();
-            }
-            meaning.clear();
-        } else if let Some((key, default)) = line.split_once(" = ") {
-            writeln!(
-                table,
-                "| `{section}.{key}` | `{default}` |{} |",
-                meaning.replace('|', "\\|")
-            )
-            .unwrap();
-            meaning.clear();
-        } else {
-            meaning.clear();
-        }
-    }
+    fs::write(
+        &path,
+        format!("{before}<!-- {marks} -->\n{expected}{end}{after}"),
+    )
+    .unwrap();
 }

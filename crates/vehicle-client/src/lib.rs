@@ -20,6 +20,7 @@ mod rng;
 mod simulation;
 mod state;
 mod wire;
+mod worst_case;
 
 pub(crate) use call::{Answer, Attempt, Call, Found};
 pub use call::{CallContext, Strategy};
@@ -32,4 +33,3 @@ pub use guard::{
 pub use lookup::{CacheOptions, CacheState, Lookup};
 pub use options::{BuildError, Options};
 pub use state::GuardState;
-pub use wire::check_certificates;

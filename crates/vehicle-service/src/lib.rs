@@ -6,16 +6,17 @@ mod routes;
 mod settings;
 mod store;
 
+use ::settings::{Arguments, Sources};
 use service_database::{Database, MigrateError, Schema};
 use service_defaults::{
     assembly::Assembled,
     health::Check,
     process::{Process, ProcessError},
     service::Service,
-    settings::{Arguments, Sources},
 };
 
-pub use settings::VehicleSettings;
+use crate::settings::DEFAULTS;
+pub use crate::settings::VehicleSettings;
 
 /// Name of the service: its section in the secrets file and the prefix of its variables.
 pub const NAME: &str = "vehicle";
@@ -38,11 +39,7 @@ impl Service for VehicleService {
     type Error = RunError;
 
     fn sources(arguments: Arguments) -> Sources {
-        Sources::new(
-            NAME,
-            &[service_database::MANUAL, include_str!("../config.toml")],
-            arguments,
-        )
+        Sources::new(NAME, DEFAULTS, arguments)
     }
 
     fn build(process: &Process<VehicleSettings>) -> Result<Assembled, RunError> {

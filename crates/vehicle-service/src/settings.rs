@@ -1,45 +1,41 @@
 use std::time::Duration;
 
-use serde::Deserialize;
 use service_database::DatabaseSettings;
-use service_defaults::{
-    settings::{Checked, CommonSettings, Violations, duration},
-    worst_case::Figure,
-};
+use service_defaults::settings::{Checked, CommonSettings};
+use settings::{Figure, Violations, seconds, section};
 
-/// What the Vehicle service has beside the common settings.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VehicleSettings {
-    /// Where the schema is.
-    pub database: DatabaseSettings,
-    /// How vehicles are answered.
-    pub vehicles: VehiclesSettings,
+/// Where the defaults differ from the common ones.
+pub(crate) const DEFAULTS: &[(&str, &str)] = &[
+    ("server.port", "5081"),
+    ("database.user", r#""vehicle_service""#),
+    ("database.migration_user", r#""vehicle_migrator""#),
+];
+
+section! {
+    /// What the Vehicle service has beside the common settings.
+    pub struct VehicleSettings {
+        /// Where the schema is.
+        pub database: DatabaseSettings;
+        /// How vehicles are answered.
+        pub vehicles: VehiclesSettings;
+    }
 }
 
-/// The section `[vehicles]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VehiclesSettings {
-    /// How long a caller may reuse a vehicle without asking again.
-    #[serde(with = "duration")]
-    pub max_age: Duration,
+section! {
+    /// The section `[vehicles]`.
+    pub struct VehiclesSettings {
+        /// How long a caller may reuse a vehicle without asking again (Cache-Control: max-age).
+        pub max_age: Duration = "60s", in Duration::ZERO..=seconds(86_400);
+    }
 }
 
 impl Checked for VehicleSettings {
     fn check(&self, common: &CommonSettings, violations: &mut Violations) {
-        self.database.check(violations);
         let deadline = common.server.request_deadline;
         self.database.check_within(deadline, violations);
-        let day = Duration::from_hours(24);
-        violations.duration(
-            "vehicles.max_age",
-            self.vehicles.max_age,
-            Duration::ZERO..=day,
-        );
     }
 
-    fn worst_case(&self, _: &CommonSettings) -> Vec<Figure> {
+    fn worst_case(&self) -> Vec<Figure> {
         self.database.worst_case().into()
     }
 }

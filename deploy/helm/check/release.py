@@ -26,32 +26,29 @@ def flat(tree, path=()):
             yield ".".join((*path, key)), value
 
 
-def manual_texts(service):
-    for crate in ("service-defaults", "service-database", f"{service}-service"):
-        yield (ROOT / "crates" / crate / "config.toml").read_text()
+def manual_text(service):
+    """What the service's command `settings` prints."""
+    page = (ROOT / "docs" / "settings.md").read_text()
+    return page.split(f"<!-- {service} settings -->\n\n```toml\n")[1].split("```")[0]
 
 
 def manual(service):
-    """A service's settings and their defaults, from the manuals embedded in its binary."""
-    settings = {}
-    for text in manual_texts(service):
-        settings |= flat(tomllib.loads(text))
-    return settings
+    """A service's settings and their defaults."""
+    return dict(flat(tomllib.loads(manual_text(service))))
 
 
 def live_settings(service):
-    """Those that the manual's comments mark as read while the service runs."""
-    for text in manual_texts(service):
-        table, comment = "", ""
-        for line in text.splitlines():
-            if line.startswith("#"):
-                comment += line
-                continue
-            if header := re.fullmatch(r"\[(.+)\]", line):
-                table = header[1]
-            elif "(live)" in comment and "=" in line:
-                yield f"{table}.{line.split('=')[0].strip()}"
-            comment = ""
+    """Those that the comments mark as read while the service runs."""
+    table, comment = "", ""
+    for line in manual_text(service).splitlines():
+        if line.startswith("#"):
+            comment += line
+            continue
+        if header := re.fullmatch(r"\[(.+)\]", line):
+            table = header[1]
+        elif "(live)" in comment and "=" in line:
+            yield f"{table}.{line.split('=')[0].strip()}"
+        comment = ""
 
 
 def secrets(service):

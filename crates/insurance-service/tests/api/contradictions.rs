@@ -44,19 +44,19 @@ VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_BATCH=0 | vehicle_client.max_degree_of
 DATABASE__MAX_CONNECTIONS=0 | database.max_connections | 0 | 1..=1000
 SERVER__MAX_CONNECTIONS=1000 | limits.max_requests_in_progress | 1024 | server.max_connections = 1000
 # Retries.
-VEHICLE_CLIENT__MAX_RETRY_PAUSE=49ms | vehicle_client.max_retry_pause | 49ms | 50ms..=1m
-VEHICLE_CLIENT__RETRY_PAUSE=251ms | vehicle_client.max_retry_pause | 250ms | 251ms..=1m
+VEHICLE_CLIENT__MAX_RETRY_PAUSE=49ms | vehicle_client.max_retry_pause | 49ms | vehicle_client.retry_pause = 50ms
+VEHICLE_CLIENT__RETRY_PAUSE=251ms | vehicle_client.max_retry_pause | 250ms | vehicle_client.retry_pause = 251ms
 VEHICLE_CLIENT__RETRY_BUDGET__RETRIES_PER_GOOD_CALL=0, VEHICLE_CLIENT__RETRY_BUDGET__RETRIES_PER_SECOND=0 | vehicle_client.max_retries | 1 is never made | vehicle_client.retry_budget earns 0
 VEHICLE_CLIENT__RETRY_BUDGET__MAX_SAVED=0.9 | vehicle_client.retry_budget.max_saved | 0.9 | 1..=10000
 VEHICLE_CLIENT__RETRY_BUDGET__RETRIES_PER_GOOD_CALL=1.1 | vehicle_client.retry_budget.retries_per_good_call | 1.1 | 0..=1
 # What is kept.
-VEHICLE_CLIENT__CACHE__SOFT_STALE=59s | vehicle_client.cache.soft_stale | 59s | 1m..=1day
-VEHICLE_CLIENT__CACHE__FRESH=11m | vehicle_client.cache.soft_stale | 10m | 11m..=1day
-VEHICLE_CLIENT__CACHE__HARD_STALE=599s | vehicle_client.cache.hard_stale | 9m 59s | 10m..=30days
+VEHICLE_CLIENT__CACHE__SOFT_STALE=59s | vehicle_client.cache.soft_stale | 59s | vehicle_client.cache.fresh = 1m
+VEHICLE_CLIENT__CACHE__FRESH=11m | vehicle_client.cache.soft_stale | 10m | vehicle_client.cache.fresh = 11m
+VEHICLE_CLIENT__CACHE__HARD_STALE=599s | vehicle_client.cache.hard_stale | 9m 59s | vehicle_client.cache.soft_stale = 10m
 VEHICLE_CLIENT__CACHE__NEGATIVE=61s | vehicle_client.cache.negative | 1m 1s | vehicle_client.cache.fresh = 1m
 VEHICLE_CLIENT__CACHE__FRESH=29s | vehicle_client.cache.negative | 30s | vehicle_client.cache.fresh = 29s
 # The breaker.
-VEHICLE_CLIENT__BREAKER__MAX_OPEN_FOR=4s | vehicle_client.breaker.max_open_for | 4s | 5s..=1h
+VEHICLE_CLIENT__BREAKER__MAX_OPEN_FOR=4s | vehicle_client.breaker.max_open_for | 4s | vehicle_client.breaker.open_for = 5s
 VEHICLE_CLIENT__BREAKER__MINIMUM_CALLS=27 | vehicle_client.breaker.minimum_calls | 27 slow calls are never seen: at most 26 | vehicle_client.breaker.window = 10s
 VEHICLE_CLIENT__BREAKER__WINDOW=1s | vehicle_client.breaker.minimum_calls | 20 slow calls are never seen: at most 3 | vehicle_client.breaker.window = 1s
 ";

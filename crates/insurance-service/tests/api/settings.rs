@@ -1,7 +1,10 @@
 //! Settings that cannot be used are refused, with the key, the figure and the bound.
 
 use insurance_service::{InsuranceService, InsuranceSettings};
-use service_defaults::{service::Service as _, settings::Arguments};
+use service_defaults::{
+    service::Service as _,
+    settings::{Arguments, Settings},
+};
 
 /// Why these settings are refused; empty where they are not.
 pub(crate) fn refusal(settings: &[(&str, &str)]) -> String {
@@ -15,7 +18,7 @@ pub(crate) fn refusal(settings: &[(&str, &str)]) -> String {
         .map(|(name, value)| (format!("INSURANCE__{name}"), (*value).to_owned()));
     InsuranceService::sources(Arguments::default())
         .with_environment(variables)
-        .load::<InsuranceSettings>()
+        .load::<Settings<InsuranceSettings>>()
         .err()
         .map(|error| error.to_string())
         .unwrap_or_default()
@@ -107,7 +110,7 @@ fn each_value_out_of_bounds_is_refused_by_name() {
         (
             "VEHICLE_CLIENT__MAX_RETRY_PAUSE",
             "49ms",
-            "vehicle_client.max_retry_pause: 49ms is outside 50ms..=1m",
+            "vehicle_client.max_retry_pause: 49ms is under vehicle_client.retry_pause = 50ms",
         ),
         (
             "VEHICLE_CLIENT__MAX_ANSWER_BYTES",

@@ -2,6 +2,7 @@ use std::{str::FromStr, time::Duration};
 
 use serde_json::{Value, json};
 use service_database::{Database, DatabaseSettings, Error};
+use settings::SettingsError;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgConnectOptions};
 use test_support::TestDatabase;
 use tokio::net::TcpSocket;
@@ -11,6 +12,15 @@ pub(crate) const PASSWORD: &str = "test";
 
 /// Settings of a service on the database of this URL, with what a test changes in them.
 pub(crate) fn settings(service: &str, url: &str, changes: &Value) -> DatabaseSettings {
+    read(service, url, changes).unwrap()
+}
+
+/// The same, where they may be refused.
+pub(crate) fn read(
+    service: &str,
+    url: &str,
+    changes: &Value,
+) -> Result<DatabaseSettings, SettingsError> {
     let mut settings = json!({
         "url": url,
         "user": format!("{service}_service"),
@@ -21,13 +31,16 @@ pub(crate) fn settings(service: &str, url: &str, changes: &Value) -> DatabaseSet
         "min_connections": 1,
         "acquire_timeout": "10s",
         "statement_timeout": "10s",
-        "client_connection_check_interval": "100ms",
-        "wait_for_server": "60s",
     });
     for (name, value) in changes.as_object().unwrap() {
         settings[name] = value.clone();
     }
-    serde_json::from_value(settings).unwrap()
+    let lines = settings.as_object().unwrap().iter();
+    // A text or a number is the same in JSON and in TOML.
+    let lines: Vec<_> = lines
+        .map(|(key, value)| format!("{key} = {value}"))
+        .collect();
+    settings::parse("database", &lines.join("\n"))
 }
 
 /// The database of a running Vehicle service, with what a test changes in its settings.

@@ -1,75 +1,54 @@
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-use serde::Deserialize;
+use settings::{millis, seconds, section};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::listener::listen;
-use crate::{
-    error_chain::chain,
-    settings::{Violations, duration},
-    tls::install_crypto_provider,
-};
+use crate::{error_chain::chain, settings::Violations, tls::install_crypto_provider};
 
-/// The section `[server]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServerSettings {
-    /// Address to listen on.
-    pub address: std::net::IpAddr,
-    /// Port to listen on; 0 lets the system choose.
-    pub port: u16,
-    /// Connections served at once.
-    pub max_connections: usize,
-    /// Time to receive a request's head, and to stay idle between two.
-    #[serde(with = "duration")]
-    pub header_read_timeout: Duration,
-    /// Time for one request.
-    #[serde(with = "duration")]
-    pub request_deadline: Duration,
-    /// Longest wait for a caller to take more of an answer.
-    #[serde(with = "duration")]
-    pub send_timeout: Duration,
-    /// How long requests are accepted after the stop began.
-    #[serde(with = "duration")]
-    pub drain_delay: Duration,
-    /// How long requests in flight may take after that.
-    #[serde(with = "duration")]
-    pub shutdown_timeout: Duration,
-    /// PEM file of the certificate chain; empty = plain HTTP.
-    pub tls_certificate: String,
-    /// PEM file of the private key.
-    pub tls_private_key: String,
+section! {
+    /// The section `[server]`.
+    pub struct ServerSettings checked by ServerSettings::usable_certificate {
+        /// Address to listen on. 127.0.0.1 keeps the service on this machine; containers use
+        /// 0.0.0.0.
+        pub address: IpAddr = "127.0.0.1";
+        /// Port to listen on, which each service sets for itself; 0 lets the system choose one.
+        pub port: u16 = 0, in 0..=u16::MAX;
+        /// Connections served at once, as far as the system's hard limit on open files allows; more
+        /// wait in the listen queue.
+        pub max_connections: usize = 4096, in 1..=100_000;
+        /// Time to receive a request's head, to stay idle between two requests, and to drop the
+        /// rest of a request that was refused.
+        pub header_read_timeout: Duration = "5s", in millis(100)..=seconds(60);
+        /// Time for a request from its head to its answer, or what its X-Deadline-Ms says if that
+        /// is less; then 503, or 408 while its body is still coming.
+        pub request_deadline: Duration = "10s", in millis(10)..=seconds(600);
+        /// Longest wait for a caller to take more of an answer; then its connection is closed.
+        pub send_timeout: Duration = "30s", in millis(100)..=seconds(600);
+        /// On SIGTERM: how long requests are still accepted while readiness says no.
+        pub drain_delay: Duration = "2s", in Duration::ZERO..=seconds(300);
+        /// After that: how long requests in flight may still take.
+        pub shutdown_timeout: Duration = "10s", in Duration::ZERO..=seconds(300);
+        /// PEM file of the certificate chain for HTTPS; empty = plain HTTP.
+        pub tls_certificate: String = "";
+        /// PEM file of its private key.
+        pub tls_private_key: String = "";
+    }
 }
 
 impl ServerSettings {
-    /// Reports values out of bounds.
-    pub fn check(&self, violations: &mut Violations) {
-        let seconds = Duration::from_secs;
-        let millis = Duration::from_millis;
-        violations.range("server.max_connections", &self.max_connections, 1..=100_000);
-        let bounds = millis(100)..=seconds(60);
-        violations.duration(
-            "server.header_read_timeout",
-            self.header_read_timeout,
-            bounds,
-        );
-        let bounds = millis(10)..=seconds(600);
-        violations.duration("server.request_deadline", self.request_deadline, bounds);
-        let bounds = millis(100)..=seconds(600);
-        violations.duration("server.send_timeout", self.send_timeout, bounds);
-        let bounds = Duration::ZERO..=seconds(300);
-        violations.duration("server.drain_delay", self.drain_delay, bounds.clone());
-        violations.duration("server.shutdown_timeout", self.shutdown_timeout, bounds);
+    fn usable_certificate(&self, at: &str, violations: &mut Violations) {
+        let certificate = Violations::path(at, "tls_certificate");
         if self.tls_certificate.is_empty() != self.tls_private_key.is_empty() {
             let rule = "is needed together with server.tls_private_key";
-            violations.report("server.tls_certificate", rule);
+            violations.report(&certificate, rule);
         } else if let Err(error) = self.tls() {
-            violations.report("server.tls_certificate", chain(&error));
+            violations.report(&certificate, chain(&error));
         }
     }
 

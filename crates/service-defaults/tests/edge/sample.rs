@@ -12,7 +12,7 @@ use service_defaults::{
     problem::Rejection,
     process::Process,
     scope::Scope,
-    settings::{Arguments, Checked, CommonSettings, Sources, Violations},
+    settings::{Arguments, Checked, Sources},
     surface::{Limits, Routes, Surface},
 };
 use test_support::{API_KEY, Answer, Api};
@@ -20,14 +20,12 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use validator::Validate;
 
-/// A service with nothing but what all services have.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Nothing {}
-
-impl Checked for Nothing {
-    fn check(&self, _: &CommonSettings, _: &mut Violations) {}
+settings::section! {
+    /// A service with nothing but what all services have.
+    pub(crate) struct Nothing {}
 }
+
+impl Checked for Nothing {}
 
 /// A service whose routes fail in every way, with these variables.
 pub(crate) fn service(variables: &[(&str, &str)]) -> (Process<Nothing>, Api) {

@@ -1,13 +1,12 @@
 use std::{net::SocketAddr, time::Duration};
 
 use axum::Router;
-use serde::Deserialize;
 use service_defaults::{
     lifecycle::Shutdown,
     process::Process,
     scope::Scope,
     server::{self, ServerError},
-    settings::{Arguments, Checked, CommonSettings, Sources, Violations},
+    settings::{Arguments, Checked, Sources},
     surface::{Routes, Surface},
 };
 use tokio::{
@@ -20,14 +19,12 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub(crate) const KEY: &str = "sample-key-0123456789";
 
-/// A service with nothing but what all services have.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Nothing {}
-
-impl Checked for Nothing {
-    fn check(&self, _: &CommonSettings, _: &mut Violations) {}
+settings::section! {
+    /// A service with nothing but what all services have.
+    pub(crate) struct Nothing {}
 }
+
+impl Checked for Nothing {}
 
 /// A process with these settings, of `[server]` where no section is named.
 pub(crate) fn process(settings: &[(&str, &str)]) -> Process<Nothing> {

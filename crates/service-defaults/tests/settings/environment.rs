@@ -1,5 +1,7 @@
 //! Variables give the same settings at every start, or none.
 
+use std::path::PathBuf;
+
 use crate::support::{KEY, Place};
 
 /// A place is asked so often that nothing can go by chance.
@@ -68,16 +70,28 @@ fn a_name_that_could_be_no_setting_is_refused() {
 
 #[test]
 fn what_is_no_number_is_refused_where_one_is_due() {
+    const PORT: &str = "whole number in 0..=65535";
+    const RATIO: &str = "number in 0..=1";
     for (setting, value, kind) in [
-        ("server.port", "true", "whole number"),
-        ("server.port", "False", "whole number"),
-        ("server.port", "on", "whole number"),
-        ("server.port", "80.5", "whole number"),
-        ("server.port", "", "whole number"),
-        ("server.port", " 80", "whole number"),
-        ("limits.max_headers", "yes", "whole number"),
-        ("telemetry.sample_ratio", "true", "number"),
-        ("telemetry.sample_ratio", "off", "number"),
+        ("server.port", "true", PORT),
+        ("server.port", "False", PORT),
+        ("server.port", "on", PORT),
+        ("server.port", "80.5", PORT),
+        ("server.port", "", PORT),
+        ("server.port", " 80", PORT),
+        ("server.port", "65536", PORT),
+        (
+            "limits.max_body_bytes",
+            "yes",
+            "whole number in 256..=16777216",
+        ),
+        ("telemetry.sample_ratio", "true", RATIO),
+        ("telemetry.sample_ratio", "off", RATIO),
+        (
+            "server.drain_delay",
+            "2",
+            "duration such as 250ms, 5s or 10m in 0s..=5m",
+        ),
     ] {
         let name = format!("SAMPLE__{}", setting.replace('.', "__").to_uppercase());
         let message = Place::new().with_variable(&name, value).refused();
@@ -85,18 +99,20 @@ fn what_is_no_number_is_refused_where_one_is_due() {
         assert_eq!(message, told);
     }
     for (setting, value, kind) in [
-        ("server.port", "true", "whole number"),
-        ("server.port", "80.5", "whole number"),
-        ("server.port", "80.0", "whole number"),
-        ("telemetry.sample_ratio", "false", "number"),
+        ("server.port", "true", PORT),
+        ("server.port", "80.5", PORT),
+        ("server.port", "80.0", PORT),
+        ("telemetry.sample_ratio", "false", RATIO),
     ] {
         let (section, key) = setting.split_once('.').unwrap();
-        let config = format!("[{section}]\n{key} = {value}");
-        let message = Place::new().with_config(&config).refused();
-        assert_eq!(message, format!("{setting}: `{value}` is no {kind}"));
+        let told =
+            |file: PathBuf| format!("{setting}: `{value}` is no {kind} ({})", file.display());
+        let place = Place::new();
+        let place = place.with_config(&format!("[{section}]\n{key} = {value}"));
+        assert_eq!(place.refused(), told(place.path("config.toml")));
         let secrets = format!(r#"{{"sample": {{"{section}": {{"{key}": {value}}}}}}}"#);
-        let message = Place::new().with_secrets(&secrets).refused();
-        assert_eq!(message, format!("{setting}: `{value}` is no {kind}"));
+        let place = Place::new().with_secrets(&secrets);
+        assert_eq!(place.refused(), told(place.path("secrets.json")));
     }
     let ratio = Place::new().with_variable("SAMPLE__TELEMETRY__SAMPLE_RATIO", "1");
     let ratio = ratio.load().unwrap().common.telemetry.sample_ratio;
@@ -125,4 +141,5 @@ fn a_value_that_cannot_be_used_is_told_with_its_variable() {
     let place = Place::new().with_variable("SAMPLE__SERVER__PORT", "80");
     let message = place.with_config("[rate_limit]\nburst = 0").refused();
     assert!(!message.contains("SAMPLE__"), "{message}");
+    assert!(message.contains("config.toml)"), "{message}");
 }

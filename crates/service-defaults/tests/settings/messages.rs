@@ -155,8 +155,8 @@ fn a_scope_that_opens_nothing_is_refused() {
 
 #[test]
 fn everything_that_is_wrong_is_said_at_once() {
-    let config =
-        "[server]\nsend_timeout = \"0s\"\n[rate_limit]\nburst = 0\n[sample]\npause = \"2m\"";
+    let config = "[server]\nport = true\nsend_timeout = \"0s\"\nprot = 1\n[swagger]\nenabled = []\n\
+                  [rate_limit]\nburst = 0\n[sample]\npause = \"2m\"";
     let message = Place::new().without_key().with_config(config).refused();
     let settings: Vec<_> = message
         .lines()
@@ -165,10 +165,13 @@ fn everything_that_is_wrong_is_said_at_once() {
     assert_eq!(
         settings,
         [
+            "server.port",
             "server.send_timeout",
+            "server.prot",
             "rate_limit.burst",
             "api_keys",
-            "sample.pause"
+            "swagger.enabled",
+            "sample.pause",
         ]
     );
 }

@@ -11,7 +11,7 @@ fn word(place: &Place) -> String {
 #[test]
 fn each_source_wins_over_those_before_it() {
     let place = Place::new();
-    assert_eq!(word(&place), "manual");
+    assert_eq!(word(&place), "own");
     let place = place.with_config("[sample]\nword = \"file\"");
     assert_eq!(word(&place), "file");
     let place = place.with_secrets(SECRETS);
@@ -54,7 +54,7 @@ fn variables_give_numbers_flags_and_lists() {
     assert!(!common.swagger.enabled);
     assert!((common.telemetry.sample_ratio - 0.5).abs() < f64::EPSILON);
     assert_eq!(
-        common.cors.allowed_origins,
+        &*common.cors.allowed_origins,
         ["https://a.example", "https://b.example"]
     );
 }
@@ -66,11 +66,11 @@ fn the_variables_that_kubernetes_makes_for_a_service_are_none_of_ours() {
         .with_variable("SAMPLE_PORT", "tcp://10.0.0.1:80")
         .with_variable("SAMPLE_PORT_80_TCP_ADDR", "10.0.0.1")
         .with_variable("OTHER__SAMPLE__WORD", "other");
-    assert_eq!(word(&place), "manual");
+    assert_eq!(word(&place), "own");
 }
 
 #[test]
 fn secrets_without_a_section_of_the_service_add_nothing() {
     let place = Place::new().with_secrets(r#"{"other": {}}"#);
-    assert_eq!(word(&place), "manual");
+    assert_eq!(word(&place), "own");
 }

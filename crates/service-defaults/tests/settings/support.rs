@@ -4,45 +4,42 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
-use service_defaults::settings::{
-    Arguments, Checked, CommonSettings, Settings, SettingsError, Sources, Violations, duration,
-};
-use service_defaults::worst_case::Figure;
+use service_defaults::settings::{Arguments, Checked, Settings, SettingsError, Sources};
+use settings::Figure;
 use tempfile::TempDir;
 
 pub(crate) const KEY: &str = "sample-key-0123456789";
 
-/// The settings of a sample service.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Sample {
-    pub(crate) sample: Section,
+settings::section! {
+    /// The settings of a sample service.
+    pub(crate) struct Sample {
+        /// The service's own.
+        pub(crate) sample: Part;
+    }
+    live { sample }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Section {
-    pub(crate) word: String,
-    #[serde(with = "duration")]
-    pub(crate) pause: Duration,
+settings::section! {
+    pub(crate) struct Part {
+        /// A word.
+        pub(crate) word: String = "default";
+        /// A pause.
+        pub(crate) pause: Duration = "10s", in Duration::ZERO..=settings::seconds(60);
+    }
+    removed {
+        "rest" => "is 7 ms",
+    }
 }
 
 impl Checked for Sample {
-    const LIVE: &'static [&'static str] = &["sample"];
-
-    fn check(&self, _: &CommonSettings, violations: &mut Violations) {
-        let bounds = Duration::ZERO..=Duration::from_mins(1);
-        violations.duration("sample.pause", self.sample.pause, bounds);
-    }
-
-    fn worst_case(&self, _: &CommonSettings) -> Vec<Figure> {
+    fn worst_case(&self) -> Vec<Figure> {
         let pause = self.sample.pause;
         vec![Figure::duration("longest_pause", pause, "sample.pause")]
     }
 }
 
-const MANUAL: &str = "[sample]\nword = \"manual\"\npause = \"1s\"\n";
+/// What the service sets otherwise.
+const DEFAULTS: &[(&str, &str)] = &[("sample.word", r#""own""#)];
 
 /// The files and variables of one test. Without any, everything is as it should be.
 pub(crate) struct Place {
@@ -97,7 +94,7 @@ impl Place {
     }
 
     pub(crate) fn sources(&self) -> Sources {
-        Sources::new("sample", &[MANUAL], self.arguments.clone())
+        Sources::new("sample", DEFAULTS, self.arguments.clone())
             .with_environment(self.variables.clone())
     }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use service_defaults::worst_case::Quantity;
+use settings::Quantity;
 
 use crate::support::Place;
 

@@ -1,16 +1,19 @@
 use std::time::Duration;
 
+use settings::section;
 use tokio::time::Instant;
 
-/// How many retries there may be.
-#[derive(Clone, Copy, Debug)]
-pub struct BudgetOptions {
-    /// Retries for each good call, 0 to 1.
-    pub retries_per_good_call: f64,
-    /// Retries for each second, so that a quiet service may retry as well.
-    pub retries_per_second: f64,
-    /// Most retries that can be saved up.
-    pub max_saved: f64,
+section! {
+    /// How many retries there may be.
+    #[derive(Copy)]
+    pub struct BudgetOptions {
+        /// Retries earned by each good call.
+        pub retries_per_good_call: f64 = 0.1, in 0.0..=1.0;
+        /// Retries earned by each second, so that a quiet service may retry as well.
+        pub retries_per_second: f64 = 0.5, in 0.0..=1_000.0;
+        /// Most retries that can be saved up.
+        pub max_saved: f64 = 3.0, in 1.0..=10_000.0;
+    }
 }
 
 /// A retry budget as a pure state machine: time comes from outside. Its balance is never negative.

@@ -18,6 +18,7 @@ pub(crate) use admission::Admission;
 use attempt::Attempts;
 use bulkhead::Bulkheads;
 use retry::Retry;
+pub(crate) use retry::longest_pauses;
 
 use crate::{
     Answer, Call, Failure, FailureKind, Options,

@@ -6,7 +6,10 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 use super::budget::Budget;
-use crate::{Answer, Call, Failure, Options, failure::Nature, observe::Instruments, rng::Rng};
+use crate::{
+    Answer, Call, Failure, Options, failure::Nature, observe::Instruments, options::MOST_RETRIES,
+    rng::Rng,
+};
 
 /// What the budget has for an attempt after which no retry comes into question.
 pub(super) const UNUSED: &str = "unused";
@@ -76,10 +79,7 @@ impl Retry {
     /// jitter", AWS Architecture Blog, 2015), but not before Vehicle's `Retry-After`. `random` is
     /// in 0..1.
     fn length(&self, earlier: u32, retry_after: Option<Duration>, random: f64) -> Duration {
-        let bound = self
-            .pause
-            .saturating_mul(1 << earlier.min(16))
-            .min(self.max_pause);
+        let bound = bound(self.pause, self.max_pause, earlier);
         bound.mul_f64(random).max(retry_after.unwrap_or_default())
     }
 
@@ -148,6 +148,20 @@ impl Retry {
 
 /// Times that a retry looks whether it may go out.
 const LOOKS: u32 = 2;
+
+/// The upper end of a pause after so many before.
+fn bound(pause: Duration, max_pause: Duration, earlier: u32) -> Duration {
+    pause.saturating_mul(1 << earlier.min(16)).min(max_pause)
+}
+
+/// The upper ends of all pauses between the attempts of one call.
+pub(crate) fn longest_pauses(options: &Options) -> Duration {
+    // More are refused; the sum is also made for settings that are, to tell all their faults.
+    let retries = 0..options.max_retries.min(MOST_RETRIES);
+    let earlier = retries.flat_map(|retry| (0..LOOKS).map(move |look| retry + look));
+    let pauses = earlier.map(|it| bound(options.retry_pause, options.max_retry_pause, it));
+    pauses.fold(Duration::ZERO, Duration::saturating_add)
+}
 
 /// A retry out of the budget; put back when it is dropped before it was made.
 struct Taken<'a> {

@@ -8,23 +8,50 @@ use std::{
 
 use contracts::{RegistrationNumber, Vehicle};
 use moka::sync::Cache as Store;
+use settings::{Shown, Violations, seconds, section};
 use tokio::time::Instant;
 
-/// How long answers are kept and for what they are good.
-#[derive(Clone, Copy, Debug)]
-pub struct CacheOptions {
-    /// Answered without asking Vehicle.
-    pub fresh: Duration,
-    /// Answered, and refreshed behind the caller's back.
-    pub soft_stale: Duration,
-    /// Answered, as stale, only when Vehicle fails.
-    pub hard_stale: Duration,
-    /// How long Vehicle's word that there is no such vehicle is good.
-    pub negative: Duration,
-    /// Share by which `fresh` and `negative` vary, so that entries do not expire in step. 0 to 1.
-    pub jitter: f64,
-    /// Most memory for entries, in bytes.
-    pub max_bytes: u64,
+section! {
+    /// How long answers are kept and for what they are good.
+    #[derive(Copy)]
+    pub struct CacheOptions checked by CacheOptions::in_order {
+        /// Keeps Vehicle's answers, by registration number and never by person.
+        pub enabled: bool = true;
+        /// Younger answers are given without asking Vehicle.
+        pub fresh: Duration = "60s", in Duration::ZERO..=DAY;
+        /// Younger answers are given and refreshed behind; no less than fresh.
+        pub soft_stale: Duration = "10m", in Duration::ZERO..=DAY;
+        /// Younger answers are given, as stale, only when Vehicle fails; no less than soft_stale.
+        pub hard_stale: Duration = "24h", in Duration::ZERO..=seconds(30 * 86_400);
+        /// How long Vehicle's word that there is no such vehicle is good; no more than fresh.
+        pub negative: Duration = "30s", in Duration::ZERO..=DAY;
+        /// Share by which expiry varies, so that entries do not expire in step.
+        pub jitter: f64 = 0.1, in 0.0..=0.5;
+        /// Most memory for answers, in bytes.
+        pub max_bytes: u64 = 67108864, in 65_536..=17_179_869_184;
+    }
+}
+
+const DAY: Duration = Duration::from_hours(24);
+
+impl CacheOptions {
+    fn in_order(&self, at: &str, violations: &mut Violations) {
+        for (key, value, under, least) in [
+            ("soft_stale", self.soft_stale, "fresh", self.fresh),
+            ("hard_stale", self.hard_stale, "soft_stale", self.soft_stale),
+        ] {
+            if value < least {
+                let (value, least) = (Shown(value), Shown(least));
+                let rule = format_args!("{value} is under {at}.{under} = {least}");
+                violations.report(&Violations::path(at, key), rule);
+            }
+        }
+        if self.negative > self.fresh {
+            let (negative, fresh) = (Shown(self.negative), Shown(self.fresh));
+            let rule = format_args!("{negative} is over {at}.fresh = {fresh}");
+            violations.report(&Violations::path(at, "negative"), rule);
+        }
+    }
 }
 
 /// How full the cache is.
@@ -188,6 +215,7 @@ mod tests {
     use super::{Cache, CacheOptions, Freshness};
 
     const OPTIONS: CacheOptions = CacheOptions {
+        enabled: true,
         fresh: Duration::from_mins(1),
         soft_stale: Duration::from_mins(10),
         hard_stale: Duration::from_hours(24),

@@ -108,7 +108,7 @@ impl Lookups {
     pub(crate) fn new(options: &Options, guard: Guard, rng: Rng, instruments: Instruments) -> Self {
         Self(Arc::new(Inner {
             guard,
-            cache: options.cache.map(Cache::new),
+            cache: options.cache.enabled.then(|| Cache::new(options.cache)),
             single_flight: SingleFlight::new(options.max_batch_size),
             gather_for: options.gather_for,
             refresh_within: options.refresh_within,

@@ -100,9 +100,9 @@ fn client(wasted: Arc<AtomicUsize>) -> VehicleClient {
         queue_wait: Duration::from_millis(250),
         queue_length: 1024,
         attempt_timeout: Duration::from_millis(500),
-        cache: None,
         ..super::options()
     };
+    options.cache.enabled = false;
     options.breaker.minimum_calls = u64::MAX;
     let vehicle = move |attempt: Attempt| {
         let latest = attempt.call.group.latest_deadline();

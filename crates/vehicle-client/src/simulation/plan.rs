@@ -6,7 +6,6 @@ use std::{
 };
 
 use contracts::RegistrationNumber;
-use http::HeaderValue;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
@@ -90,9 +89,9 @@ impl Dice {
         let open_for = self.millis(100, 5_000);
         Options {
             base_url: "http://127.0.0.1:1".parse().unwrap(),
-            api_key: HeaderValue::from_static("unused"),
+            api_key: "unused".into(),
             user_agent: "simulation",
-            certificates: None,
+            ca_certificate: String::new(),
             max_degree_of_parallelism_single: size(1, 5),
             max_degree_of_parallelism_batch: size(1, 2),
             max_batch_size: size(1, 8),
@@ -103,14 +102,15 @@ impl Dice {
             max_retries: u32::try_from(self.below(3)).unwrap(),
             retry_pause: self.millis(1, 50),
             max_retry_pause: self.millis(50, 250),
-            cache: self.percent(60).then(|| CacheOptions {
+            cache: CacheOptions {
+                enabled: self.percent(60),
                 fresh,
                 soft_stale,
                 hard_stale: soft_stale + self.millis(0, 20_000),
                 negative: self.millis(0, 1_000),
                 jitter: 0.1,
                 max_bytes: 1 << 20,
-            }),
+            },
             gather_for: self.millis(1, 5),
             refresh_within: self.millis(100, 3_000),
             retry_budget: BudgetOptions {

@@ -116,7 +116,7 @@ impl World {
                 "shared"
             }
             Source::Cache | Source::LastKnownGood => {
-                let cache = cache.unwrap();
+                assert!(cache.enabled);
                 let fresh = cache.fresh.mul_f64(1.0 + cache.jitter);
                 let (longest, name) = match source {
                     Source::Cache => (cache.soft_stale.max(fresh), "cache"),

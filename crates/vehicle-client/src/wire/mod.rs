@@ -6,8 +6,8 @@ mod transport;
 
 use futures_util::future::BoxFuture;
 
-pub(crate) use transport::HttpTransport;
-pub use transport::check_certificates;
+pub(crate) use retry_after::LONGEST as LONGEST_RETRY_AFTER;
+pub(crate) use transport::{HttpTransport, check_certificates};
 
 use crate::{Answer, Attempt, Failure};
 

@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, header::RETRY_AFTER};
 
 /// No answer keeps us away for longer, however large its number.
-const LONGEST: Duration = Duration::from_mins(1);
+pub(crate) const LONGEST: Duration = Duration::from_mins(1);
 
 /// The `Retry-After` of an answer (RFC 9110, section 10.2.3): seconds or a date. A time that is
 /// past means now; what cannot be read (negative, a fraction, words) counts as not sent.

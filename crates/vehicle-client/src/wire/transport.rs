@@ -44,8 +44,7 @@ impl HttpTransport {
     pub(crate) fn new(options: &Options, instruments: Instruments) -> Result<Self, BuildError> {
         // Fails only when the process has a TLS implementation already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut key = options.api_key.clone();
-        key.set_sensitive(true);
+        let key = options.key_header()?;
         let headers = HeaderMap::from_iter([(X_API_KEY, key), (ACCEPT, JSON)]);
         let mut client = Client::builder()
             .default_headers(headers)
@@ -55,8 +54,8 @@ impl HttpTransport {
             .no_proxy()
             .connect_timeout(options.connect_timeout)
             .pool_idle_timeout(options.idle_connection_timeout);
-        if let Some(pem) = &options.certificates {
-            client = client.tls_certs_only(certificates(pem)?);
+        if let Some(pem) = options.certificates()? {
+            client = client.tls_certs_only(certificates(&pem)?);
         }
         Ok(Self(Arc::new(Inner {
             client: client.build()?,
@@ -166,8 +165,8 @@ fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, BuildError> {
     Ok(certificates)
 }
 
-/// Whether these PEM certificates can be trusted for Vehicle, as [`Options::certificates`] are.
-pub fn check_certificates(pem: &[u8]) -> Result<(), BuildError> {
+/// Whether these PEM certificates can be trusted for Vehicle.
+pub(crate) fn check_certificates(pem: &[u8]) -> Result<(), BuildError> {
     // Fails only when the process has a TLS implementation already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()

@@ -11,6 +11,7 @@ use vehicle_client::{CacheOptions, FailureKind, IsolationOrder, Options, Strateg
 use crate::setup::{Client, client, found, kind, numbers, patient, unhurried, within};
 
 const KEEPING: CacheOptions = CacheOptions {
+    enabled: true,
     fresh: Duration::from_hours(1),
     soft_stale: Duration::from_hours(1),
     hard_stale: Duration::from_hours(24),
@@ -26,7 +27,7 @@ async fn gated() -> (FakeVehicle, Gate, Client) {
     let held = gate.clone();
     let fake = FakeVehicle::start(move |request| Reply::healthy(request).held(&held)).await;
     let client = client(&Options {
-        cache: Some(KEEPING),
+        cache: KEEPING,
         max_degree_of_parallelism_single: 1,
         ..patient(&fake)
     });

@@ -11,6 +11,7 @@ use crate::setup::{Client, client, found, kind, patient, unhurried, within};
 
 /// Nothing leaves its class within a test.
 const KEEPING: CacheOptions = CacheOptions {
+    enabled: true,
     fresh: Duration::from_hours(1),
     soft_stale: Duration::from_hours(2),
     hard_stale: Duration::from_hours(24),
@@ -31,7 +32,7 @@ const HARD: CacheOptions = CacheOptions {
 
 fn caching(fake: &FakeVehicle, cache: CacheOptions) -> Client {
     client(&Options {
-        cache: Some(cache),
+        cache,
         max_retries: 0,
         ..patient(fake)
     })

@@ -204,6 +204,7 @@ async fn the_breaker_learns_nothing_from_calls_that_were_kept_back() {
 #[tokio::test]
 async fn answers_that_are_kept_are_still_given() {
     let keeping = CacheOptions {
+        enabled: true,
         fresh: MINUTE,
         soft_stale: MINUTE,
         hard_stale: Duration::from_hours(1),
@@ -217,11 +218,11 @@ async fn answers_that_are_kept_are_still_given() {
     ] {
         let fake = FakeVehicle::healthy().await;
         let client = client(&Options {
-            cache: Some(CacheOptions {
+            cache: CacheOptions {
                 fresh,
                 soft_stale: fresh,
                 ..keeping
-            }),
+            },
             ..patient(&fake)
         });
         client.one("ABC123", &unhurried()).await;

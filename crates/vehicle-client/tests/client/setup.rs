@@ -1,7 +1,6 @@
 use std::{collections::HashMap, time::Duration};
 
 use contracts::{RegistrationNumber, Source};
-use http::HeaderValue;
 use service_defaults::metrics::Metrics;
 use test_support::{FakeVehicle, metric};
 use tokio::time::Instant;
@@ -40,33 +39,23 @@ pub(crate) struct Client {
 
 /// Options whose times never matter, but for the pauses, which are as short as can be.
 pub(crate) fn patient(fake: &FakeVehicle) -> Options {
-    Options {
-        base_url: fake.url().parse().unwrap(),
-        api_key: HeaderValue::from_static("key-for-vehicle"),
-        user_agent: "threadpilot-test/1",
-        certificates: None,
-        max_degree_of_parallelism_single: 5,
-        max_degree_of_parallelism_batch: 1,
-        max_batch_size: 50,
-        queue_wait: Duration::from_secs(20),
-        queue_length: 1024,
-        connect_timeout: Duration::from_secs(10),
-        attempt_timeout: Duration::from_secs(10),
-        max_retries: 1,
-        retry_pause: Duration::from_millis(1),
-        max_retry_pause: Duration::from_millis(1),
-        cache: None,
-        gather_for: Duration::from_millis(2),
-        refresh_within: Duration::from_secs(30),
-        retry_budget: PLENTY,
-        breaker: BreakerOptions {
-            // Only the breaker's own tests let it open.
-            minimum_calls: u64::MAX,
-            ..BREAKER
-        },
-        max_answer_bytes: 1024 * 1024,
-        idle_connection_timeout: Duration::from_secs(15),
-    }
+    let mut options: Options = settings::parse(
+        "vehicle_client",
+        "api_key = \"key-for-vehicle\"\n[cache]\nenabled = false",
+    )
+    .unwrap();
+    options.base_url = fake.url().parse().unwrap();
+    options.user_agent = "threadpilot-test/1";
+    options.queue_wait = Duration::from_secs(20);
+    options.connect_timeout = Duration::from_secs(10);
+    options.attempt_timeout = Duration::from_secs(10);
+    options.retry_pause = Duration::from_millis(1);
+    options.max_retry_pause = Duration::from_millis(1);
+    options.refresh_within = Duration::from_secs(30);
+    options.retry_budget = PLENTY;
+    // Only the breaker's own tests let it open.
+    options.breaker.minimum_calls = u64::MAX;
+    options
 }
 
 pub(crate) fn client(options: &Options) -> Client {

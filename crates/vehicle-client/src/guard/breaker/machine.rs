@@ -1,30 +1,54 @@
 use std::{collections::VecDeque, time::Duration};
 
+use settings::{Figure, Shown, Violations, millis, seconds, section};
 use tokio::time::Instant;
 
 use super::window::Window;
 
-/// When the breaker opens, for how long, and what closes it again.
-#[derive(Clone, Copy, Debug)]
-pub struct BreakerOptions {
-    /// How far back calls count.
-    pub window: Duration,
-    /// Fewer calls than this prove nothing. As many failures in a row prove enough, whatever
-    /// went before and however long they took to come together: a silent Vehicle may still be at
-    /// work on each of them.
-    pub minimum_calls: u64,
-    /// Share of failed calls that opens, 0 to 1.
-    pub failure_ratio: f64,
-    /// Share of slow calls that opens, 0 to 1.
-    pub slow_ratio: f64,
-    /// From when on a call is slow, also while it is still in flight.
-    pub slow_after: Duration,
-    /// How long the breaker stays open the first time; doubles with each failed probe.
-    pub open_for: Duration,
-    /// Upper end of the doubling.
-    pub max_open_for: Duration,
-    /// Good probes in a row that close the breaker.
-    pub probes_to_close: u32,
+section! {
+    /// When the breaker opens, for how long, and what closes it again.
+    #[derive(Copy)]
+    pub struct BreakerOptions checked by BreakerOptions::in_order {
+        /// How far back calls count.
+        pub window: Duration = "10s", in seconds(1)..=seconds(600);
+        /// Fewer calls prove nothing. As many failures in a row open the breaker, whatever went
+        /// before and however long they took to come together: a silent Vehicle may still be at
+        /// work on each of them.
+        pub minimum_calls: u64 = 20, in 1..=100_000;
+        /// Share of failed calls that opens the breaker.
+        pub failure_ratio: f64 = 0.5, in 0.01..=1.0;
+        /// Share of slow calls that opens the breaker.
+        pub slow_ratio: f64 = 0.8, in 0.01..=1.0;
+        /// From when on a call is slow, also while it is in flight.
+        pub slow_after: Duration = "400ms", in millis(1)..=seconds(60);
+        /// How long the breaker stays open the first time; doubles with each failed probe.
+        pub open_for: Duration = "5s", in millis(100)..=seconds(600);
+        /// Upper end of the doubling, no less than open_for.
+        pub max_open_for: Duration = "60s", in millis(100)..=seconds(3600);
+        /// Good probes in a row, one at a time, that close the breaker.
+        pub probes_to_close: u32 = 3, in 1..=100;
+    }
+}
+
+impl BreakerOptions {
+    fn in_order(&self, at: &str, violations: &mut Violations) {
+        if self.max_open_for < self.open_for {
+            let (most, first) = (Shown(self.max_open_for), Shown(self.open_for));
+            let rule = format_args!("{most} is under {at}.open_for = {first}");
+            violations.report(&Violations::path(at, "max_open_for"), rule);
+        }
+    }
+
+    /// How long it stays open at worst.
+    pub(crate) fn worst_case(&self) -> Figure {
+        let longest = self.max_open_for;
+        let name = "vehicle_client.breaker.max_open_for";
+        Figure::duration(
+            "longest_breaker_open",
+            longest.mul_f64(1.0 + JITTER),
+            format_args!("{name} {} + {JITTER} of it", Shown(longest)),
+        )
+    }
 }
 
 /// Share by which every open time varies, so that processes do not probe in step.

@@ -3,11 +3,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use service_defaults::{
     service::Service as _,
-    settings::{Arguments, Settings},
-    worst_case::{Figure, Quantity},
+    settings::{Checked, Settings},
 };
+use settings::{Arguments, Figure, Quantity};
 
-use super::{at_work_when_slow, figures};
 use crate::{InsuranceService, InsuranceSettings};
 
 const NOTHING: [(&str, &str); 0] = [];
@@ -28,7 +27,7 @@ fn settings<V: ToString>(changes: &[(&str, V)]) -> Option<Settings<InsuranceSett
 }
 
 fn figure<V: ToString>(name: &str, changes: &[(&str, V)]) -> Figure {
-    let figures = figures(&settings(changes).unwrap().service);
+    let figures = settings(changes).unwrap().service.worst_case();
     let figure = figures.into_iter().find(|figure| figure.name == name);
     figure.unwrap_or_else(|| panic!("there is no {name}"))
 }
@@ -72,7 +71,7 @@ fn each_figure_follows_from_the_documented_defaults() {
     ] {
         assert_eq!(figure(name, &NOTHING).quantity, quantity, "{name}");
     }
-    let known = figures(&settings(&NOTHING).unwrap().service).len();
+    let known = settings(&NOTHING).unwrap().service.worst_case().len();
     assert_eq!(known, 23, "a new figure belongs into this test");
 }
 
@@ -81,7 +80,9 @@ fn calls_pile_up_in_a_slow_vehicle_by_how_long_it_works_on_each() {
     let settings = settings(&NOTHING).unwrap().service;
     // 6 x (1 + work / 500, rounded up)
     for (work, most) in [(0, 6), (1, 12), (500, 12), (501, 18), (5_000, 66)] {
-        let figure = at_work_when_slow(&settings.vehicle_client, Duration::from_millis(work));
+        let figure = settings
+            .vehicle_client
+            .at_work_when_slow(Duration::from_millis(work));
         assert_eq!(figure.quantity, Quantity::Count(most), "{work}");
     }
 }

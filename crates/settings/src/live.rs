@@ -10,7 +10,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Checked, Settings, SettingsError, Sources, file::Files, sections::Sections};
+use crate::{Loaded, Section, SettingsError, Sources, file::Files};
 
 /// Two equal looks in a row settle a change, so that a file is not read half-written; together
 /// they stay under the promised 2 s.
@@ -18,14 +18,14 @@ const POLL: Duration = Duration::from_millis(500);
 
 /// The settings that are in force now: those of the start, and the newest of the sections that take
 /// effect while the service runs. Cheap to clone; all clones see a reload.
-pub struct Live<S> {
-    settings: Arc<ArcSwap<Settings<S>>>,
+pub struct Live<R> {
+    settings: Arc<ArcSwap<R>>,
     last_error: Arc<ArcSwap<Option<String>>>,
-    started: Arc<Sections>,
-    awaiting_restart: Arc<ArcSwap<Vec<String>>>,
+    started: Arc<Loaded<R>>,
+    awaiting_restart: Arc<ArcSwap<Vec<&'static str>>>,
 }
 
-impl<S> Clone for Live<S> {
+impl<R> Clone for Live<R> {
     fn clone(&self) -> Self {
         Self {
             settings: self.settings.clone(),
@@ -36,19 +36,19 @@ impl<S> Clone for Live<S> {
     }
 }
 
-impl<S> Live<S> {
+impl<R: Section> Live<R> {
     /// Starts from these settings.
-    pub fn new(settings: Settings<S>) -> Self {
+    pub fn new(started: Loaded<R>) -> Self {
         Self {
-            started: Arc::new(settings.sections.clone()),
-            awaiting_restart: Arc::default(),
-            settings: Arc::new(ArcSwap::from_pointee(settings)),
+            settings: Arc::new(ArcSwap::from_pointee(started.settings.clone())),
             last_error: Arc::new(ArcSwap::from_pointee(None)),
+            started: Arc::new(started),
+            awaiting_restart: Arc::default(),
         }
     }
 
     /// One consistent set. Take it once a request, so that no request mixes two.
-    pub fn snapshot(&self) -> Arc<Settings<S>> {
+    pub fn snapshot(&self) -> Arc<R> {
         self.settings.load_full()
     }
 
@@ -58,67 +58,65 @@ impl<S> Live<S> {
     }
 
     /// The sections whose newest contents wait for a restart.
-    pub fn awaiting_restart(&self) -> Vec<String> {
+    pub fn awaiting_restart(&self) -> Vec<&'static str> {
         (**self.awaiting_restart.load()).clone()
     }
-}
 
-/// Re-reads the settings when the contents of their files change, for as long as it is polled.
-///
-/// Good settings take the place of `live` and are handed to `apply`. Bad ones are left: the last
-/// good ones stay in force, and a log line, a metric and [`Live::last_error`] say so.
-pub async fn watch<S: Checked>(
-    sources: Sources,
-    live: Live<S>,
-    meter: Meter,
-    apply: impl Fn(&Settings<S>) + Send + 'static,
-) {
-    let instruments = Instruments::new(&meter);
-    if !sources.has_files() {
-        return;
-    }
-    let mut ticks = interval(POLL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let applied = live.snapshot().fingerprint;
-    let mut watched = Watched {
-        files: sources.files(),
-        sources,
-        applied,
-        seen: applied,
-    };
-    loop {
-        ticks.tick().await;
-        let newest;
-        (watched, newest) = match watched.look::<S>().await {
-            Ok(looked) => looked,
-            Err(error) => {
-                tracing::error!(%error, "settings files are no longer followed");
-                return;
-            }
+    /// Re-reads the settings when the contents of their files change, for as long as it is polled.
+    ///
+    /// Good settings come into force and are handed to `apply`. Bad ones are left: the last good
+    /// ones stay in force, and a log line, a metric and [`Live::last_error`] say so.
+    pub async fn follow(self, sources: Sources, meter: Meter, apply: impl Fn(&R) + Send + 'static) {
+        let instruments = Instruments::new(&meter);
+        if !sources.has_files() {
+            return;
+        }
+        let mut ticks = interval(POLL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let applied = self.started.fingerprint;
+        let mut watched = Watched {
+            files: sources.files(),
+            sources,
+            applied,
+            seen: applied,
         };
-        let Some(newest) = newest else { continue };
-        let result = newest.and_then(|newest| newest.in_force(&live.started));
-        instruments.record(&result);
-        match result {
-            Ok((settings, waiting)) => {
-                apply(&settings);
-                live.settings.store(Arc::new(settings));
-                live.last_error.store(Arc::new(None));
-                live.awaiting_restart.store(Arc::new(waiting.clone()));
-                if waiting.is_empty() {
-                    tracing::info!("settings reloaded");
-                } else {
-                    tracing::warn!(
-                        ?waiting,
-                        "settings reloaded, but these sections need a restart"
-                    );
+        loop {
+            ticks.tick().await;
+            let newest;
+            (watched, newest) = match watched.look::<R>().await {
+                Ok(looked) => looked,
+                Err(error) => {
+                    tracing::error!(%error, "settings files are no longer followed");
+                    return;
+                }
+            };
+            let Some(newest) = newest else { continue };
+            instruments.record(&newest);
+            match newest {
+                Ok(newest) => self.take(newest, &apply),
+                Err(error) => {
+                    let reason = error.to_string();
+                    tracing::error!(error = %reason, "settings not reloaded; the last good ones stay");
+                    self.last_error.store(Arc::new(Some(reason)));
                 }
             }
-            Err(error) => {
-                let reason = error.to_string();
-                tracing::error!(error = %reason, "settings not reloaded; the last good ones stay");
-                live.last_error.store(Arc::new(Some(reason)));
-            }
+        }
+    }
+
+    /// Puts settings in force, as far as they take effect while a service runs.
+    fn take(&self, mut newest: R, apply: impl Fn(&R)) {
+        let waiting = newest.keep_started(&self.started.settings);
+        apply(&newest);
+        self.settings.store(Arc::new(newest));
+        self.last_error.store(Arc::new(None));
+        self.awaiting_restart.store(Arc::new(waiting.clone()));
+        if waiting.is_empty() {
+            tracing::info!("settings reloaded");
+        } else {
+            tracing::warn!(
+                ?waiting,
+                "settings reloaded, but these sections need a restart"
+            );
         }
     }
 }
@@ -132,12 +130,12 @@ struct Watched {
 }
 
 /// The newest settings, if there are any.
-type Newest<S> = Option<Result<Settings<S>, SettingsError>>;
+type Newest<R> = Option<Result<R, SettingsError>>;
 
 impl Watched {
     /// Looks for the newest settings. A file system may take its time, which is not the requests':
     /// no async thread waits for it.
-    async fn look<S: Checked>(mut self) -> Result<(Self, Newest<S>), JoinError> {
+    async fn look<R: Section>(mut self) -> Result<(Self, Newest<R>), JoinError> {
         let look = spawn_blocking(move || {
             let newest = self.newest();
             (self, newest)
@@ -146,7 +144,7 @@ impl Watched {
     }
 
     /// The settings where the files have changed, and no further since the last look.
-    fn newest<S: Checked>(&mut self) -> Newest<S> {
+    fn newest<R: Section>(&mut self) -> Newest<R> {
         let texts = self.files.read();
         let now = texts.fingerprint();
         let settled = now == std::mem::replace(&mut self.seen, now);
@@ -154,7 +152,11 @@ impl Watched {
             return None;
         }
         self.applied = now;
-        Some(self.sources.settings(&texts))
+        let (newest, warnings) = self.sources.settings(&texts);
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        Some(newest.map(|loaded| loaded.settings))
     }
 }
 
@@ -180,7 +182,7 @@ impl Instruments {
         Self { reloads, good }
     }
 
-    fn record<S>(&self, result: &Result<S, SettingsError>) {
+    fn record<R>(&self, result: &Result<R, SettingsError>) {
         let name = if result.is_ok() { "success" } else { "failure" };
         self.reloads.add(1, &[KeyValue::new("result", name)]);
         self.good.record(u64::from(result.is_ok()), &[]);
@@ -191,20 +193,17 @@ impl Instruments {
 mod tests {
     use std::time::Instant;
 
-    use serde::Deserialize;
     use tokio::task::yield_now;
 
     use super::Watched;
-    use crate::settings::{
-        Arguments, Checked, CommonSettings, Sources, Violations,
+    use crate::{
+        Arguments, Sources,
         file::{LIMIT, Stalled},
     };
 
-    #[derive(Deserialize)]
-    struct Nothing {}
-
-    impl Checked for Nothing {
-        fn check(&self, _: &CommonSettings, _: &mut Violations) {}
+    crate::section! {
+        /// A service without settings.
+        struct Nothing {}
     }
 
     #[tokio::test]

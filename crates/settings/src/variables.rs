@@ -2,7 +2,10 @@ use std::{collections::BTreeMap, ffi::OsString};
 
 use config::{Map, Value, ValueKind};
 
-use super::{SettingsError, Violations, sections::lay_over, violation::Violation};
+use crate::{
+    SettingsError, Violations,
+    layers::{lay_over, nested},
+};
 
 /// The environment variables that begin with a service's name and an underscore.
 #[derive(Clone)]
@@ -54,7 +57,9 @@ impl Variables {
                 continue;
             };
             match self.values[name].to_str() {
-                Some(text) => lay_over(&mut settings, nested(&path, text)),
+                Some(text) => {
+                    lay_over(&mut settings, nested(&path, Value::new(None, text)));
+                }
                 None => violations.report(&path, format_args!("{name} is not UTF-8")),
             }
             if let Some(other) = names.insert(path.clone(), name) {
@@ -73,46 +78,23 @@ impl Variables {
         violations.into_result().map(|()| settings)
     }
 
-    /// Says of each violation which variables it comes from.
-    pub(super) fn named_in(&self, error: SettingsError) -> SettingsError {
-        let with_names = |setting: &str, rule: String| {
-            let sets = |said: &str| {
-                let path = path(said).unwrap_or_default();
-                let within = path.strip_prefix(setting);
-                within.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            };
-            let names: Vec<_> = self
-                .names()
-                .filter(|(_, said)| sets(said))
-                .map(|(name, _)| name)
-                .collect();
-            if names.is_empty() {
-                rule
-            } else {
-                format!("{rule} ({})", names.join(", "))
-            }
+    /// The names that set this setting, or something under it.
+    pub(super) fn that_set(&self, setting: &str) -> Option<String> {
+        let sets = |said: &str| {
+            let path = path(said).unwrap_or_default();
+            let within = path.strip_prefix(setting);
+            within.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        match error {
-            SettingsError::Value { setting, reason } => {
-                let reason = with_names(&setting, reason);
-                SettingsError::Value { setting, reason }
-            }
-            SettingsError::Violations(violations) => {
-                let named = violations.into_iter().map(|Violation { setting, rule }| {
-                    let rule = with_names(&setting, rule);
-                    Violation { setting, rule }
-                });
-                SettingsError::Violations(named.collect())
-            }
-            other => other,
-        }
+        let setting = self.names().filter(|(_, said)| sets(said));
+        let names: Vec<_> = setting.map(|(name, _)| name).collect();
+        (!names.is_empty()).then(|| names.join(", "))
     }
 
     /// The names that would mean a setting if all their underscores were two. They are no fault:
     /// Kubernetes makes such names for its services.
-    pub(super) fn warnings(&self, manual: &Value) -> Vec<String> {
+    pub(super) fn warnings(&self, defaults: &Value) -> Vec<String> {
         let mut known = Vec::new();
-        paths("", manual, &mut known);
+        paths("", defaults, &mut known);
         let prefix = self.service.to_ascii_uppercase();
         let meant = |said: &str| {
             let flat = said.replace("__", "_");
@@ -143,14 +125,6 @@ fn path(said: &str) -> Option<String> {
     let mut keys = said.split("__");
     keys.all(|it| !it.is_empty() && it.bytes().all(key))
         .then(|| said.replace("__", "."))
-}
-
-/// The tables around one setting.
-fn nested(path: &str, text: &str) -> Value {
-    let keys = path.rsplit('.');
-    keys.fold(Value::new(None, text), |inner, key| {
-        Value::new(None, Map::from([(key.to_owned(), inner)]))
-    })
 }
 
 /// The paths of all settings; a table for names of the operator's own has a dot behind it.

@@ -1,14 +1,9 @@
-//! What settings allow at worst: figures that are computed before anything happens, so that a
+// What settings allow at worst: figures that are computed before anything happens, so that a
 //! reader can judge them, a dashboard can draw them and a test can hold what it measures to them.
-
-mod common;
-mod gauges;
 
 use std::{fmt, time::Duration};
 
 use serde_json::{Value, json};
-
-pub(crate) use gauges::Gauges;
 
 /// One thing that never exceeds this as long as the settings are in force.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,7 +60,7 @@ impl Figure {
     }
 
     /// The figure as `check --output json` gives it; durations in seconds.
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         let (value, unit) = match self.quantity {
             Quantity::Duration(value) => (json!(value.as_secs_f64()), "seconds"),
             Quantity::Count(value) => (json!(value), "count"),
@@ -102,7 +97,7 @@ impl fmt::Display for Shown {
 }
 
 /// All figures as aligned lines: name, how much, why.
-pub(crate) fn page(figures: &[Figure]) -> String {
+pub fn page(figures: &[Figure]) -> String {
     let width = |length: fn(&Figure) -> usize| figures.iter().map(length).max().unwrap_or(0);
     let name = width(|figure| figure.name.len());
     let quantity = width(|figure| figure.quantity.to_string().len());
@@ -117,7 +112,7 @@ pub(crate) fn page(figures: &[Figure]) -> String {
 }
 
 /// Writes the figures to the log, in one line.
-pub(crate) fn log(figures: &[Figure]) {
+pub fn log(figures: &[Figure]) {
     let figures: Vec<_> = figures
         .iter()
         .map(|Figure { name, quantity, .. }| format!("{name}={quantity}"))

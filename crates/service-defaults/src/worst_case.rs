@@ -1,4 +1,7 @@
-use super::{Figure, Quantity, Shown};
+//! What the edge of a service allows at worst.
+
+use ::settings::{Figure, Quantity, Shown};
+
 use crate::{server::HEAD_BUFFER_BYTES, settings::CommonSettings};
 
 impl CommonSettings {

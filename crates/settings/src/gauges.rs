@@ -3,11 +3,11 @@ use opentelemetry::{
     metrics::{Gauge, Meter},
 };
 
-use super::{Figure, Quantity};
+use crate::{Figure, Quantity};
 
 /// The figures as metrics: a gauge for each unit, labelled with the figure's name, so that a
 /// dashboard can draw what is measured under what is allowed.
-pub(crate) struct Gauges {
+pub struct Gauges {
     durations: Gauge<f64>,
     counts: Gauge<u64>,
     ratios: Gauge<f64>,
@@ -15,7 +15,8 @@ pub(crate) struct Gauges {
 }
 
 impl Gauges {
-    pub(crate) fn new(meter: &Meter) -> Self {
+    /// Makes them.
+    pub fn new(meter: &Meter) -> Self {
         let description = "What the settings in force allow at worst";
         Self {
             durations: meter
@@ -39,7 +40,8 @@ impl Gauges {
         }
     }
 
-    pub(crate) fn record(&self, figures: &[Figure]) {
+    /// Sets them to these figures.
+    pub fn record(&self, figures: &[Figure]) {
         for Figure { name, quantity, .. } in figures {
             let label = [KeyValue::new("figure", *name)];
             match *quantity {

@@ -1,0 +1,169 @@
+use std::time::Duration;
+
+use contracts::PersonalIdentityNumberCheck;
+use service_database::DatabaseSettings;
+use service_defaults::settings::{Checked, CommonSettings};
+use settings::{Figure, Quantity, Shown, Violations, millis, seconds, section};
+use vehicle_client::Options;
+
+/// Where the defaults differ from the common ones.
+pub(crate) const DEFAULTS: &[(&str, &str)] = &[
+    ("server.port", "5082"),
+    ("database.user", r#""insurance_service""#),
+    ("database.migration_user", r#""insurance_migrator""#),
+];
+/// Gathering saves calls, but its time is taken from the calls: one part in this many at most.
+const GATHERING_PARTS: u32 = 10;
+
+section! {
+    /// What the Insurance service has beside the common settings.
+    pub struct InsuranceSettings {
+        /// Where the schema is.
+        pub database: DatabaseSettings;
+        /// What can be switched.
+        pub feature_toggles: FeatureToggles;
+        /// How strictly personal identity numbers are checked.
+        pub personal_identity_number: PersonalIdentityNumberSettings;
+        /// How long enriching may take.
+        pub enrichment: EnrichmentSettings;
+        /// How Vehicle is called.
+        pub vehicle_client: Options;
+    }
+    live { feature_toggles, personal_identity_number }
+}
+
+section! {
+    /// The section `[feature_toggles]`.
+    #[derive(Copy)]
+    pub struct FeatureToggles {
+        /// Kill switch: false means not one call to Vehicle.
+        pub enable_vehicle_enrichment: bool = true;
+        /// How several cars are looked up: false = single calls side by side, true = batch calls.
+        pub enable_batch_vehicle_call: bool = false;
+    }
+}
+
+section! {
+    /// The section `[personal_identity_number]`.
+    #[derive(Copy)]
+    pub struct PersonalIdentityNumberSettings {
+        /// "format" = 12 digits, "date" = also a real date (coordination numbers too), "checksum" =
+        /// also the Luhn digit. The default is "format", because the three published sample persons
+        /// fail Luhn.
+        pub check: PersonalIdentityNumberCheck = "format";
+    }
+}
+
+section! {
+    /// The section `[enrichment]`.
+    #[derive(Copy)]
+    pub struct EnrichmentSettings {
+        /// Time for all lookups of one request, and with the database's time within
+        /// server.request_deadline; what is not there by then is unavailable.
+        pub deadline: Duration = "2s", in millis(10)..=seconds(60);
+    }
+}
+
+impl InsuranceSettings {
+    /// How Vehicle is called by this service.
+    pub(crate) fn client(&self) -> Options {
+        Options {
+            refresh_within: self.enrichment.deadline,
+            user_agent: concat!("threadpilot-insurance/", env!("CARGO_PKG_VERSION")),
+            ..self.vehicle_client.clone()
+        }
+    }
+
+    /// The policies of a person out of the database, then all their lookups.
+    fn longest_answer(&self) -> Duration {
+        let database = self.database.longest_query();
+        database.saturating_add(self.enrichment.deadline)
+    }
+
+    /// The calls that a request makes by itself, with the toggles as they are.
+    fn calls_for_8_cars(&self, client: &[Figure]) -> Figure {
+        let toggles = self.feature_toggles;
+        let name = "calls_for_8_cars";
+        if !toggles.enable_vehicle_enrichment {
+            let because = "feature_toggles.enable_vehicle_enrichment false";
+            return Figure::count(name, 0, because);
+        }
+        let of = if toggles.enable_batch_vehicle_call {
+            "calls_for_8_cars_batch"
+        } else {
+            "calls_for_8_cars_single"
+        };
+        let because = format!(
+            "{of}, as feature_toggles.enable_batch_vehicle_call is {}",
+            toggles.enable_batch_vehicle_call
+        );
+        let calls = client.iter().find(|figure| figure.name == of);
+        Figure {
+            name,
+            quantity: calls.map_or(Quantity::Count(0), |figure| figure.quantity),
+            because,
+        }
+    }
+}
+
+impl Checked for InsuranceSettings {
+    fn check(&self, common: &CommonSettings, violations: &mut Violations) {
+        let (request_deadline, deadline) =
+            (common.server.request_deadline, self.enrichment.deadline);
+        self.database.check_within(request_deadline, violations);
+        let longest = self.longest_answer();
+        if longest > request_deadline {
+            let rule = format_args!(
+                "{} + {} for the database ({}) = {}, over server.request_deadline = {}",
+                Shown(deadline),
+                Shown(self.database.longest_query()),
+                self.database.longest_query_because(),
+                Shown(longest),
+                Shown(request_deadline)
+            );
+            violations.report("enrichment.deadline", rule);
+        }
+        let client = &self.vehicle_client;
+        client.check_within(deadline, "vehicle_client", violations);
+        let most = deadline / GATHERING_PARTS;
+        if client.gather_for > most {
+            let rule = format_args!(
+                "{} is over {}, one part in {GATHERING_PARTS} of enrichment.deadline = {}",
+                Shown(client.gather_for),
+                Shown(most),
+                Shown(deadline)
+            );
+            violations.report("vehicle_client.gather_for", rule);
+        }
+    }
+
+    fn worst_case(&self) -> Vec<Figure> {
+        let deadline = self.enrichment.deadline;
+        let batch = self.feature_toggles.enable_batch_vehicle_call;
+        let client = self.vehicle_client.worst_case(deadline, batch);
+        let database = self.database.longest_query_because();
+        let mut figures = vec![
+            Figure::duration(
+                "longest_answer",
+                self.longest_answer(),
+                format_args!("{database} + enrichment.deadline {}", Shown(deadline)),
+            ),
+            Figure::duration(
+                "longest_enrichment",
+                deadline,
+                format_args!("enrichment.deadline {}", Shown(deadline)),
+            ),
+            self.calls_for_8_cars(&client),
+        ];
+        figures.extend(client);
+        figures.extend(self.database.worst_case());
+        figures
+    }
+
+    fn worst_case_at_work(&self, work: Duration) -> Vec<Figure> {
+        vec![self.vehicle_client.at_work_when_slow(work)]
+    }
+}
+
+#[cfg(test)]
+mod tests;

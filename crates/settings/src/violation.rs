@@ -1,0 +1,102 @@
+use std::fmt;
+
+use crate::Secret;
+
+/// One thing that is wrong with a set of settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Path of the setting, or of the file.
+    pub setting: String,
+    /// The figure and the bound that it breaks, in words.
+    pub rule: String,
+}
+
+/// Everything that is wrong with a set of settings.
+#[derive(Debug, Default)]
+pub struct Violations(Vec<Violation>);
+
+impl Violations {
+    /// The path of a key of the table at this path; nothing for the outermost table.
+    pub fn path(at: &str, key: &str) -> String {
+        if at.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{at}.{key}")
+        }
+    }
+
+    /// Reports a broken rule of a setting, in words.
+    pub fn report(&mut self, setting: &str, rule: impl fmt::Display) {
+        let (setting, rule) = (setting.to_owned(), rule.to_string());
+        self.0.push(Violation { setting, rule });
+    }
+
+    /// Holds a secret to being set, and to something that no template holds.
+    pub fn secret(&mut self, setting: &str, value: &Secret) {
+        if let Some(fault) = value.fault() {
+            self.report(setting, fault);
+        }
+    }
+
+    /// What was reported, or nothing.
+    pub fn into_result(self) -> Result<(), SettingsError> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(SettingsError::Violations(self.0))
+        }
+    }
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A file is missing, unreadable, empty, or no TOML or JSON.
+    #[error("{path}: {reason}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Unknown keys, and values of the wrong kind, out of bounds or contradicting each other.
+    #[error("{}", lines(.0))]
+    Violations(Vec<Violation>),
+}
+
+impl SettingsError {
+    /// Each thing that is wrong by itself.
+    pub fn violations(&self) -> Vec<Violation> {
+        match self {
+            Self::File { path, reason } => vec![Violation {
+                setting: path.clone(),
+                rule: reason.clone(),
+            }],
+            Self::Violations(violations) => violations.clone(),
+        }
+    }
+
+    /// Says of each violation where it is from, as far as this knows it.
+    pub(crate) fn with_origins(self, origin: impl Fn(&str) -> Option<String>) -> Self {
+        let Self::Violations(mut violations) = self else {
+            return self;
+        };
+        for violation in &mut violations {
+            if let Some(origin) = origin(&violation.setting) {
+                violation.rule = format!("{} ({origin})", violation.rule);
+            }
+        }
+        Self::Violations(violations)
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.setting, self.rule)
+    }
+}
+
+fn lines(violations: &[Violation]) -> String {
+    let lines: Vec<_> = violations.iter().map(Violation::to_string).collect();
+    lines.join("\n")
+}
