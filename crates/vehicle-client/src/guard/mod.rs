@@ -113,7 +113,7 @@ impl Guard {
         loop {
             admission.ready(call).await?;
             let _permit = bulkheads.enter(call).await?;
-            let Some(in_flight) = call.group.send() else {
+            let Some(in_flight) = call.group.begin_attempt() else {
                 call.log().add(format_args!("nobody has time for a call"));
                 return Err(NotSent::because(FailureKind::Timeout));
             };

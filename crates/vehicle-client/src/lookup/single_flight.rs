@@ -168,7 +168,7 @@ mod tests {
             let old = join();
             let (group, _waiter) = (old.begun.unwrap(), old.waiter);
             // In flight, so that a batch does not take the number once more.
-            let in_flight = group.send();
+            let in_flight = group.begin_attempt();
             calls.forget(&number);
             let new = join();
             assert!(!new.shared);

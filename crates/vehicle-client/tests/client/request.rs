@@ -3,6 +3,11 @@
 use std::time::Duration;
 
 use test_support::{FakeVehicle, Reply, Request};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    time::timeout,
+};
 use vehicle_client::{Options, Strategy};
 
 use crate::setup::{TRACEPARENT, client, found, patient, unhurried, within};
@@ -91,6 +96,33 @@ async fn a_call_says_how_long_it_is_waited_for() {
             assert!((5_000..7_000).contains(&sent), "{sent}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_idle_for_its_time_is_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            stream.read_buf(&mut request).await.unwrap();
+        }
+        let volvo = Reply::vehicle("ABC123").to_string();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", volvo.len());
+        let answer = [head, volvo].concat();
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.read_buf(&mut request).await.unwrap()
+    });
+    let options = Options {
+        base_url: base_url.parse().unwrap(),
+        idle_connection_timeout: Duration::from_millis(50),
+        ..patient(&FakeVehicle::healthy().await)
+    };
+    let client = client(&options);
+    found(&client.one("ABC123", &unhurried()).await);
+    let read = timeout(Duration::from_secs(20), serving).await;
+    assert_eq!(read.expect("it is closed").unwrap(), 0);
 }
 
 #[tokio::test]

@@ -132,6 +132,19 @@ impl Client {
         }
     }
 
+    /// How many attempts there were, those in flight included.
+    pub(crate) fn attempts(&self) -> i64 {
+        let ended = self.metric("vehicle_client_attempts_total", &[]);
+        ended + self.metric("vehicle_client_in_flight", &[])
+    }
+
+    /// Waits until there were this many attempts, those in flight included.
+    pub(crate) async fn begun(&self, attempts: i64) {
+        while self.attempts() < attempts {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Waits until this many calls have ended, all told.
     pub(crate) async fn ended(&self, calls: i64) {
         while self.metric("vehicle_client_attempts_total", &[]) < calls {

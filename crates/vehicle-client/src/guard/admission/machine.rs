@@ -1,20 +1,20 @@
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{
-    super::breaker::{self, BreakerOptions, BreakerState, Outcome, Permit, Phase, Transition},
-    isolation::{Isolated, Isolation, IsolationOrder},
+    super::breaker::{self, BreakerOptions, Permit, Transition},
+    isolation::Isolation,
 };
 use crate::{Failure, FailureKind, failure::NotSent};
 
 /// The admission as a pure state machine: time and randomness come from outside.
 #[derive(Debug)]
 pub(super) struct Machine {
-    isolation: Isolation,
+    pub(super) isolation: Isolation,
     /// Vehicle asked not to be called before this time, with an answer of this kind.
     wait: Option<(Instant, FailureKind)>,
-    breaker: breaker::Machine,
+    pub(super) breaker: breaker::Machine,
 }
 
 /// What keeps calls from Vehicle, if anything; what lasts longest first.
@@ -109,54 +109,10 @@ impl Machine {
         }
     }
 
-    /// Gives a permit back with what became of its call.
-    pub(super) fn report(
-        &mut self,
-        permit: Permit,
-        outcome: Outcome,
-        now: Instant,
-        random: f64,
-    ) -> Option<Transition> {
-        self.breaker.report(permit, outcome, now, random)
-    }
-
-    /// Isolates from now on, in place of whatever isolation there is. Returns when it ends by
-    /// itself, by the clock on the wall.
-    pub(super) fn isolate(
-        &mut self,
-        order: IsolationOrder,
-        lasts: Duration,
-        now: Instant,
-        wall_clock: SystemTime,
-    ) -> SystemTime {
-        self.isolation.begin(order, lasts, now, wall_clock)
-    }
-
-    pub(super) fn release(&mut self) {
-        self.isolation.release();
-    }
-
-    /// The order of an isolation whose time is over; once.
-    pub(super) fn expire(&mut self, now: Instant) -> Option<IsolationOrder> {
-        self.isolation.expire(now)
-    }
-
-    pub(super) fn isolated(&self, now: Instant) -> Option<Isolated> {
-        self.isolation.isolated(now)
-    }
-
     /// How long Vehicle asked not to be called.
     pub(super) fn wait(&self, now: Instant) -> Option<Duration> {
         let (until, _) = self.wait?;
         (now < until).then(|| until - now)
-    }
-
-    pub(super) fn phase(&self) -> Phase {
-        self.breaker.phase()
-    }
-
-    pub(super) fn breaker(&self, now: Instant) -> BreakerState {
-        self.breaker.state(now)
     }
 }
 
@@ -166,7 +122,10 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Decision, IsolationOrder, Machine, Outcome};
+    use super::{
+        super::{IsolationOrder, Outcome},
+        Decision, Machine,
+    };
     use crate::{BreakerOptions, Failure, FailureKind, failure::NotSent, simulation};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -213,14 +172,21 @@ mod tests {
         let mut machine = machine(now);
         assert_eq!(decide(&mut machine, true, now), Decision::Open);
         let permit = machine.enter(true, now, 0.5).0.unwrap();
-        assert!(machine.report(permit, Outcome::Failed, now, 0.5).is_some());
+        assert!(
+            machine
+                .breaker
+                .report(permit, Outcome::Failed, now, 0.5)
+                .is_some()
+        );
         let open = refused(FailureKind::BreakerOpen, Some(10));
         assert_eq!(decide(&mut machine, true, now), open);
         machine.wait_until(now + 2 * SECOND, FailureKind::RateLimited);
         let failure = Failure::lasting(FailureKind::RateLimited);
         let wait = Decision::Wait(now + 2 * SECOND, failure.with_retry_after(Some(2 * SECOND)));
         assert_eq!(decide(&mut machine, true, now), wait);
-        machine.isolate(order(), 5 * SECOND, now, SystemTime::now());
+        machine
+            .isolation
+            .begin(order(), 5 * SECOND, now, SystemTime::now());
         let isolated = refused(FailureKind::Isolated, Some(5));
         assert_eq!(decide(&mut machine, true, now), isolated);
         let off = refused(FailureKind::SwitchedOff, None);
@@ -233,7 +199,7 @@ mod tests {
         let probe = machine.enter(true, due, 0.5).0.unwrap();
         let probing = refused(FailureKind::BreakerOpen, None);
         assert_eq!(decide(&mut machine, true, due), probing);
-        machine.report(probe, Outcome::Good, due, 0.5);
+        machine.breaker.report(probe, Outcome::Good, due, 0.5);
         assert_eq!(decide(&mut machine, true, due), Decision::Open);
     }
 

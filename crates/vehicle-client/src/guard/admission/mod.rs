@@ -21,7 +21,7 @@ use machine::{Decision, Machine};
 
 use super::{
     BreakerOptions, Phase,
-    breaker::{BreakerState, Outcome, Permit, Rule, Transition},
+    breaker::{BreakerState, Outcome, Permit, Transition},
 };
 use crate::{
     Answer, Call, Failure, FailureKind,
@@ -109,7 +109,7 @@ impl Admission {
         let (is_on, random) = (self.is_on(), self.0.rng.sample());
         let mut control = self.0.control();
         let (entered, transition) = control.machine.enter(is_on, Instant::now(), random);
-        let phase = control.machine.phase();
+        let phase = control.machine.breaker.phase();
         drop(control);
         self.0.report(transition);
         call.log().add(format_args!("breaker {}", phase.label()));
@@ -133,7 +133,10 @@ impl Admission {
     pub(crate) fn isolate(&self, order: IsolationOrder, lasts: Duration) -> SystemTime {
         let (now, wall_clock) = (Instant::now(), SystemTime::now());
         let mut control = self.0.control();
-        let until = control.machine.isolate(order, lasts, now, wall_clock);
+        let until = control
+            .machine
+            .isolation
+            .begin(order, lasts, now, wall_clock);
         control.expiry = JoinSet::new();
         let shared = Arc::downgrade(&self.0);
         control.expiry.spawn(expire_at(now + lasts, shared));
@@ -144,7 +147,7 @@ impl Admission {
     /// Ends the isolation.
     pub(crate) fn release(&self) {
         let mut control = self.0.control();
-        control.machine.release();
+        control.machine.isolation.release();
         control.expiry = JoinSet::new();
         self.0.instruments.isolated(false);
     }
@@ -153,8 +156,8 @@ impl Admission {
         let now = Instant::now();
         let control = self.0.control();
         State {
-            isolated: control.machine.isolated(now),
-            breaker: control.machine.breaker(now),
+            isolated: control.machine.isolation.isolated(now),
+            breaker: control.machine.breaker.state(now),
             wait: control.machine.wait(now),
         }
     }
@@ -181,18 +184,12 @@ impl Shared {
         let phase = match transition {
             None => return,
             Some(Transition::Opened { duration, rule }) => {
-                let Rule {
-                    name,
-                    failures,
-                    slow,
-                    calls,
-                } = rule;
                 tracing::warn!(
                     ?duration,
-                    rule = name,
-                    failures,
-                    slow,
-                    calls,
+                    rule = rule.name,
+                    failures = rule.failures,
+                    slow = rule.slow,
+                    calls = rule.calls,
                     "breaker opened: Vehicle is not called"
                 );
                 Phase::Open
@@ -218,7 +215,7 @@ async fn expire_at(end: Instant, shared: Weak<Shared>) {
         return;
     };
     let mut control = shared.control();
-    let expired = control.machine.expire(Instant::now());
+    let expired = control.machine.isolation.expire(Instant::now());
     if expired.is_some() {
         shared.instruments.isolated(false);
     }
@@ -270,6 +267,7 @@ impl Drop for Admitted<'_> {
         }
         let transition = control
             .machine
+            .breaker
             .report(self.permit, self.outcome, now, random);
         drop(control);
         shared.report(transition);

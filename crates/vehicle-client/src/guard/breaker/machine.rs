@@ -1,9 +1,9 @@
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use settings::{Figure, Shown, Violations, millis, seconds, section};
 use tokio::time::Instant;
 
-use super::window::Window;
+use super::{in_flight::InFlight, window::Window};
 
 section! {
     /// When the breaker opens, for how long, and what closes it again.
@@ -332,7 +332,7 @@ impl Closed {
     }
 
     fn end(&mut self, permit: Permit, outcome: Outcome, slow: bool, now: Instant) {
-        self.in_flight.end(permit, now);
+        self.in_flight.end(permit.number, now);
         self.window.roll(now);
         let failed = outcome == Outcome::Failed;
         self.failures_in_row = if failed { self.failures_in_row + 1 } else { 0 };
@@ -375,57 +375,4 @@ impl Closed {
 )]
 fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
-}
-
-/// The calls in flight, of which it knows at any time how many have become slow.
-#[derive(Debug)]
-struct InFlight {
-    slow_after: Duration,
-    /// Calls that are not slow yet, by their start. An ended one stays, marked, until it comes to
-    /// the front.
-    young: VecDeque<(Instant, bool)>,
-    /// Number of the call at the front of `young`: every smaller one is slow or has ended.
-    front: u64,
-    slow: u64,
-}
-
-impl InFlight {
-    fn new(slow_after: Duration) -> Self {
-        Self {
-            slow_after,
-            young: VecDeque::new(),
-            front: 0,
-            slow: 0,
-        }
-    }
-
-    fn begin(&mut self, now: Instant) -> u64 {
-        self.young.push_back((now, true));
-        self.front + self.young.len() as u64 - 1
-    }
-
-    fn end(&mut self, permit: Permit, now: Instant) {
-        self.roll(now);
-        match permit.number.checked_sub(self.front) {
-            None => self.slow = self.slow.saturating_sub(1),
-            Some(index) => {
-                let index = usize::try_from(index).unwrap_or(usize::MAX);
-                if let Some((_, alive)) = self.young.get_mut(index) {
-                    *alive = false;
-                }
-            }
-        }
-    }
-
-    fn roll(&mut self, now: Instant) {
-        while let Some((started, alive)) = self.young.front().copied() {
-            let slow = now.saturating_duration_since(started) >= self.slow_after;
-            if alive && !slow {
-                break;
-            }
-            self.young.pop_front();
-            self.front += 1;
-            self.slow += u64::from(alive);
-        }
-    }
 }

@@ -5,6 +5,7 @@
 //! that grew with its length, half-open states that let everybody through, late results of an
 //! older state that closed the circuit.
 
+mod in_flight;
 mod machine;
 #[cfg(test)]
 mod model;
@@ -13,4 +14,4 @@ mod tests;
 mod window;
 
 pub use machine::{BreakerOptions, BreakerState, Phase};
-pub(crate) use machine::{Machine, Outcome, Permit, Rule, Transition};
+pub(crate) use machine::{Machine, Outcome, Permit, Transition};
