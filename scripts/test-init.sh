@@ -88,8 +88,20 @@ same_values_in_both_files() {
     done
 }
 
+# What the modes are before they are set.
+rm "$tools/chmod"
+cat >"$tools/chmod" <<END
+#!/bin/sh
+for file; do :; done
+ls -l "\$file" | cut -c1-10 >>"$folder/modes"
+exec "$(command -v chmod)" "\$@"
+END
+chmod +x "$tools/chmod"
+for tool in cut ls; do ln -s "$(command -v "$tool")" "$tools/$tool"; done
+
 fresh_copy
 init || fail "the first run: $(cat "$folder/said")"
+! grep -v -e '-rw-------' "$folder/modes" || fail "a secret was readable for a moment"
 for file in secrets.local.json .env; do
     [ "$(mode "$copy/$file")" = -rw------- ] || fail "$file has mode $(mode "$copy/$file")"
     ! grep -q '<' "$copy/$file" || fail "$file still holds a placeholder"
@@ -187,6 +199,17 @@ grep -q 'line 1' "$folder/said" || fail "the line is not told: $(cat "$folder/sa
 grep -q s3cret "$copy/secrets.local.json" || fail "a file that cannot be read was changed"
 cmp "$folder/env.before" "$copy/.env" || fail ".env was changed"
 passed "a file in another form is refused and left alone, its content untold"
+
+fresh_copy
+init || fail "the run before a quote: $(cat "$folder/said")"
+cp "$copy/.env" "$folder/env.before"
+sed "s/$(json_value postgres.password)/s3cr'et/" "$copy/secrets.local.json" >"$folder/quoted"
+cat "$folder/quoted" >"$copy/secrets.local.json"
+! init || fail "a value with a single quote was accepted"
+grep -q 'postgres.password holds a single quote' "$folder/said" || fail "the quote is not told: $(cat "$folder/said")"
+! grep -q "s3cr'et" "$folder/said" || fail "a secret was printed"
+cmp "$folder/env.before" "$copy/.env" || fail ".env was changed"
+passed "a value that .env cannot hold is refused"
 
 fresh_copy
 ! init --nonsense || fail "an unknown argument was accepted"
