@@ -1,8 +1,6 @@
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use validator::{Validate, ValidationError};
+use validator::Validate;
 
 use crate::{Money, PersonalIdentityNumber, RegistrationNumber, UncheckedText, Vehicle, wire_enum};
 
@@ -171,15 +169,6 @@ wire_enum! {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LookupRequest {
     /// 12 digits `YYYYMMDDNNNC`, with an optional hyphen before the last four.
-    #[validate(custom(function = "is_personal_identity_number"))]
     #[schema(value_type = String, pattern = "^[0-9]{8}-?[0-9]{4}$", example = "199001011234")]
     pub personal_identity_number: UncheckedText,
-}
-
-fn is_personal_identity_number(text: &UncheckedText) -> Result<(), ValidationError> {
-    match text.expose().parse::<PersonalIdentityNumber>() {
-        Ok(_) => Ok(()),
-        Err(error) => Err(ValidationError::new("invalid_personal_identity_number")
-            .with_message(Cow::Owned(error.to_string()))),
-    }
 }

@@ -7,7 +7,6 @@
 mod attentive;
 pub(crate) mod descriptors;
 mod exchange;
-mod impatient;
 mod listener;
 mod settings;
 #[cfg(test)]
@@ -24,10 +23,11 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{attentive::Attentive, exchange::Exchange, impatient::Impatient};
+use self::{attentive::Attentive, exchange::Exchange};
 pub use self::{
     listener::listen,
     settings::{ServerError, ServerSettings},
@@ -142,7 +142,11 @@ impl Server {
         let (tls, limit) = (self.tls.clone(), self.header_read_timeout);
         // Small answers must not wait for a full packet; a failure only costs latency.
         let _ = stream.set_nodelay(true);
-        let stream = Impatient::new(stream, self.send_timeout);
+        // hyper has no such limit, and a caller that asks and never reads would hold its
+        // connection for ever.
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.send_timeout));
+        let stream = Box::pin(stream);
         let conversation = async move {
             let _place = place;
             match tls {
