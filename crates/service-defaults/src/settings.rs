@@ -8,7 +8,7 @@ pub use ::settings::{
 use ::settings::{Field, Figure, Reader, section};
 
 use crate::{
-    api_keys::{self, ApiKeySettings},
+    access::{self, ApiKeySettings},
     cors::CorsSettings,
     limits::LimitSettings,
     management::ManagementSettings,
@@ -103,7 +103,7 @@ section! {
         /// (its SHA-256 in hexadecimal), and may have `expires_at` (RFC 3339, UTC) and `scopes`: a
         /// list, comma-separated in a variable, of "api" (the default) and "operations" (the routes
         /// under /api/v1/operations/). At least one key is needed.
-        pub api_keys: ApiKeySettings = {}, where api_keys::check;
+        pub api_keys: ApiKeySettings = {}, where access::check;
         /// The management routes.
         pub management: ManagementSettings;
         /// The page to try the API.

@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{extract::invalid_parameter, problem::Rejection, settings::CommonSettings};
+use crate::{extract::invalid_parameter, problem::Rejection};
 
 section! {
     /// The section `[limits]`. The upper bounds are those of the HTTP parser, beyond which it would
@@ -50,21 +50,10 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// The time and the places of the settings.
-    pub(crate) fn shared(settings: &CommonSettings) -> Self {
-        let places = settings.limits.max_requests_in_progress;
-        Self::new(settings, settings.server.request_deadline, places)
-    }
-
-    /// This time, and so many places.
-    pub(crate) fn new(
-        settings: &CommonSettings,
-        request_deadline: Duration,
-        places: usize,
-    ) -> Self {
+    pub(crate) fn new(max_body_bytes: usize, request_deadline: Duration, places: usize) -> Self {
         Self {
             places: Semaphore::new(places),
-            max_body_bytes: settings.limits.max_body_bytes,
+            max_body_bytes,
             request_deadline,
         }
     }

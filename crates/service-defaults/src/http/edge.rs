@@ -1,6 +1,6 @@
 //! The edge of a service: every layer that a request passes before it reaches a handler.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -12,17 +12,19 @@ use axum::{
 use tower::{ServiceBuilder, util::option_layer};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::{
+    head,
+    observe::{Observer, observe},
+    secure::{Headers, secure},
+};
 use crate::{
-    api_keys,
+    access,
     assembly::Parts,
     cors::{self, CrossOrigin},
-    head,
     limits::{self, Admission},
     metrics::Origin,
-    observe::{Observer, observe},
     problem::Rejection,
     rate_limit::{self, Buckets},
-    secure::{Headers, secure},
     surface::{Access, Limits, Surface},
 };
 
@@ -39,7 +41,11 @@ impl<'a> Edge<'a> {
         Self {
             parts,
             origin: Origin::new(&parts.settings.server, port),
-            admission: Arc::new(Admission::shared(parts.settings)),
+            admission: admission(
+                parts,
+                parts.settings.server.request_deadline,
+                parts.settings.limits.max_requests_in_progress,
+            ),
             buckets: parts.settings.rate_limit.buckets(),
         }
     }
@@ -76,9 +82,7 @@ impl<'a> Edge<'a> {
         let admission = match surface.limits {
             Limits::None => None,
             Limits::Shared => Some(self.admission.clone()),
-            Limits::Own { deadline, places } => {
-                Some(Arc::new(Admission::new(settings, deadline, places)))
-            }
+            Limits::Own { deadline, places } => Some(admission(self.parts, deadline, places)),
         };
         let buckets = self.buckets.clone().filter(|_| admission.is_some());
         let layers = ServiceBuilder::new()
@@ -92,7 +96,7 @@ impl<'a> Edge<'a> {
             ))
             .layer(from_fn_with_state(head_limits, head::check))
             .layer(option_layer(
-                keys.map(|it| from_fn_with_state(it, api_keys::authenticate)),
+                keys.map(|it| from_fn_with_state(it, access::authenticate)),
             ))
             .layer(option_layer(
                 buckets.map(|it| from_fn_with_state(it, rate_limit::per_key)),
@@ -103,6 +107,11 @@ impl<'a> Edge<'a> {
             })));
         routes.layer(layers)
     }
+}
+
+fn admission(parts: &Parts<'_>, deadline: Duration, places: usize) -> Arc<Admission> {
+    let max_body_bytes = parts.settings.limits.max_body_bytes;
+    Arc::new(Admission::new(max_body_bytes, deadline, places))
 }
 
 /// Drops `Allow` from all other answers: who may not use a route does not learn its methods.

@@ -3,7 +3,9 @@
 //! Traces leave only where an OTLP endpoint is set; without one no tracer is installed and the
 //! ids of [`RequestContext`](crate::request_context::RequestContext) are all there is.
 
+pub(crate) mod ids;
 mod log_writer;
+pub mod metrics;
 
 use std::{
     io::{self, IsTerminal, stdout},
@@ -29,8 +31,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use self::log_writer::LogWriter;
-use crate::{ids::Ids, settings::Violations, tls::install_crypto_provider};
+use self::{ids::Ids, log_writer::LogWriter};
+use crate::{settings::Violations, tls::install_crypto_provider};
 
 /// The writer of this process's log; like the subscriber, there is one.
 static LOG: OnceLock<LogWriter> = OnceLock::new();

@@ -3,7 +3,6 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::ServerSettings;
-use crate::settings::CommonSettings;
 
 /// Descriptors for everything but callers' connections: the database's, those to other services,
 /// the log, files. No more than half of a small limit.
@@ -20,8 +19,8 @@ fn room_under(limit: u64) -> u64 {
 
 /// Raises the limit as far as the connections of all listeners need and the system allows; says
 /// what each listener may use then.
-pub(crate) fn prepare(settings: &CommonSettings) -> ServerSettings {
-    let (wanted, each) = (settings.server.max_connections, settings.connections_each());
+pub(crate) fn prepare(server: &ServerSettings, listeners: u64, each: usize) -> ServerSettings {
+    let wanted = server.max_connections;
     if each < wanted {
         tracing::warn!(
             max_connections = wanted,
@@ -29,10 +28,10 @@ pub(crate) fn prepare(settings: &CommonSettings) -> ServerSettings {
             "the system's limit on open files allows fewer connections than the settings"
         );
     }
-    if let Err(error) = make_room(settings.listeners().saturating_mul(each as u64)) {
+    if let Err(error) = make_room(listeners.saturating_mul(each as u64)) {
         tracing::warn!(%error, "the limit on open files was not raised");
     }
-    let mut server = settings.server.clone();
+    let mut server = server.clone();
     server.max_connections = each;
     server
 }

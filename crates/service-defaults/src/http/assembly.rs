@@ -4,14 +4,17 @@ use axum::{Router, http::StatusCode, middleware::map_response};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{
-    api_keys::KeyRing,
+use super::{
     edge::{Edge, tell_methods_with_405},
+    problem_page,
+};
+use crate::{
+    access::KeyRing,
     health::Readiness,
     lifecycle::Shutdown,
     management,
     metrics::Metrics,
-    openapi, problem_page,
+    openapi,
     scope::Scope,
     settings::CommonSettings,
     surface::{Limits, Routes, Surface},

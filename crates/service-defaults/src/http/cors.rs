@@ -19,7 +19,7 @@ use tower::{Layer, ServiceExt};
 use tower_http::cors::CorsLayer;
 
 use crate::{
-    api_keys::X_API_KEY,
+    access::X_API_KEY,
     rate_limit,
     request_context::{TRACEPARENT, X_REQUEST_ID},
     settings::{List, Violations},

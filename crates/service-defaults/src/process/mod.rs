@@ -1,0 +1,224 @@
+//! One service process, from its settings to its end.
+
+pub mod check;
+mod command;
+mod healthcheck;
+pub mod lifecycle;
+pub mod server;
+pub mod service;
+pub mod tasks;
+
+use ::settings::{Gauges, Loaded, log};
+use opentelemetry::metrics::Meter;
+use tokio::net::TcpListener;
+
+pub use self::command::{Command, CommandLine, Start, block_on, main, run};
+use self::{
+    lifecycle::Shutdown,
+    server::{ServerError, descriptors},
+    tasks::Tasks,
+};
+use crate::{
+    access::KeyRing,
+    assembly::{self, Assembled, Parts},
+    health::{Check, Readiness},
+    metrics::{Metrics, MetricsError},
+    settings::{Checked, Live, Settings, SettingsError, Sources},
+    surface::Routes,
+    telemetry::TelemetryError,
+};
+
+/// A service's settings and everything that it shares with the others at its edge. Clones share
+/// it.
+pub struct Process<S> {
+    service: &'static str,
+    sources: Sources,
+    settings: Live<S>,
+    metrics: Metrics,
+    keys: KeyRing,
+    shutdown: Shutdown,
+    tasks: Tasks,
+}
+
+// Derived, it would ask for settings that can be cloned.
+impl<S> Clone for Process<S> {
+    fn clone(&self) -> Self {
+        Self {
+            service: self.service,
+            sources: self.sources.clone(),
+            settings: self.settings.clone(),
+            metrics: self.metrics.clone(),
+            keys: self.keys.clone(),
+            shutdown: self.shutdown.clone(),
+            tasks: self.tasks.clone(),
+        }
+    }
+}
+
+/// Why a service did not start or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// Its settings cannot be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Its metrics cannot be set up.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// Its logs or traces cannot be set up.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// It cannot listen.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// It cannot be told to stop.
+    #[error("signals cannot be received")]
+    Signals(#[from] std::io::Error),
+    /// A background task ended, without which it is of no use.
+    #[error("the background task `{0}` has ended")]
+    Task(&'static str),
+}
+
+impl<S: Checked> Process<S> {
+    /// Loads the settings of the service of this name.
+    pub fn new(service: &'static str, sources: Sources) -> Result<Self, ProcessError> {
+        let loaded = sources.read().0?;
+        Self::started(service, sources, loaded)
+    }
+
+    fn started(
+        service: &'static str,
+        sources: Sources,
+        loaded: Loaded<Settings<S>>,
+    ) -> Result<Self, ProcessError> {
+        let keys = KeyRing::new(&loaded.settings.common.api_keys);
+        let metrics = Metrics::new(service)?;
+        Gauges::new(metrics.meter()).record(&loaded.settings.worst_case());
+        let (settings, shutdown) = (Live::new(loaded), Shutdown::default());
+        let tasks = Tasks::new(shutdown.clone());
+        Ok(Self {
+            service,
+            sources,
+            settings,
+            metrics,
+            keys,
+            shutdown,
+            tasks,
+        })
+    }
+
+    /// The settings in force, also after a reload.
+    pub fn live(&self) -> &Live<S> {
+        &self.settings
+    }
+
+    /// The settings in force now.
+    pub fn settings(&self) -> std::sync::Arc<Settings<S>> {
+        self.settings.snapshot()
+    }
+
+    /// Makes instruments of this service.
+    pub fn meter(&self) -> &Meter {
+        self.metrics.meter()
+    }
+
+    /// Tells when the service is stopping, or makes it stop.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// What the process does beside requests.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// A readiness that already knows about stopping and about settings that were not taken.
+    pub fn readiness(&self) -> Readiness {
+        let settings = self.settings.clone();
+        Readiness::new(self.shutdown.clone()).with_check("settings", move || {
+            // Why they were refused is for the log: readiness is open to everyone.
+            let waiting = settings.awaiting_restart();
+            let check = match settings.last_error() {
+                Some(_) => Check::warn("settings", "refused; the last good ones are in force"),
+                None if waiting.is_empty() => Check::pass("settings"),
+                None => {
+                    let detail = format!("a restart is needed for {}", waiting.join(", "));
+                    Check::warn("settings", detail)
+                }
+            };
+            std::future::ready(check)
+        })
+    }
+
+    /// Puts the edge around the service's routes.
+    pub fn assemble(&self, routes: Routes, readiness: &Readiness) -> Assembled {
+        assembly::assemble(
+            routes,
+            &Parts {
+                settings: &self.settings().common,
+                keys: &self.keys,
+                metrics: &self.metrics,
+                readiness,
+                shutdown: &self.shutdown,
+            },
+        )
+    }
+
+    /// Follows the settings files, for as long as it is polled.
+    pub fn follow_settings(&self) -> impl Future<Output = ()> + Send + use<S> {
+        let (keys, gauges) = (self.keys.clone(), Gauges::new(self.meter()));
+        let apply = move |settings: &Settings<S>| {
+            keys.replace(&settings.common.api_keys);
+            let figures = settings.worst_case();
+            gauges.record(&figures);
+            log(&figures);
+        };
+        let (sources, meter) = (self.sources.clone(), self.meter().clone());
+        self.settings.clone().follow(sources, meter, apply)
+    }
+
+    /// Serves until a signal, on this socket or on the one that the settings name.
+    pub async fn serve(
+        &self,
+        assembled: Assembled,
+        listener: Option<TcpListener>,
+    ) -> Result<(), ProcessError> {
+        let common = &self.settings().common;
+        let (listeners, each) = (common.listeners(), common.connections_each());
+        let settings = &descriptors::prepare(&common.server, listeners, each);
+        let listener = match listener {
+            Some(listener) => listener,
+            None => settings.bind()?,
+        };
+        self.shutdown.on_signals()?;
+        let address = listener.local_addr()?;
+        let management = match assembled.management {
+            None => None,
+            Some(router) => {
+                let port = common.management.port;
+                Some((settings.bind_port("management.port", port)?, router))
+            }
+        };
+        log(&self.settings().worst_case());
+        let of = |(listener, _): &(TcpListener, _)| listener.local_addr();
+        let other = management.as_ref().map(of).transpose()?;
+        let other = other.map(tracing::field::display);
+        tracing::info!(service = self.service, %address, management = other, "listening");
+        let serve =
+            |listener, router| server::serve(listener, router, settings, self.shutdown.clone());
+        let served = match management {
+            None => serve(listener, assembled.public).await,
+            Some((other, router)) => {
+                tokio::try_join!(serve(listener, assembled.public), serve(other, router))
+                    .map(|_| ())
+            }
+        };
+        let until = self.shutdown.begun_at() + settings.drain_delay + settings.shutdown_timeout;
+        self.tasks.stop(until).await;
+        served?;
+        if let Some(task) = self.tasks.failed() {
+            return Err(ProcessError::Task(task));
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
