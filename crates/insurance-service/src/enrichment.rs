@@ -239,7 +239,7 @@ fn without_vehicle(status: EnrichmentStatus, source: Option<Source>) -> Enrichme
     }
 }
 
-/// What our callers are told. Who keeps calls from Vehicle, and by which means, is not theirs to
+/// What our callers are told. Who stops calls to Vehicle, and by which means, is not theirs to
 /// know.
 fn cause(kind: FailureKind) -> Cause {
     match kind {

@@ -43,7 +43,7 @@ async fn get_vehicle_guard(State(vehicles): State<VehicleClient>) -> Json<Vehicl
     Json(vehicle_guard(vehicles.guard_state()))
 }
 
-/// Keeps every call from Vehicle for a while, or leaves it to the guard again
+/// Stops all calls to Vehicle for a while, or lets the guard decide again
 ///
 /// In the process that answers: tell every replica. While `isolated`, cars are looked up in the
 /// cache only; the others are `unavailable` with the cause `breaker_open`. A new order takes the

@@ -92,7 +92,7 @@ impl VehicleClient {
         self.lookups.erase(number);
     }
 
-    /// Keeps every call from Vehicle for this long, in place of whatever order there is. Answers
+    /// Stops all calls to Vehicle for this long, in place of whatever order there is. Answers
     /// that are kept are still given. Calls in flight end by their attempt timeout.
     ///
     /// Returns when it ends by itself, by the clock on the wall. To be called within a runtime: a

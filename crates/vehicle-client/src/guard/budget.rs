@@ -61,7 +61,7 @@ impl Budget {
     }
 
     /// Whether call after call fails, and not only this many of the caller's own: then a retry
-    /// would not mend the single bad answer that it is for, but add to an outage.
+    /// would not replace the single bad answer that it is for, but add to an outage.
     pub(crate) fn in_outage(&self, own: u32) -> bool {
         self.failed_in_row > own
     }

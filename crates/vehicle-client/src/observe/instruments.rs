@@ -101,7 +101,7 @@ impl Instruments {
                 .build(),
             isolated: meter
                 .u64_gauge("vehicle_client.isolated")
-                .with_description("1 while an operator keeps every call from Vehicle")
+                .with_description("1 while an operator stops all calls to Vehicle")
                 .build(),
         }))
     }
@@ -148,7 +148,7 @@ impl Instruments {
         self.breaker_is(state);
     }
 
-    /// Whether an operator keeps every call from Vehicle from now on.
+    /// Whether an operator stops all calls to Vehicle from now on.
     pub(crate) fn isolated(&self, isolated: bool) {
         self.0.isolated.record(u64::from(isolated), &[]);
     }

@@ -1,4 +1,4 @@
-//! Manual control: while an operator keeps calls from Vehicle, not one reaches it.
+//! Manual control: while an operator stops calls to Vehicle, not one reaches it.
 
 use std::time::Duration;
 

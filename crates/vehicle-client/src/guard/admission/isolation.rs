@@ -26,7 +26,7 @@ pub struct Isolated {
     pub remaining: Duration,
 }
 
-/// Manual control, as a pure state machine: an operator keeps every call from Vehicle for a while.
+/// Manual control, as a pure state machine: an operator stops all calls to Vehicle for a while.
 /// Time comes from outside.
 #[derive(Debug, Default)]
 pub(super) struct Isolation(Option<InForce>);

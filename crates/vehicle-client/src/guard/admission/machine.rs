@@ -17,7 +17,7 @@ pub(super) struct Machine {
     pub(super) breaker: breaker::Machine,
 }
 
-/// What keeps calls from Vehicle, if anything; what lasts longest first.
+/// What stops calls to Vehicle, if anything; what lasts longest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     SwitchedOff,
