@@ -34,7 +34,18 @@ pub(super) struct Text {
     /// The file.
     pub(super) path: PathBuf,
     /// Its text, or why it cannot be read.
-    pub(super) read: Contents,
+    pub(super) read: Result<String, String>,
+}
+
+/// Reads a file that a setting names, such as a certificate, of at most 1 MiB and within 5 s.
+///
+/// # Errors
+///
+/// The reason, in words that follow the path.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let mut reader = Reader::new(path.to_owned(), bounded);
+    reader.begin();
+    reader.bytes(Instant::now() + LIMIT)
 }
 
 impl Files {
@@ -82,7 +93,7 @@ struct Reader {
 }
 
 /// What a file holds, or why it cannot be read.
-type Contents = Result<String, String>;
+type Contents = Result<Vec<u8>, String>;
 
 impl Reader {
     fn new(path: PathBuf, contents: fn(&Path) -> Contents) -> Self {
@@ -107,9 +118,16 @@ impl Reader {
         self.begun = Some(receiver);
     }
 
-    /// What was read, if it is there by then.
     fn text(&mut self, until: Instant) -> Text {
-        let path = self.path.clone();
+        let text = |bytes| String::from_utf8(bytes).map_err(|error| error.to_string());
+        Text {
+            path: self.path.clone(),
+            read: self.bytes(until).and_then(text),
+        }
+    }
+
+    /// What was read, if it is there by then.
+    fn bytes(&mut self, until: Instant) -> Contents {
         let left = until.saturating_duration_since(Instant::now());
         let read = match self.begun.take() {
             None => Err(RecvTimeoutError::Disconnected),
@@ -119,13 +137,12 @@ impl Reader {
                 }
             }),
         };
-        let read = read.unwrap_or_else(|error| {
+        read.unwrap_or_else(|error| {
             Err(match error {
                 RecvTimeoutError::Timeout => format!("is not read within {}s", LIMIT.as_secs()),
                 RecvTimeoutError::Disconnected => "cannot be read".to_owned(),
             })
-        });
-        Text { path, read }
+        })
     }
 }
 
@@ -136,13 +153,18 @@ fn contents(path: &Path) -> Contents {
     if !fs::metadata(path).map_err(reason)?.is_file() {
         return Err("is no regular file".to_owned());
     }
+    bounded(path)
+}
+
+fn bounded(path: &Path) -> Contents {
+    let reason = |error: io::Error| error.to_string();
     let file = fs::File::open(path).map_err(reason)?;
     let mut bytes = Vec::new();
     let read = file.take(MAX_BYTES + 1).read_to_end(&mut bytes);
     if read.map_err(reason)? as u64 > MAX_BYTES {
         return Err("is larger than 1 MiB".to_owned());
     }
-    String::from_utf8(bytes).map_err(|error| error.to_string())
+    Ok(bytes)
 }
 
 /// A file on a file system that stalls until the file's folder is gone.
@@ -164,7 +186,7 @@ impl Stalled {
 
     /// This file with another one that holds `{}`.
     fn files_with_a_good_one(&self) -> Files {
-        let good = Reader::new(PathBuf::from("secrets.json"), |_| Ok("{}".to_owned()));
+        let good = Reader::new(PathBuf::from("secrets.json"), |_| Ok(b"{}".to_vec()));
         Files {
             secrets: Some(good),
             ..self.files()
@@ -189,7 +211,7 @@ impl Stalled {
             while path.parent().is_some_and(Path::exists) {
                 thread::yield_now();
             }
-            fs::read_to_string(path).map_err(|_| "gone".to_owned())
+            fs::read(path).map_err(|_| "gone".to_owned())
         })
     }
 }

@@ -23,6 +23,7 @@ mod violation;
 
 pub use bounded::{Bounded, millis, seconds};
 pub use figure::{Figure, Quantity, Shown, log, page};
+pub use file::read_file;
 pub use gauges::Gauges;
 pub use list::{List, list};
 pub use live::Live;

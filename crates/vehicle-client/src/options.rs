@@ -1,8 +1,8 @@
-use std::{fs, io, time::Duration};
+use std::{path::Path, time::Duration};
 
 use contracts::MAX_BATCH_SIZE;
 use http::HeaderValue;
-use settings::{Secret, Shown, Violations, millis, seconds, section};
+use settings::{Secret, Shown, Violations, millis, read_file, seconds, section};
 use url::Url;
 
 use crate::{BreakerOptions, BudgetOptions, CacheOptions, wire::check_certificates};
@@ -72,12 +72,12 @@ pub enum BuildError {
     #[error("the file for Vehicle's certificates holds none")]
     NoCertificate,
     /// The certificates cannot be read.
-    #[error("vehicle_client.ca_certificate: {path} cannot be read")]
+    #[error("vehicle_client.ca_certificate: {path} cannot be read: {reason}")]
     Certificate {
         /// The file.
         path: String,
-        /// The system's reason.
-        source: io::Error,
+        /// Why not.
+        reason: String,
     },
     /// The key holds characters that no header can.
     #[error("vehicle_client.api_key holds characters that no header can")]
@@ -107,10 +107,10 @@ fn usable_certificates(path: &String, at: &str, violations: &mut Violations) {
     if path.is_empty() {
         return;
     }
-    match fs::read(path) {
+    match read_file(Path::new(path)) {
         Ok(pem) if check_certificates(&pem).is_ok() => {}
         Ok(_) => violations.report(at, format_args!("{path} holds no usable PEM certificates")),
-        Err(error) => violations.report(at, format_args!("{path} cannot be read: {error}")),
+        Err(reason) => violations.report(at, format_args!("{path} cannot be read: {reason}")),
     }
 }
 
@@ -121,9 +121,9 @@ impl Options {
         if path.is_empty() {
             return Ok(None);
         }
-        let read = fs::read(path).map_err(|source| BuildError::Certificate {
+        let read = read_file(Path::new(path)).map_err(|reason| BuildError::Certificate {
             path: path.clone(),
-            source,
+            reason,
         });
         read.map(Some)
     }

@@ -2,9 +2,12 @@ use std::{io, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use rustls::{
     ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
 };
-use settings::{millis, seconds, section};
+use settings::{millis, read_file, seconds, section};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -80,20 +83,30 @@ impl ServerSettings {
             return Ok(None);
         }
         install_crypto_provider();
-        let pem = |file: &str, source| ServerError::Pem {
-            file: file.to_owned(),
-            source,
-        };
-        let certificates = CertificateDer::pem_file_iter(Path::new(&self.tls_certificate))
-            .and_then(Iterator::collect)
+        let certificates = CertificateDer::pem_slice_iter(&read(&self.tls_certificate)?)
+            .collect::<Result<_, _>>()
             .map_err(|source| pem(&self.tls_certificate, source))?;
-        let key = PrivateKeyDer::from_pem_file(Path::new(&self.tls_private_key))
+        let key = PrivateKeyDer::from_pem_slice(&read(&self.tls_private_key)?)
             .map_err(|source| pem(&self.tls_private_key, source))?;
         let config = ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(certificates, key)
             .map_err(ServerError::Certificate)?;
         Ok(Some(TlsAcceptor::from(Arc::new(config))))
+    }
+}
+
+fn read(file: &str) -> Result<Vec<u8>, ServerError> {
+    read_file(Path::new(file)).map_err(|reason| ServerError::Unreadable {
+        file: file.to_owned(),
+        reason,
+    })
+}
+
+fn pem(file: &str, source: pem::Error) -> ServerError {
+    ServerError::Pem {
+        file: file.to_owned(),
+        source,
     }
 }
 
@@ -110,13 +123,21 @@ pub enum ServerError {
         /// The system's reason.
         source: io::Error,
     },
-    /// A PEM file cannot be read.
+    /// A file of certificates or keys cannot be read.
+    #[error("{file} cannot be read: {reason}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A file holds no PEM.
     #[error("{file}: no usable PEM file")]
     Pem {
         /// The file.
         file: String,
         /// The reason.
-        source: rustls::pki_types::pem::Error,
+        source: pem::Error,
     },
     /// The certificate and the key do not fit.
     #[error("the certificate does not fit server.tls_private_key")]
