@@ -1,13 +1,15 @@
 //! A service behind its edge: the routers of its listeners, and its document.
 
-use axum::{Router, http::StatusCode, middleware::map_response};
+use axum::{
+    Router,
+    http::{StatusCode, header::ALLOW},
+    middleware::map_response,
+    response::Response,
+};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{
-    edge::{Edge, tell_methods_with_405},
-    problem_page,
-};
+use super::{edge::Edge, problem_page};
 use crate::{
     access::KeyRing,
     health::Readiness,
@@ -90,4 +92,12 @@ fn listener(mounted: Vec<(Surface, Router)>, parts: &Parts<'_>, port: u16) -> Ro
     Router::new()
         .fallback_service(routes)
         .layer(map_response(tell_methods_with_405))
+}
+
+/// Drops `Allow` from all other answers: who may not use a route does not learn its methods.
+async fn tell_methods_with_405(mut response: Response) -> Response {
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().remove(ALLOW);
+    }
+    response
 }

@@ -3,11 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    http::{StatusCode, header::ALLOW},
-    middleware::from_fn_with_state,
-    response::{IntoResponse, Response},
+    Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, response::IntoResponse,
 };
 use tower::{ServiceBuilder, util::option_layer};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -112,12 +108,4 @@ impl<'a> Edge<'a> {
 fn admission(parts: &Parts<'_>, deadline: Duration, places: usize) -> Arc<Admission> {
     let max_body_bytes = parts.settings.limits.max_body_bytes;
     Arc::new(Admission::new(max_body_bytes, deadline, places))
-}
-
-/// Drops `Allow` from all other answers: who may not use a route does not learn its methods.
-pub(crate) async fn tell_methods_with_405(mut response: Response) -> Response {
-    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
-        response.headers_mut().remove(ALLOW);
-    }
-    response
 }
