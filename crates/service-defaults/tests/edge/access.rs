@@ -4,7 +4,7 @@ use axum::{
 };
 use test_support::API_KEY;
 
-use crate::sample::{get_with_key, service};
+use crate::sample::{get_with_key, keyless, send, service};
 
 const OPERATIONS_KEY: &str = "operations-key-0123456789";
 const BOTH_KEY: &str = "both-key-0123456789";
@@ -135,5 +135,78 @@ async fn scopes_are_asked_for_on_metrics_with_a_key_but_not_on_open_routes() {
     ] {
         let answer = get_with_key(&api, path, Some(OPERATIONS_KEY)).await;
         assert_eq!(answer.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_a_usable_key_is_refused() {
+    let (_, api) = service(&[
+        ("SAMPLE__API_KEYS__OLD__KEY", "expired-key-0123456789"),
+        ("SAMPLE__API_KEYS__OLD__EXPIRES_AT", "2020-01-01T00:00:00Z"),
+    ]);
+    for keys in [
+        &[][..],
+        &[""],
+        &["wrong-key-0123456789"],
+        &["test-key-012345678"],
+        &["test-key-01234567890"],
+        &["TEST-KEY-0123456789"],
+        &["expired-key-0123456789"],
+        &[API_KEY, API_KEY],
+        &[API_KEY, "wrong-key-0123456789"],
+    ] {
+        let mut request = keyless(Method::GET, "/own");
+        for key in keys {
+            request = request.header("x-api-key", *key);
+        }
+        let answer = send(&api, request).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{keys:?}");
+        assert_eq!(answer.header("www-authenticate"), "ApiKey");
+        insta::assert_json_snapshot!("unauthorized", answer.problem());
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_taken_from_its_header_only() {
+    let (_, api) = service(&[]);
+    let request = keyless(Method::GET, &format!("/own?x-api-key={API_KEY}"))
+        .header("authorization", format!("ApiKey {API_KEY}"))
+        .header("cookie", format!("X-Api-Key={API_KEY}"));
+    assert_eq!(send(&api, request).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_key_that_has_not_expired_yet_is_taken() {
+    let (_, api) = service(&[
+        ("SAMPLE__API_KEYS__NEW__KEY", "another-key-0123456789"),
+        ("SAMPLE__API_KEYS__NEW__EXPIRES_AT", "9999-12-31T23:59:59Z"),
+    ]);
+    let request = keyless(Method::GET, "/own").header("x-api-key", "another-key-0123456789");
+    assert_eq!(send(&api, request).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_is_no_route_needs_a_key_too() {
+    let (_, api) = service(&[]);
+    for path in [
+        "/",
+        "/api",
+        "/own/",
+        "/admin",
+        "/healthz/",
+        "/readyz/x",
+        "/metrics/x",
+        "//healthz",
+        "/HEALTHZ",
+        "/healthz%2F..",
+        "/openapi.json/",
+        "/swaggerx",
+        "/favicon.ico",
+    ] {
+        let answer = send(&api, keyless(Method::GET, path)).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+        let answer = api.get(path).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        insta::assert_json_snapshot!("route_not_found", answer.problem());
     }
 }

@@ -12,9 +12,7 @@ use axum::{
 use futures_util::stream;
 use test_support::{API_KEY, Answer, Api};
 
-use crate::sample::service;
-
-const ORDER: &str = r#"{"kind":"small"}"#;
+use crate::sample::{ORDER, service};
 
 async fn coded(api: &Api, codings: &[&str]) -> Answer {
     let mut request = Request::post("/orders")

@@ -7,8 +7,13 @@
 
 mod access;
 mod bodies;
+mod browser;
+mod deadline;
 mod document;
 mod failure;
+mod health;
+mod identity;
+mod limits;
 mod observation;
 mod rate_limit;
 mod sample;

@@ -1,7 +1,9 @@
+use axum::http::Method;
 use futures_util::FutureExt;
+use service_defaults::metrics::DURATION_BUCKETS;
 use test_support::metric;
 
-use crate::sample::service;
+use crate::sample::{keyed, send, service};
 
 #[tokio::test]
 async fn a_request_that_its_caller_gave_up_is_counted_and_no_longer_in_progress() {
@@ -18,6 +20,21 @@ async fn a_request_that_its_caller_gave_up_is_counted_and_no_longer_in_progress(
         line("http_server_active_requests{").ends_with(" 1"),
         "{text}"
     );
+}
+
+/// A share of fast requests is computed from the bucket of exactly this bound.
+#[test]
+fn every_bound_that_a_rule_asks_for_is_a_bucket() {
+    let rules = include_str!("../../../../deploy/observability/prometheus/rules/recording.yml");
+    let bounds: Vec<f64> = rules
+        .split("le=\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap().parse().unwrap())
+        .collect();
+    assert!(!bounds.is_empty());
+    for bound in bounds {
+        assert!(DURATION_BUCKETS.contains(&bound), "{bound}");
+    }
 }
 
 #[tokio::test]
@@ -70,5 +87,57 @@ async fn requests_are_measured_by_where_they_came_in_and_how_they_failed() {
         let errors = count(&[("error_type", status)]);
         assert!(answered > 0, "{status}: {text}");
         assert_eq!(errors, if failed { answered } else { 0 }, "{status}");
+    }
+}
+
+/// The series of a metric as they stand in the text.
+fn series<'a>(text: &'a str, metric: &str) -> Vec<&'a str> {
+    text.lines()
+        .filter(|line| line.starts_with(metric))
+        .collect()
+}
+
+#[tokio::test]
+async fn callers_cannot_make_series() {
+    let (_, api) = service(&[]);
+    let count = async || {
+        let text = api.get("/metrics").await.text();
+        series(&text, "http_server_").len()
+    };
+    let ask = async |number: u32| {
+        api.get(&format!("/nowhere/{number}")).await;
+        api.get(&format!("/own?{number}")).await;
+        let method = Method::from_bytes(format!("M{number}").as_bytes()).unwrap();
+        send(&api, keyed(method, "/nowhere")).await;
+    };
+    ask(0).await;
+    let before = count().await;
+    for number in 1..200 {
+        ask(number).await;
+    }
+    // The one that is new is of `/metrics` itself, which was read once before.
+    let own = api.get("/metrics").await.text();
+    let own = series(&own, "http_server_request_duration_seconds")
+        .iter()
+        .filter(|line| line.contains("http_route=\"/metrics\""))
+        .count();
+    assert_eq!(count().await, before + own);
+}
+
+#[tokio::test]
+async fn prometheus_can_read_the_metrics() {
+    let (_, api) = service(&[]);
+    let answer = api.get("/metrics").await;
+    assert!(
+        answer
+            .header("content-type")
+            .starts_with("text/plain; version=0.0.4")
+    );
+    for line in answer.text().lines() {
+        let well_formed = line.starts_with("# ")
+            || line
+                .rsplit_once(' ')
+                .is_some_and(|(_, value)| value.parse::<f64>().is_ok());
+        assert!(well_formed, "{line}");
     }
 }

@@ -42,6 +42,14 @@ async fn a_caller_is_told_what_is_left() {
 }
 
 #[tokio::test]
+async fn the_window_is_as_long_as_a_whole_burst_takes() {
+    let rate = ("SAMPLE__RATE_LIMIT__REQUESTS_PER_SECOND", "2");
+    let (_, api) = service(&[rate, LIMITED[1]]);
+    let answer = api.get("/own").await;
+    assert_eq!(answer.header("ratelimit-policy"), "\"per-key\";q=3;w=2");
+}
+
+#[tokio::test]
 async fn one_keys_rate_costs_another_key_and_the_platform_nothing() {
     let (_, api) = service(&LIMITED);
     until_refused(&api).await;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use axum::{
     body::Body,
-    http::{Request, StatusCode, header::CONTENT_TYPE},
+    http::{Method, Request, StatusCode, header::CONTENT_TYPE, request::Builder},
     response::IntoResponse,
     routing::{get, post},
 };
@@ -92,11 +92,29 @@ fn own_json() -> impl IntoResponse {
     (status, [(CONTENT_TYPE, "application/json")], "{}")
 }
 
+/// An order that is taken.
+pub(crate) const ORDER: &str = r#"{"kind":"small"}"#;
+
+/// A request without a key.
+pub(crate) fn keyless(method: Method, path: &str) -> Builder {
+    Request::builder().method(method).uri(path)
+}
+
+/// A request with the test key.
+pub(crate) fn keyed(method: Method, path: &str) -> Builder {
+    keyless(method, path).header("x-api-key", API_KEY)
+}
+
+/// Sends a request that has no body.
+pub(crate) async fn send(api: &Api, request: Builder) -> Answer {
+    api.send(request.body(Body::empty()).unwrap()).await
+}
+
 /// A request with this key, or without one.
 pub(crate) async fn get_with_key(api: &Api, path: &str, key: Option<&str>) -> Answer {
-    let mut request = Request::builder().uri(path);
+    let mut request = keyless(Method::GET, path);
     if let Some(key) = key {
         request = request.header("x-api-key", key);
     }
-    api.send(request.body(Body::empty()).unwrap()).await
+    send(api, request).await
 }

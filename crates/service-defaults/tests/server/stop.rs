@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, routing::get};
 use tokio::{
@@ -6,6 +6,7 @@ use tokio::{
     net::TcpStream,
     sync::Notify,
     task::JoinSet,
+    time::Instant,
 };
 
 use crate::support::{KEY, Running, within};
@@ -69,6 +70,21 @@ async fn an_idle_connection_does_not_hold_the_stop_up() {
     within(server.end).await.unwrap().unwrap();
     assert_eq!(caller.rest().await, "");
     assert_eq!(silent.rest().await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_takes_as_long_as_the_drain_delay() {
+    let settings = [("DRAIN_DELAY", "20s")];
+    let server = Running::start(&settings, Gate::default().routes()).await;
+    let told = Instant::now();
+    server.shutdown.begin();
+    within(server.end).await.unwrap().unwrap();
+    let taken = told.elapsed();
+    let delay = Duration::from_secs(20);
+    assert!(
+        (delay..delay + Duration::from_millis(10)).contains(&taken),
+        "{taken:?}"
+    );
 }
 
 #[tokio::test]

@@ -1,14 +1,10 @@
 //! The time that a caller still waits, sent along as `X-Deadline-Ms`.
 
-use std::convert::Infallible;
-
-use axum::body::Body;
-use futures_util::stream;
 use http::{Method, StatusCode};
 use serde_json::json;
 use test_support::{Answer, metric};
 
-use crate::service::{Service, keyed, send};
+use crate::service::{Service, keyed};
 
 const PATH: &str = "/api/v1/vehicles/ABC123";
 const BATCH: &str = "/api/v1/vehicles/batch";
@@ -59,17 +55,6 @@ async fn work_whose_time_is_up_already_never_begins() {
 }
 
 #[tokio::test]
-async fn the_body_of_work_whose_time_is_up_is_not_looked_at() {
-    let service = Service::start().await;
-    let request = keyed(Method::POST, BATCH)
-        .header("content-type", "application/json")
-        .header("x-deadline-ms", "0")
-        .body("no JSON".into())
-        .unwrap();
-    assert_deadline_exceeded(&service.api.send(request).await);
-}
-
-#[tokio::test]
 async fn when_the_time_is_up_the_request_ends_and_so_does_its_statement() {
     let service = Service::with(&UNHURRIED).await;
     let mut lock = service.database.lock(TABLE).await;
@@ -95,49 +80,4 @@ async fn a_batch_ends_with_its_callers_time_too() {
     let (answer, ()) = tokio::join!(service.api.send(request), lock.queued(1));
     assert_deadline_exceeded(&answer);
     lock.queued(0).await;
-}
-
-#[tokio::test]
-async fn a_caller_who_waits_longer_does_not_lengthen_the_services_own_limit() {
-    let service = Service::with(&[
-        ("SERVER__REQUEST_DEADLINE", "270ms"),
-        ("DATABASE__ACQUIRE_TIMEOUT", "10ms"),
-        ("DATABASE__STATEMENT_TIMEOUT", "10ms"),
-    ])
-    .await;
-    // No query can outlast the limit, so this waits for a body that never ends.
-    let endless = stream::pending::<Result<Vec<u8>, Infallible>>();
-    let request = keyed(Method::POST, BATCH)
-        .header("content-type", "application/json")
-        .header("x-deadline-ms", "999999999")
-        .body(Body::from_stream(endless))
-        .unwrap();
-    let answer = service.api.send(request).await;
-    assert_eq!(answer.status, StatusCode::REQUEST_TIMEOUT);
-    insta::assert_json_snapshot!("body_too_slow", answer.problem());
-}
-
-#[tokio::test]
-async fn a_time_that_cannot_be_read_is_refused() {
-    let service = Service::start().await;
-    for value in ["", "-1", "+1", "1.5", "1s", "1 000", "0x10", "1000000000"] {
-        let answer = get_within(&service, value).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{value}");
-        insta::assert_json_snapshot!("invalid_x_deadline_ms", answer.problem());
-    }
-    let twice = keyed(Method::GET, PATH)
-        .header("x-deadline-ms", "1000")
-        .header("x-deadline-ms", "1000");
-    let answer = send(&service.api, twice).await;
-    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-    insta::assert_json_snapshot!("invalid_x_deadline_ms", answer.problem());
-}
-
-#[tokio::test]
-async fn the_platforms_routes_know_no_deadline() {
-    let service = Service::start().await;
-    for path in ["/healthz", "/metrics"] {
-        let answer = service.api.get_with(path, &[("x-deadline-ms", "0")]).await;
-        assert_eq!(answer.status, StatusCode::OK, "{path}");
-    }
 }

@@ -7,15 +7,12 @@
 
 mod access;
 mod batch;
-mod browser;
 mod cache;
 mod connections;
 mod contract;
 mod deadline;
 mod examples;
 mod health;
-mod identity;
-mod limits;
 mod metrics;
 mod openapi;
 mod overload;

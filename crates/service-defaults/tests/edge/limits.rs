@@ -1,38 +1,38 @@
-use axum::body::Body;
-use http::{Method, StatusCode};
-use serde_json::json;
+use axum::{
+    body::Body,
+    http::{Method, StatusCode},
+};
 
-use crate::service::{Service, keyed, keyless, send};
+use crate::sample::{ORDER, keyed, keyless, send, service};
 
-const PATH: &str = "/api/v1/vehicles/ABC123";
-const BATCH: &str = "/api/v1/vehicles/batch";
+const PATH: &str = "/own";
+const ORDERS: &str = "/orders";
 
 #[tokio::test]
 async fn a_uri_over_the_limit_is_refused_before_its_key_is_looked_at() {
-    let service = Service::start().await;
+    let (_, api) = service(&[]);
     let of_length = |bytes: usize| format!("{PATH}?{}", "x".repeat(bytes - PATH.len() - 1));
-    assert_eq!(
-        service.api.get(&of_length(8192)).await.status,
-        StatusCode::OK
-    );
-    let answer = send(&service.api, keyless(Method::GET, &of_length(8193))).await;
+    assert_eq!(api.get(&of_length(8192)).await.status, StatusCode::OK);
+    let answer = send(&api, keyless(Method::GET, &of_length(8193))).await;
     assert_eq!(answer.status, StatusCode::URI_TOO_LONG);
     insta::assert_json_snapshot!("uri_too_long", answer.problem());
 }
 
 #[tokio::test]
 async fn headers_over_the_limits_are_refused() {
-    let service = Service::start().await;
+    let (_, api) = service(&[]);
     let filler = "x".repeat(16 * 1024);
     let many: Vec<_> = (0..100)
         .map(|n| (format!("x-{n}"), String::new()))
         .collect();
-    for headers in [vec![("x-filler".to_owned(), filler)], many] {
+    // Names count like values.
+    let long_name = vec![("x".repeat(10_000), "x".repeat(6_500))];
+    for headers in [vec![("x-filler".to_owned(), filler)], long_name, many] {
         let mut request = keyed(Method::GET, PATH);
         for (name, value) in &headers {
             request = request.header(name, value);
         }
-        let answer = send(&service.api, request).await;
+        let answer = send(&api, request).await;
         assert_eq!(answer.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
         insta::assert_json_snapshot!("headers_too_large", answer.problem());
     }
@@ -40,12 +40,12 @@ async fn headers_over_the_limits_are_refused() {
     let request = (0..98).fold(keyed(Method::GET, PATH), |request, n| {
         request.header(format!("x-{n}"), "")
     });
-    assert_eq!(send(&service.api, request).await.status, StatusCode::OK);
+    assert_eq!(send(&api, request).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn a_head_that_can_be_understood_in_two_ways_is_refused() {
-    let service = Service::start().await;
+    let (_, api) = service(&[]);
     for (name, value, problem) in [
         ("host", "a b", "invalid_host"),
         (
@@ -55,7 +55,7 @@ async fn a_head_that_can_be_understood_in_two_ways_is_refused() {
         ),
     ] {
         let request = keyed(Method::GET, PATH).header(name, value);
-        let answer = send(&service.api, request).await;
+        let answer = send(&api, request).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
         insta::assert_json_snapshot!(problem, answer.problem());
     }
@@ -63,50 +63,43 @@ async fn a_head_that_can_be_understood_in_two_ways_is_refused() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused() {
-    let service = Service::start().await;
-    let of_length = |bytes: usize| {
-        let body = json!({"registrationNumbers": ["ABC123"]}).to_string();
-        format!("{body}{}", " ".repeat(bytes - body.len()))
-    };
-    let answer = service.api.post_text(BATCH, &of_length(65_536)).await;
+    let (_, api) = service(&[]);
+    let of_length = |bytes: usize| format!("{ORDER}{}", " ".repeat(bytes - ORDER.len()));
+    let answer = api.post_text(ORDERS, &of_length(65_536)).await;
     assert_eq!(answer.status, StatusCode::OK);
-    let answer = service.api.post_text(BATCH, &of_length(65_537)).await;
+    let answer = api.post_text(ORDERS, &of_length(65_537)).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     insta::assert_json_snapshot!("body_too_large", answer.problem());
 }
 
 #[tokio::test]
 async fn a_body_is_not_read_without_a_key() {
-    let service = Service::start().await;
-    let request = keyless(Method::POST, BATCH).header("content-type", "application/json");
+    let (_, api) = service(&[]);
+    let request = keyless(Method::POST, ORDERS).header("content-type", "application/json");
     let body = Body::from("x".repeat(70_000));
-    let answer = service.api.send(request.body(body).unwrap()).await;
+    let answer = api.send(request.body(body).unwrap()).await;
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
 async fn the_limits_are_settings() {
-    let service = Service::with(&[
-        ("LIMITS__MAX_URI_BYTES", "64"),
-        ("LIMITS__MAX_HEADERS", "8"),
-        ("LIMITS__MAX_BODY_BYTES", "256"),
-    ])
-    .await;
+    let (_, api) = service(&[
+        ("SAMPLE__LIMITS__MAX_URI_BYTES", "64"),
+        ("SAMPLE__LIMITS__MAX_HEADERS", "8"),
+        ("SAMPLE__LIMITS__MAX_BODY_BYTES", "256"),
+    ]);
     let long = format!("{PATH}?{}", "x".repeat(64));
-    assert_eq!(
-        service.api.get(&long).await.status,
-        StatusCode::URI_TOO_LONG
-    );
+    assert_eq!(api.get(&long).await.status, StatusCode::URI_TOO_LONG);
     let request = (0..8).fold(keyed(Method::GET, PATH), |request, n| {
         request.header(format!("x-{n}"), "")
     });
     assert_eq!(
-        send(&service.api, request).await.status,
+        send(&api, request).await.status,
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
     );
-    let entries = json!({"registrationNumbers": vec!["ABC123"; 40]});
+    let padded = format!("{ORDER}{}", " ".repeat(256));
     assert_eq!(
-        service.api.post(BATCH, &entries).await.status,
+        api.post_text(ORDERS, &padded).await.status,
         StatusCode::PAYLOAD_TOO_LARGE
     );
 }
