@@ -28,6 +28,8 @@ pub struct Span {
     pub name: String,
     /// Trace and span of each link.
     pub links: Vec<(String, String)>,
+    /// Attributes that are texts.
+    pub attributes: BTreeMap<String, String>,
     /// Whether its status is an error.
     pub failed: bool,
 }
@@ -74,16 +76,27 @@ impl Span {
             let link = self::members(link);
             (hex(link[&1][0]), hex(link[&2][0]))
         });
+        let attributes = members.get(&9).into_iter().flatten();
+        let attributes = attributes.filter_map(|attribute| {
+            let attribute = self::members(attribute);
+            let value = self::members(attribute.get(&2)?[0]);
+            Some((text(attribute[&1][0]), text(value.get(&1)?[0])))
+        });
         Self {
+            attributes: attributes.collect(),
             links: links.collect(),
             trace_id: hex(only(1)),
             id: hex(only(2)),
             parent: hex(only(4)),
-            name: String::from_utf8(only(5).to_vec()).unwrap(),
+            name: text(only(5)),
             // `Status { code: STATUS_CODE_ERROR }`: member 3, a variable-length 2.
             failed: only(15).ends_with(&[3 << 3, 2]),
         }
     }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 fn hex(bytes: &[u8]) -> String {

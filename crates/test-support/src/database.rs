@@ -10,27 +10,38 @@ use service_defaults::settings::Secret;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::API_KEY;
+use crate::{API_KEY, scram::verifier};
 
 const PASSWORD: &str = "test";
 
-/// A database of one test, with one service's schema and sample data.
+/// A database of one test, with one service's schema and sample data. On a server of one's own it
+/// is dropped with this.
 #[derive(Debug)]
 pub struct TestDatabase {
     service: &'static str,
     name: String,
     administrator: String,
+    outlives_us: bool,
 }
 
 /// Names a server of one's own for the tests, as an administrator. They make roles and databases there, so it is not
 /// `DATABASE_URL`, which may be somebody's production.
 const OWN_SERVER: &str = "THREADPILOT_TEST_DATABASE_URL";
+/// The roles of both services.
+const ROLES: [&str; 4] = [
+    "vehicle_migrator",
+    "vehicle_service",
+    "insurance_migrator",
+    "insurance_service",
+];
+/// The comment of roles that the tests have made, and whose passwords they may change.
+const MADE_BY_TESTS: &str = "made by the tests of ThreadPilot";
 
 /// The server of this test process: a named one, or a private one that ends with the process.
 struct Server {
     administrator: String,
     templates: Mutex<HashMap<&'static str, String>>,
-    _cluster: Option<Cluster>,
+    cluster: Option<Cluster>,
 }
 
 static SERVER: OnceCell<Server> = OnceCell::const_new();
@@ -40,9 +51,16 @@ impl TestDatabase {
     /// A fresh copy of the service's migrated and seeded database.
     pub async fn new(service: &'static str, schema: Schema) -> Self {
         let server = SERVER.get_or_init(server).await;
+        if server.cluster.is_none() {
+            // A template would stay there.
+            let database = Self::named(service, server);
+            build(&server.administrator, &database.name, service, schema).await;
+            return database;
+        }
         let mut templates = server.templates.lock().await;
         if !templates.contains_key(service) {
-            let name = template(&server.administrator, service, schema).await;
+            let name = format!("template_{service}_{}", std::process::id());
+            build(&server.administrator, &name, service, schema).await;
             templates.insert(service, name);
         }
         let template = templates[service].clone();
@@ -68,12 +86,18 @@ impl TestDatabase {
             service,
             name,
             administrator: server.administrator.clone(),
+            outlives_us: server.cluster.is_none(),
         }
     }
 
     /// The service whose schema it has.
     pub(crate) fn service(&self) -> &'static str {
         self.service
+    }
+
+    /// Its name on the server.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The variables that make the service use this database, and take [`API_KEY`].
@@ -116,14 +140,31 @@ impl TestDatabase {
     }
 }
 
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        if self.outlives_us {
+            let administrator = self.administrator.clone();
+            let sql = format!("drop database if exists {} with (force)", self.name);
+            // The runtime of the test cannot wait for it here.
+            let drop = move || {
+                let mut runtime = tokio::runtime::Builder::new_current_thread();
+                let runtime = runtime.enable_all().build().unwrap();
+                runtime.block_on(execute(&administrator, &sql));
+            };
+            std::thread::spawn(drop).join().unwrap();
+        }
+    }
+}
+
 async fn server() -> Server {
     // The one variable that tests take from outside, for people with a server of their own.
     let given = std::env::var_os(OWN_SERVER).and_then(|url| url.into_string().ok());
     if let Some(administrator) = given.filter(|url| !url.is_empty()) {
+        spare_roles_of_others(&administrator).await;
         return Server {
             administrator,
             templates: Mutex::default(),
-            _cluster: None,
+            cluster: None,
         };
     }
     let cluster = tokio::task::spawn_blocking(|| {
@@ -137,10 +178,15 @@ async fn server() -> Server {
     })
     .await
     .unwrap();
+    let administrator = cluster.admin_url().to_owned();
+    let (login, _) = administrator.rsplit_once('@').unwrap();
+    let (_, password) = login.rsplit_once(':').unwrap();
+    let cheapen = format!("alter role current_user password '{}'", verifier(password));
+    execute(&administrator, &cheapen).await;
     Server {
-        administrator: cluster.admin_url().to_owned(),
+        administrator,
         templates: Mutex::default(),
-        _cluster: Some(cluster),
+        cluster: Some(cluster),
     }
 }
 
@@ -152,9 +198,28 @@ fn announce(step: Step, sentence: &str) {
     }
 }
 
-async fn template(administrator: &str, service: &'static str, schema: Schema) -> String {
-    let name = format!("template_{service}_{}", std::process::id());
-    prepare_database(administrator, &name).await;
+/// Refuses a server where the services may be at home: the tests would change their passwords.
+async fn spare_roles_of_others(administrator: &str) {
+    let mut connection = PgConnection::connect(administrator).await.unwrap();
+    let others: Vec<String> = sqlx::query_scalar(
+        "select rolname::text from pg_roles where rolname = any($1)
+         and shobj_description(oid, 'pg_authid') is distinct from $2",
+    )
+    .bind(ROLES)
+    .bind(MADE_BY_TESTS)
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    assert!(
+        others.is_empty(),
+        "the server of {OWN_SERVER} has roles that no test has made: {others:?}"
+    );
+    connection.close().await.unwrap();
+}
+
+/// Makes a migrated and seeded database.
+async fn build(administrator: &str, name: &str, service: &'static str, schema: Schema) {
+    prepare_database(administrator, name).await;
     let (server, _) = administrator.rsplit_once('/').unwrap();
     let mut connection = PgConnection::connect(&format!("{server}/{name}"))
         .await
@@ -169,19 +234,12 @@ async fn template(administrator: &str, service: &'static str, schema: Schema) ->
         .await
         .unwrap();
     connection.close().await.unwrap();
-    name
 }
 
 async fn prepare_database(administrator: &str, name: &str) {
-    let roles = [
-        "vehicle_migrator",
-        "vehicle_service",
-        "insurance_migrator",
-        "insurance_service",
-    ];
-    let logins = roles.map(|role| Login {
+    let logins = ROLES.map(|role| Login {
         role,
-        password: Secret::from(PASSWORD),
+        password: Secret::from(verifier(PASSWORD).as_str()),
     });
     // Roles belong to the whole server, where other tests may be preparing theirs.
     let mut lock = PgConnection::connect(administrator).await.unwrap();
@@ -192,6 +250,13 @@ async fn prepare_database(administrator: &str, name: &str) {
     prepare(&Secret::from(administrator), name, &logins)
         .await
         .unwrap();
+    for role in ROLES {
+        let comment = format!("comment on role {role} is '{MADE_BY_TESTS}'");
+        sqlx::raw_sql(AssertSqlSafe(comment))
+            .execute(&mut lock)
+            .await
+            .unwrap();
+    }
     lock.close().await.unwrap();
 }
 

@@ -37,6 +37,7 @@ type Script = Box<dyn FnMut(&Request) -> Reply + Send>;
 struct State {
     script: Mutex<Script>,
     requests: Mutex<Vec<Request>>,
+    connections: AtomicUsize,
     calls: AtomicUsize,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
@@ -95,6 +96,7 @@ impl FakeVehicle {
         let state = Arc::new(State {
             script: Mutex::new(Box::new(script)),
             requests: Mutex::default(),
+            connections: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             most_in_flight: AtomicUsize::new(0),
@@ -105,6 +107,7 @@ impl FakeVehicle {
         let serving = state.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                serving.connections.fetch_add(1, Ordering::SeqCst);
                 let state = serving.clone();
                 tokio::spawn(async move { connection::converse(stream, &state).await });
             }
@@ -137,6 +140,11 @@ impl FakeVehicle {
         let requests = self.state.requests.lock().unwrap();
         assert_eq!(requests.len(), self.calls(), "not all requests were kept");
         requests.clone()
+    }
+
+    /// How many connections there were so far.
+    pub fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
     }
 
     /// How many requests there were so far.

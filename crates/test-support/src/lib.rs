@@ -19,6 +19,7 @@ mod metrics;
 mod process;
 mod relay;
 mod remote;
+mod scram;
 mod table_lock;
 
 pub use caller::Caller;

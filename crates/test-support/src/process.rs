@@ -68,6 +68,13 @@ impl Binary {
             .fold(self, |binary, (setting, value)| binary.with(setting, value))
     }
 
+    /// With a variable that is none of the service's own.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// With one more argument.
     #[must_use]
     pub fn with_argument(mut self, argument: &str) -> Self {

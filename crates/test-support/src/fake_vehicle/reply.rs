@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -99,6 +100,7 @@ impl Reply {
             return Self::json(200, &body);
         }
         let number = request.path.rsplit('/').next().unwrap();
+        let number = &*percent_decode_str(number).decode_utf8().unwrap();
         if number.starts_with('Z') {
             return Self::json(404, &json!({ "code": "vehicle_not_found" }));
         }
