@@ -246,6 +246,10 @@ mod tests {
             "199001001234",
             "199001601234",
             "199001921234",
+            "199004311234",
+            "199006311234",
+            "199009311234",
+            "199011311234",
             "199004911234",
         ] {
             assert_eq!(check(text, Check::Date), Err(Error::Date), "{text}");
@@ -260,6 +264,8 @@ mod tests {
             assert_eq!(check(text, Check::Checksum), Ok(()), "{text}");
         }
         assert_eq!(check("199001012386", Check::Checksum), Err(Error::Checksum));
+        // The right digit of a day that does not exist.
+        assert_eq!(check("199002301233", Check::Checksum), Err(Error::Date));
     }
 
     #[test]

@@ -140,6 +140,9 @@ mod tests {
             assert_eq!(parse(text), Err(RegistrationNumberError::Length));
         }
         assert!(parse("AB").is_ok() && parse("ABCDEFG").is_ok());
+        let padded = |length: usize| format!("A{}B", " ".repeat(length - 2));
+        assert_eq!(parse(&padded(64)).as_deref(), Ok("AB"));
+        assert_eq!(parse(&padded(65)), Err(RegistrationNumberError::Length));
     }
 
     #[test]

@@ -257,7 +257,7 @@ async fn answer(
     let caller = Caller {
         request_id: context.request_id().to_owned(),
         traceparent: context.traceparent(),
-        deadline: (Instant::now() + service.time).min(deadline - TIME_TO_ANSWER),
+        deadline: enriched_until(service.time, deadline),
     };
     let insurances = service
         .enricher
@@ -286,6 +286,11 @@ async fn answer(
     Ok(response)
 }
 
+/// Until when a request may wait for its cars.
+fn enriched_until(longest: Duration, request_deadline: Instant) -> Instant {
+    (Instant::now() + longest).min(request_deadline - TIME_TO_ANSWER)
+}
+
 fn refuse_incomplete(profile: &InsuranceProfile) -> Result<(), Error> {
     if !profile.unreadable_insurances.is_empty() {
         return Err(Error::Unreadable {
@@ -306,4 +311,22 @@ fn refuse_incomplete(profile: &InsuranceProfile) -> Result<(), Error> {
     Err(Error::Incomplete {
         retry_after_seconds: longest.unwrap_or(LASTING_RETRY_AFTER_SECONDS).max(1),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_in_a_hurry_keeps_time_for_its_answer() {
+        let left = |longest, deadline| {
+            let request_deadline = Instant::now() + Duration::from_millis(deadline);
+            let until = super::enriched_until(Duration::from_millis(longest), request_deadline);
+            until - Instant::now()
+        };
+        assert_eq!(left(2000, 100), Duration::from_millis(80));
+        assert_eq!(left(2000, 10_000), Duration::from_secs(2));
+    }
 }

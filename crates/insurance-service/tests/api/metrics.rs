@@ -58,6 +58,19 @@ async fn toggles_are_counted_once_for_each_request_that_reads_them() {
 }
 
 #[tokio::test]
+async fn a_toggle_that_no_request_reads_is_not_counted() {
+    let off = [("FEATURE_TOGGLES__ENABLE_VEHICLE_ENRICHMENT", "false")];
+    let service = Service::with(FakeVehicle::healthy().await, &off).await;
+    service.look_up(PERSON).await;
+    let read = [
+        ("toggle_name", "enable_vehicle_enrichment"),
+        ("value", "false"),
+    ];
+    assert_eq!(service.metric(TOGGLES, &read).await, 1);
+    assert_eq!(service.metric(TOGGLES, &[]).await, 1);
+}
+
+#[tokio::test]
 async fn no_metric_has_a_plate_or_a_person() {
     let service = Service::healthy().await;
     service.look_up(PERSON).await;

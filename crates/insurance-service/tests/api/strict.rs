@@ -1,5 +1,7 @@
 //! `Prefer: handling=strict`: all or nothing.
 
+use std::time::Duration;
+
 use test_support::{FakeVehicle, Reply};
 
 use crate::service::{LOOKUP, PERSON, Service};
@@ -47,6 +49,25 @@ async fn a_profile_that_is_not_whole_is_refused_with_a_time_to_come_back() {
             assert_eq!(answer.header("preference-applied"), STRICT);
             assert_eq!(answer.header("cache-control"), "no-store");
         }
+    }
+}
+
+#[tokio::test]
+async fn the_time_to_come_back_is_that_of_the_car_that_needs_longest() {
+    for cars in [["BAD500", "BAD503"], ["BAD503", "BAD500"]] {
+        // The one that closes the gate is answered last, when the other has failed already.
+        let vehicle = FakeVehicle::start(|request| match request.path.rsplit('/').next() {
+            Some("BAD500") => Reply::status(500),
+            _ => Reply::with_header(503, "retry-after", "55").after(Duration::from_millis(200)),
+        })
+        .await;
+        let service = Service::with(vehicle, &[]).await;
+        service
+            .insure("197001019999", &cars.map(|car| ("car", "10", Some(car))))
+            .await;
+        let answer = service.look_up_strictly("197001019999").await;
+        assert_eq!(answer.problem()["code"], "enrichment_incomplete");
+        assert_eq!(answer.header("retry-after"), "55");
     }
 }
 

@@ -6,6 +6,25 @@ use test_support::{
 use crate::binary::seeded;
 
 #[tokio::test]
+async fn vehicle_is_never_asked_through_a_proxy_of_the_environment() {
+    let (vehicle, proxy) = (FakeVehicle::healthy().await, FakeVehicle::healthy().await);
+    let mut binary = seeded(&vehicle).await;
+    for name in [
+        "http_proxy",
+        "HTTP_PROXY",
+        "https_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+    ] {
+        binary = binary.with_variable(name, &proxy.url());
+    }
+    let running = binary.serve().await;
+    let answer = running.at.get("/api/v1/insurances/199001011234").await;
+    assert_eq!(answer.json()["enrichment"], "complete");
+    assert_eq!([vehicle.calls(), proxy.calls()], [1, 0]);
+}
+
+#[tokio::test]
 async fn no_header_path_body_or_method_carries_a_person_into_logs_spans_metrics_errors_or_vehicle()
 {
     let collector = Collector::start().await;

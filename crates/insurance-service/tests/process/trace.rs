@@ -53,6 +53,7 @@ async fn one_request_is_one_trace_and_each_attempt_one_of_its_own_that_is_linked
         assert_eq!(span[0].trace_id, TRACE);
     }
     assert_eq!(server[0].parent, CALLER);
+    assert_eq!(server[0].attributes["key_id"], "test");
     assert!(!server[0].failed);
     assert_eq!(enrich[0].parent, server[0].id);
     assert_eq!(query[0].parent, server[0].id);

@@ -93,6 +93,41 @@ async fn a_statement_that_is_wrong_is_a_fault_of_ours() {
 }
 
 #[tokio::test]
+async fn what_a_server_lacks_for_the_moment_is_unavailable() {
+    let (_place, database) = database(&json!({})).await;
+    // connection_failure, disk_full, out_of_memory, too_many_connections, lock_not_available
+    for (sql, passes) in [
+        (
+            "do $$ begin raise exception using errcode = '08006'; end $$",
+            true,
+        ),
+        (
+            "do $$ begin raise exception using errcode = '53100'; end $$",
+            true,
+        ),
+        (
+            "do $$ begin raise exception using errcode = '53200'; end $$",
+            true,
+        ),
+        (
+            "do $$ begin raise exception using errcode = '53300'; end $$",
+            true,
+        ),
+        (
+            "do $$ begin raise exception using errcode = '55P03'; end $$",
+            false,
+        ),
+    ] {
+        let error = run(&database, sql).await.unwrap_err();
+        assert_eq!(
+            matches!(error, Error::Unavailable(_)),
+            passes,
+            "{sql}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_right_or_a_table_that_is_not_there_is_unavailable() {
     let (_place, database) = database(&json!({})).await;
     for sql in ["delete from vehicle.vehicles", "select from vehicle.cars"] {

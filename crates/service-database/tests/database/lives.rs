@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 use futures_util::future::join_all;
 use serde_json::json;
 use service_database::{Database, Error};
-use test_support::{Relay, TestDatabase};
+use service_defaults::metrics::Metrics;
+use test_support::{Relay, TestDatabase, metric};
 
 use crate::support::{pass, run, session, settings};
 
@@ -95,4 +96,29 @@ async fn the_only_connection_is_replaced_too() {
     pass(LONGEST_LIFE).await;
     assert_eq!(session(&database).await, before);
     assert_ne!(session(&database).await, before);
+}
+
+#[tokio::test]
+async fn the_idle_and_the_used_connections_are_told_apart() {
+    let (place, _relay, database) = filled().await;
+    let metrics = Metrics::new("test").unwrap();
+    database.observe(metrics.meter());
+    let counted = |state| {
+        let labels = [("db_client_connection_state", state)];
+        metric(
+            &metrics.render().unwrap(),
+            "db_client_connection_count",
+            &labels,
+        )
+    };
+    assert_eq!([counted("idle"), counted("used")], [4, 0]);
+    let mut lock = place.lock("vehicle.vehicles").await;
+    let one_in_use = async {
+        lock.queued(1).await;
+        let counted = [counted("idle"), counted("used")];
+        lock.release().await;
+        counted
+    };
+    let (_, counted) = tokio::join!(run(&database, "select from vehicle.vehicles"), one_in_use);
+    assert_eq!(counted, [3, 1]);
 }

@@ -77,6 +77,23 @@ async fn seeding_again_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_policy_after_seeding_gets_a_number_that_none_had() {
+    let database = TestDatabase::new("insurance", insurance_service::SCHEMA).await;
+    let settings = settings("insurance", &database.url(), &json!({}));
+    let mut connection = database.connect().await;
+    let insert = "insert into insurance.insurances
+        (personal_identity_number, product, monthly_cost) values ('000001010000', 'pet', 10)
+        returning insurance_id";
+    let first = number(&mut connection, insert).await;
+    let newest = "select max(insurance_id) from insurance.insurances";
+    assert_eq!(number(&mut connection, newest).await, first);
+    let delete = format!("delete from insurance.insurances where insurance_id = {first}");
+    database.execute(&delete).await;
+    insurance_service::SCHEMA.seed(&settings).await.unwrap();
+    assert_eq!(number(&mut connection, insert).await, first + 1);
+}
+
+#[tokio::test]
 async fn seeding_leaves_what_was_changed_by_hand() {
     let database = TestDatabase::new("vehicle", SCHEMA).await;
     database
@@ -98,6 +115,26 @@ async fn a_server_that_does_not_come_is_given_up() {
         assert!(matches!(error, MigrateError::NoServer(_)), "{error:?}");
         assert!(error.to_string().contains("database.wait_for_server"));
     }
+}
+
+#[tokio::test]
+async fn a_server_without_a_free_connection_is_waited_for() {
+    let database = TestDatabase::empty("vehicle").await;
+    let limit = format!("alter database {} connection limit", database.name());
+    database.execute(&format!("{limit} 0")).await;
+    let settings = |wait| {
+        settings(
+            "vehicle",
+            &database.url(),
+            &json!({"wait_for_server": wait}),
+        )
+    };
+    let error = SCHEMA.migrate(&settings("0s")).await.unwrap_err();
+    assert!(matches!(error, MigrateError::NoServer(_)), "{error:?}");
+    let lift = format!("{limit} -1");
+    let patient = settings("60s");
+    let (migrated, ()) = tokio::join!(SCHEMA.migrate(&patient), database.execute(&lift));
+    migrated.unwrap();
 }
 
 #[tokio::test]

@@ -118,3 +118,17 @@ async fn no_role_is_more_than_it_needs_to_be() {
         and (rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls)";
     assert_eq!(crate::support::number(&mut connection, too_much).await, 0);
 }
+
+/// PostgreSQL 14 lets everybody create in `public`.
+#[tokio::test]
+async fn no_role_creates_in_the_public_schema() {
+    let database = TestDatabase::empty("vehicle").await;
+    database
+        .execute("grant create on schema public to public")
+        .await;
+    let roles = include_str!("../../../../migrations/roles.sql");
+    database.execute(roles).await;
+    for role in ["vehicle_service", "insurance_service"] {
+        assert_forbidden(&database, role, &["create table public.mine ()"]).await;
+    }
+}

@@ -89,3 +89,32 @@ async fn readiness(scheme: &str, at: SocketAddr) -> reqwest::Result<(StatusCode,
     let answer = client.get(format!("{scheme}://{at}/readyz")).send().await?;
     Ok((answer.status(), answer.text().await?))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{net::TcpListener, time::Instant};
+
+    use super::{Unhealthy, ask};
+    use crate::settings::{Arguments, Checked, Sources};
+
+    ::settings::section! {
+        /// A service with nothing but what all services have.
+        pub(crate) struct Nothing {}
+    }
+
+    impl Checked for Nothing {}
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_says_nothing_is_given_up_after_two_seconds() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = silent.local_addr().unwrap().port().to_string();
+        let sources = Sources::new("sample", &[], Arguments::default()).with_environment([
+            ("SAMPLE__SERVER__PORT", &*port),
+            ("SAMPLE__API_KEYS__TEST__KEY", "sample-key-0123456789"),
+        ]);
+        let asked = Instant::now();
+        let answer = ask::<Nothing>(sources).await;
+        assert!(matches!(answer, Err(Unhealthy::Silent(_))), "{answer:?}");
+        assert_eq!(asked.elapsed().as_secs(), 2);
+    }
+}

@@ -76,9 +76,9 @@ impl Running {
         Self::of(command(data_dir, options).spawn().unwrap()).await
     }
 
-    /// Started by a shell that lets nobody else in.
-    pub(crate) async fn start_with_umask(umask: &str, data_dir: &Path) -> Self {
-        let plain = command(data_dir, &[]);
+    /// Started by a shell with this umask.
+    pub(crate) async fn start_with_umask(umask: &str, data_dir: &Path, options: &[&str]) -> Self {
+        let plain = command(data_dir, options);
         let mut command = Command::new("sh");
         command
             .args(["-c", "umask \"$1\" && shift && exec \"$@\"", "sh", umask])

@@ -141,3 +141,21 @@ async fn a_retry_is_given_the_time_of_its_own() {
         "the first attempt's second is not its own: {sent:?}"
     );
 }
+
+#[tokio::test]
+async fn an_idle_connection_is_kept_as_long_as_its_setting_says() {
+    let fake = FakeVehicle::healthy().await;
+    let mut options = patient(&fake);
+    let keeps = client(&options);
+    for _ in 0..3 {
+        keeps.one("ABC123", &unhurried()).await;
+    }
+    assert_eq!(fake.connections(), 1);
+    options.idle_connection_timeout = Duration::from_millis(1);
+    let forgets = client(&options);
+    for connections in 2..4 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        forgets.one("ABC123", &unhurried()).await;
+        assert_eq!(fake.connections(), connections);
+    }
+}

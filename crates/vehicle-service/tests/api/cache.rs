@@ -47,6 +47,24 @@ async fn a_caller_that_has_something_else_gets_the_vehicle() {
 }
 
 #[tokio::test]
+async fn the_plate_batch_has_versions_like_any_other() {
+    let service = Service::start().await;
+    let insert = "insert into vehicle.vehicles (registration_number) values ('BATCH')";
+    service.database.execute(insert).await;
+    let path = "/api/v1/vehicles/batch";
+    let tag = service.api.get(path).await.header("etag").to_owned();
+    for (condition, tags, status) in [
+        ("if-none-match", &*tag, StatusCode::NOT_MODIFIED),
+        ("if-none-match", "\"other\"", StatusCode::OK),
+        ("if-match", &*tag, StatusCode::OK),
+        ("if-match", "\"other\"", StatusCode::PRECONDITION_FAILED),
+    ] {
+        let answer = service.api.get_with(path, &[(condition, tags)]).await;
+        assert_eq!(answer.status, status, "{condition}: {tags}");
+    }
+}
+
+#[tokio::test]
 async fn a_tag_of_a_missing_vehicle_is_not_found() {
     let service = Service::start().await;
     let answer = service

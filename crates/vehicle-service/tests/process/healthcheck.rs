@@ -99,9 +99,11 @@ async fn a_file_that_stalls_holds_no_answer_up() {
 #[tokio::test]
 async fn the_management_port_is_asked_where_there_is_one() {
     let database = TestDatabase::new(vehicle_service::NAME, SCHEMA).await;
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let own = free.local_addr().unwrap().port().to_string();
-    drop(free);
+    // Nobody else is given the port while this has it, and who wants it by its number gets it.
+    let reserved = TcpSocket::new_v4().unwrap();
+    reserved.set_reuseaddr(true).unwrap();
+    reserved.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let own = reserved.local_addr().unwrap().port().to_string();
     let serving = Serving::start(&database, &[("MANAGEMENT__PORT", &own)]).await;
     let port = serving.address.port().to_string();
     let main = ("SERVER__PORT", &*port);

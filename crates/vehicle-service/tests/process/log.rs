@@ -86,6 +86,25 @@ async fn a_request_ends_in_one_line_that_says_what_it_was() {
 }
 
 #[tokio::test]
+async fn the_milliseconds_of_a_line_are_the_seconds_of_the_metric() {
+    let database = TestDatabase::new(NAME, SCHEMA).await;
+    let mut serving = Serving::start(&database, &[("LOG__FILTER", "info")]).await;
+    let mut caller = Caller::connect(serving.address).await;
+    caller.get("/api/v1/vehicles/ABC123").await;
+    let line = serving.until_line("request ended").await;
+    let (_, metrics) = caller.get("/metrics").await;
+    let sum = metrics
+        .lines()
+        .find(|line| line.starts_with("http_server_request_duration_seconds_sum"))
+        .and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    let milliseconds = line["duration_ms"].as_f64().unwrap();
+    assert!(
+        (sum.unwrap() * 1e3 - milliseconds).abs() < 1e-6,
+        "{sum:?} {line}"
+    );
+}
+
+#[tokio::test]
 async fn a_reader_of_the_log_who_stalls_holds_up_no_request_no_probe_and_no_stop() {
     let database = TestDatabase::new(NAME, SCHEMA).await;
     // One signal drains, a second one ends at once.
