@@ -17,11 +17,16 @@ for folder in /usr/lib/postgresql /usr/local/bin/initdb; do
     [ ! -f "$folder" ] || mount --bind /dev/null "$folder"
 done
 mkdir -p /var/cache && mount -t tmpfs none /var/cache
-case $("$init" --check 2>&1) in
-*"found in"*) echo "without-postgres: PostgreSQL could not be hidden: $("$init" --check)" >&2; exit 1 ;;
-esac
-[ -z "$user" ] || set -- setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups "$@"
 TMPDIR=$(mktemp -d) && chmod 1777 "$TMPDIR" && export TMPDIR
 trap "rm -rf $TMPDIR" EXIT
-"$@"'
+as_user() { "$@"; }
+if [ -n "$user" ]; then
+    # Where an ordinary user keeps what was fetched.
+    export XDG_CACHE_HOME="$TMPDIR/cache"
+    as_user() { setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups "$@"; }
+fi
+case $(as_user "$init" --check 2>&1) in
+*"found in"*) echo "without-postgres: PostgreSQL could not be hidden: $(as_user "$init" --check)" >&2; exit 1 ;;
+esac
+as_user "$@"'
 exec unshare --mount sh -euc "$hide" sh "$init" "$user" "$@"

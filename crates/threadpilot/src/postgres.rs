@@ -80,12 +80,15 @@ impl Postgres {
             }
             let pause = backoff.pause();
             screen::step(&format!(
-                "PostgreSQL has ended; starting it again in {} ms",
+                "PostgreSQL is not running; starting it again in {} ms",
                 pause.as_millis()
             ));
             sleep(pause).await;
             match self.start_again().await {
-                Ok(()) => screen::step("PostgreSQL runs again"),
+                Ok(()) => {
+                    backoff.started();
+                    screen::step("PostgreSQL runs again");
+                }
                 // For a moment its last processes may keep a killed server from starting again.
                 Err(_) if pause == FIRST_PAUSE => {}
                 Err(error) => screen::complain(&error),

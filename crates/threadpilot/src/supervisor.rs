@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     child::Service,
@@ -19,35 +19,41 @@ use crate::{
     screen,
 };
 
-/// The pause before a service is started again. It doubles with each further end.
+/// The pause before a program is started again. It doubles with each further end.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// After this the first pause is due again.
+/// After it has run for so long the first pause is due again.
 const STEADY: Duration = Duration::from_secs(30);
 
 /// A pause that doubles, up to a bound.
 pub(crate) struct Backoff {
     next: Duration,
-    since: Instant,
+    started: Option<Instant>,
 }
 
 impl Backoff {
+    /// Of a program that has just been started.
     pub(crate) fn new() -> Self {
         Self {
             next: FIRST_PAUSE,
-            since: Instant::now(),
+            started: Some(Instant::now()),
         }
     }
 
-    /// How long to wait now that it has ended again.
+    /// How long to wait now that it has ended, or could not be started.
     pub(crate) fn pause(&mut self) -> Duration {
-        if self.since.elapsed() >= STEADY {
+        let ran = self.started.take().map(|at| at.elapsed());
+        if ran.is_some_and(|ran| ran >= STEADY) {
             self.next = FIRST_PAUSE;
         }
         let pause = self.next;
         self.next = LONGEST_PAUSE.min(pause * 2);
-        self.since = Instant::now() + pause;
         pause
+    }
+
+    /// It runs again.
+    pub(crate) fn started(&mut self) {
+        self.started = Some(Instant::now());
     }
 }
 
@@ -66,6 +72,8 @@ pub(crate) struct Supervised {
     fault: Fault,
     service: Option<Service>,
     backoff: Backoff,
+    /// When the next start is due, if it does not run.
+    due: Option<Instant>,
 }
 
 impl Supervised {
@@ -79,6 +87,7 @@ impl Supervised {
             fault: Fault::Normal,
             service: Some(service),
             backoff: Backoff::new(),
+            due: None,
         })
     }
 
@@ -139,12 +148,17 @@ impl Supervised {
             if self.fault.process().is_none() {
                 return pending().await;
             }
-            let pause = self.backoff.pause();
-            screen::step(&format!(
-                "starting {name} again in {} ms",
-                pause.as_millis()
-            ));
-            sleep(pause).await;
+            // A fault that is typed meanwhile puts off no start.
+            let due = *self.due.get_or_insert_with(|| {
+                let pause = self.backoff.pause();
+                screen::step(&format!(
+                    "starting {name} again in {} ms",
+                    pause.as_millis()
+                ));
+                Instant::now() + pause
+            });
+            sleep_until(due).await;
+            self.due = None;
             match self.start_again().await {
                 Ok(()) if self.fault == Fault::Normal => {
                     screen::step(&format!("{name} runs again"));
@@ -165,20 +179,29 @@ impl Supervised {
             service.pause();
         }
         self.service = Some(service);
+        self.backoff.started();
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_pause_doubles_up_to_a_bound_and_begins_anew_after_a_steady_while() {
+    async fn the_pause_doubles_up_to_a_bound_and_begins_anew_after_a_steady_run() {
         let mut backoff = Backoff::new();
-        let pauses: Vec<_> = (0..8).map(|_| backoff.pause().as_millis()).collect();
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            pauses.push(backoff.pause().as_millis());
+            // A start that takes long and fails is no run.
+            advance(STEADY).await;
+        }
         assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]);
-        sleep(LONGEST_PAUSE + STEADY).await;
+        backoff.started();
+        advance(STEADY).await;
         assert_eq!(backoff.pause(), FIRST_PAUSE);
     }
 }

@@ -68,7 +68,9 @@ async fn a_database_server_that_ends_by_itself_is_started_again_ever_later_with_
     assert!(!is_alive(server));
     // What it ends with: a crash, or the loss of the process that would stop it.
     kill(keeper_of(folder.path()).unwrap());
-    let told = stack.says("PostgreSQL has ended; starting it again").await;
+    let told = stack
+        .says("PostgreSQL is not running; starting it again")
+        .await;
     assert!(!told.contains(" 500 ms"), "{told}");
     stack.says("PostgreSQL runs again").await;
     assert!(keeper_of(folder.path()).is_some());
