@@ -45,7 +45,7 @@ pub const PROBLEMS: &[Value] = &[
     ),
     (
         "headers_too_large",
-        "The request has too many headers, or too large ones (`limits.max_headers`, `limits.max_header_bytes`).",
+        "The request has over 100 headers, or over 16384 bytes of them.",
     ),
     (
         "insufficient_scope",
@@ -133,10 +133,7 @@ pub const PROBLEMS: &[Value] = &[
         "unsupported_media_type",
         "The body is not declared as `application/json`.",
     ),
-    (
-        "uri_too_long",
-        "The URI is over the size limit (`limits.max_uri_bytes`).",
-    ),
+    ("uri_too_long", "The URI is over 8192 bytes."),
     (
         "validation_failed",
         "Several rules are broken; `errors` tells each.",

@@ -38,14 +38,15 @@ section! {
         pub attempt_timeout: Duration = "500ms", in millis(10)..=seconds(60);
         /// Attempts after the first.
         pub max_retries: u32 = 1, in 0..=MOST_RETRIES;
-        /// Upper end of the random pause before the first retry; doubles with each.
-        pub retry_pause: Duration = "50ms", in millis(1)..=seconds(10);
-        /// Upper end of every pause, no less than retry_pause.
-        pub max_retry_pause: Duration = "250ms", in millis(1)..=seconds(60);
+        /// Upper end of the random pause before the first retry; doubles with each. A tenth of an
+        /// attempt: long enough to spread retries, short enough for the deadline.
+        pub retry_pause: Duration => millis(50);
+        /// Upper end of every pause.
+        pub max_retry_pause: Duration => millis(250);
         /// Largest answer of Vehicle in bytes.
         pub max_answer_bytes: usize = 1048576, in 1024..=67_108_864;
-        /// How long an idle connection is kept.
-        pub idle_connection_timeout: Duration = "15s", in seconds(1)..=seconds(600);
+        /// How long an idle connection is kept: shorter than servers and load balancers keep it.
+        pub idle_connection_timeout: Duration => seconds(15);
         /// How long a batch call waits for more numbers, at most a tenth of enrichment.deadline.
         pub gather_for: Duration = "2ms", in millis(1)..=millis(100);
         /// How long answers are kept.
@@ -59,6 +60,11 @@ section! {
         pub refresh_within: Duration => seconds(2);
         /// Name of the caller for Vehicle's logs; for the service to say.
         pub user_agent: &'static str => concat!("threadpilot/", env!("CARGO_PKG_VERSION"));
+    }
+    removed {
+        "retry_pause" => "is 50ms",
+        "max_retry_pause" => "is 250ms",
+        "idle_connection_timeout" => "is 15s",
     }
 }
 
@@ -144,13 +150,6 @@ impl Options {
             let (connect, attempt) = (Shown(self.connect_timeout), Shown(attempt));
             let rule = format!("{connect} is over {at}.attempt_timeout = {attempt}");
             report("connect_timeout", rule);
-        }
-        if self.max_retry_pause < self.retry_pause {
-            let (most, first) = (Shown(self.max_retry_pause), Shown(self.retry_pause));
-            report(
-                "max_retry_pause",
-                format!("{most} is under {at}.retry_pause = {first}"),
-            );
         }
         if self.breaker.slow_after >= attempt {
             let (slow, attempt) = (Shown(self.breaker.slow_after), Shown(attempt));

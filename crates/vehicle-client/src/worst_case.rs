@@ -108,10 +108,10 @@ impl Options {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "checked to be 1 to 10000"
+            reason = "a small constant"
         )]
         let whole = saved as u64;
-        let because = format_args!("vehicle_client.retry_budget.max_saved {saved}, rounded down");
+        let because = format_args!("at most {saved} are saved up");
         Figure::count(name, whole, because)
     }
 
@@ -237,7 +237,7 @@ impl CacheOptions {
                 "oldest_enriched_answer",
                 spread(self.fresh).max(soft),
                 format!(
-                    "vehicle_client.cache.soft_stale {}, or fresh {} + jitter {jitter} of it",
+                    "vehicle_client.cache.soft_stale {}, or fresh {} + {jitter} of it",
                     Shown(soft),
                     Shown(self.fresh),
                 ),
@@ -255,7 +255,7 @@ impl CacheOptions {
                 "oldest_not_found_answer",
                 spread(self.negative),
                 format!(
-                    "vehicle_client.cache.negative {} + jitter {jitter} of it",
+                    "vehicle_client.cache.negative {} + {jitter} of it",
                     Shown(self.negative),
                 ),
             ),

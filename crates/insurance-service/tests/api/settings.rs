@@ -103,24 +103,9 @@ fn each_value_out_of_bounds_is_refused_by_name() {
             "vehicle_client.max_retries: 6 is outside 0..=5",
         ),
         (
-            "VEHICLE_CLIENT__RETRY_PAUSE",
-            "0ms",
-            "vehicle_client.retry_pause: 0s is outside 1ms..=10s",
-        ),
-        (
-            "VEHICLE_CLIENT__MAX_RETRY_PAUSE",
-            "49ms",
-            "vehicle_client.max_retry_pause: 49ms is under vehicle_client.retry_pause = 50ms",
-        ),
-        (
             "VEHICLE_CLIENT__MAX_ANSWER_BYTES",
             "1023",
             "vehicle_client.max_answer_bytes: 1023 is outside 1024..=67108864",
-        ),
-        (
-            "VEHICLE_CLIENT__IDLE_CONNECTION_TIMEOUT",
-            "0s",
-            "vehicle_client.idle_connection_timeout: 0s is outside 1s..=10m",
         ),
         (
             "ENRICHMENT__DEADLINE",

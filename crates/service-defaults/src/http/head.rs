@@ -15,6 +15,14 @@ use axum::{
 
 use crate::{extract::invalid_parameter, limits::LimitSettings, problem::Rejection};
 
+/// Longest request URI, in bytes. This limit and the next two are those of common proxies, and under
+/// those of the HTTP parser, which would refuse by itself without a problem document.
+const MAX_URI_BYTES: usize = 8_192;
+/// Most bytes of request headers, names and values.
+const MAX_HEADER_BYTES: usize = 16_384;
+/// Most request headers.
+const MAX_HEADERS: usize = 100;
+
 /// Refuses a request whose head is too large (414, 431), does not say which host it is for or is
 /// framed in a way that is not understood (400), or announces too large a body (413).
 pub(crate) async fn check(
@@ -23,8 +31,8 @@ pub(crate) async fn check(
     next: Next,
 ) -> Response {
     let (headers, version) = (request.headers(), request.version());
-    let checked = uri(request.uri(), &limits)
-        .and_then(|()| header_lines(headers, &limits))
+    let checked = uri(request.uri())
+        .and_then(|()| header_lines(headers))
         .and_then(|()| host(headers, version))
         .and_then(|()| transfer_coding(headers))
         .and_then(|()| announced_body(headers, &limits));
@@ -34,7 +42,7 @@ pub(crate) async fn check(
     }
 }
 
-fn uri(uri: &Uri, limits: &LimitSettings) -> Result<(), Rejection> {
+fn uri(uri: &Uri) -> Result<(), Rejection> {
     // Summed from its parts: writing it out would cost an allocation a request.
     let scheme = uri
         .scheme_str()
@@ -43,28 +51,27 @@ fn uri(uri: &Uri, limits: &LimitSettings) -> Result<(), Rejection> {
         .authority()
         .map_or(0, |authority| authority.as_str().len());
     let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
-    if scheme + authority + path <= limits.max_uri_bytes {
+    if scheme + authority + path <= MAX_URI_BYTES {
         return Ok(());
     }
     Err(Rejection::new(
         StatusCode::URI_TOO_LONG,
         "uri_too_long",
         "URI too long",
-        format!("The request URI is over {} bytes.", limits.max_uri_bytes),
+        format!("The request URI is over {MAX_URI_BYTES} bytes."),
     ))
 }
 
-fn header_lines(headers: &HeaderMap, limits: &LimitSettings) -> Result<(), Rejection> {
+fn header_lines(headers: &HeaderMap) -> Result<(), Rejection> {
     let bytes: usize = headers
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len())
         .sum();
-    if headers.len() <= limits.max_headers && bytes <= limits.max_header_bytes {
+    if headers.len() <= MAX_HEADERS && bytes <= MAX_HEADER_BYTES {
         return Ok(());
     }
     let detail = format!(
-        "The request has over {} headers or over {} bytes of them.",
-        limits.max_headers, limits.max_header_bytes
+        "The request has over {MAX_HEADERS} headers or over {MAX_HEADER_BYTES} bytes of them."
     );
     Err(Rejection::new(
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

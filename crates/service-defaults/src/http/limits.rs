@@ -20,20 +20,18 @@ use tokio::{
 use crate::{extract::invalid_parameter, problem::Rejection};
 
 section! {
-    /// The section `[limits]`. The upper bounds are those of the HTTP parser, beyond which it would
-    /// refuse by itself, without a problem document.
+    /// The section `[limits]`.
     pub struct LimitSettings {
-        /// Longest request URI in bytes; then 414.
-        pub max_uri_bytes: usize = 8192, in 64..=32_768;
-        /// Most bytes of request headers, names and values; then 431.
-        pub max_header_bytes: usize = 16384, in 256..=49_152;
-        /// Most request headers; then 431.
-        pub max_headers: usize = 100, in 8..=200;
         /// Largest request body in bytes; then 413.
         pub max_body_bytes: usize = 65536, in 256..=16_777_216;
         /// API requests in progress at once, no more than server.max_connections; then 503 with
         /// Retry-After.
         pub max_requests_in_progress: usize = 1024, in 1..=100_000;
+    }
+    removed {
+        "max_uri_bytes" => "is 8192",
+        "max_header_bytes" => "is 16384",
+        "max_headers" => "is 100",
     }
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use axum::{Router, routing::get};
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Running, within};
+use crate::support::{Running, process, within};
 
 const IMPATIENT: [(&str, &str); 1] = [("HEADER_READ_TIMEOUT", "100ms")];
 
@@ -75,8 +75,10 @@ async fn a_slow_handler_is_not_a_slow_caller() {
 async fn a_caller_that_does_not_read_its_answer_loses_its_connection() {
     let large = get(async || vec![b'x'; 64 * 1024 * 1024]);
     let routes = routes().route("/large", large);
-    let settings = [("SEND_TIMEOUT", "100ms"), ("MAX_CONNECTIONS", "1")];
-    let server = Running::start(&settings, routes).await;
+    let process = process(&[("MAX_CONNECTIONS", "1")]);
+    let mut settings = process.settings().common.server.clone();
+    settings.send_timeout = Duration::from_millis(100);
+    let server = Running::serve_with(&process, settings, routes).await;
     let mut greedy = server.connect().await;
     greedy.get("/large").await;
     // Served only once the first connection has given up its place.

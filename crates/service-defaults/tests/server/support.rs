@@ -5,7 +5,7 @@ use service_defaults::{
     lifecycle::Shutdown,
     process::Process,
     scope::Scope,
-    server::{self, ServerError},
+    server::{self, ServerError, ServerSettings},
     settings::{Arguments, Checked, Sources},
     surface::{Routes, Surface},
 };
@@ -64,14 +64,22 @@ impl Running {
     }
 
     async fn serve(process: &Process<Nothing>, routes: Router) -> Self {
+        let settings = process.settings().common.server.clone();
+        Self::serve_with(process, settings, routes).await
+    }
+
+    /// Serves these routes with settings of `[server]` that a test has changed.
+    pub(crate) async fn serve_with(
+        process: &Process<Nothing>,
+        settings: ServerSettings,
+        routes: Router,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = process.shutdown().clone();
-        let settings = process.settings();
         let stop = shutdown.clone();
-        let end = tokio::spawn(async move {
-            server::serve(listener, routes, &settings.common.server, stop).await
-        });
+        let end =
+            tokio::spawn(async move { server::serve(listener, routes, &settings, stop).await });
         Self {
             address,
             shutdown,

@@ -1,4 +1,6 @@
-use crate::support::Place;
+use service_defaults::settings::Settings;
+
+use crate::support::{Place, Sample};
 
 #[test]
 fn a_value_that_cannot_be_used_is_named_with_its_setting_and_its_bound() {
@@ -26,10 +28,6 @@ fn a_value_that_cannot_be_used_is_named_with_its_setting_and_its_bound() {
             &["server.request_deadline", "1ms", "10ms..=10m"],
         ),
         (
-            "[server]\nsend_timeout = \"0s\"",
-            &["server.send_timeout", "0s", "100ms..=10m"],
-        ),
-        (
             "[server]\nmax_connections = 0",
             &["server.max_connections", "0 is outside 1..=100000"],
         ),
@@ -42,20 +40,8 @@ fn a_value_that_cannot_be_used_is_named_with_its_setting_and_its_bound() {
             ],
         ),
         (
-            "[limits]\nmax_headers = 7",
-            &["limits.max_headers", "7 is outside 8..=200"],
-        ),
-        (
             "[limits]\nmax_body_bytes = 1",
             &["limits.max_body_bytes", "256..=16777216"],
-        ),
-        (
-            "[limits]\nmax_uri_bytes = 65536",
-            &["limits.max_uri_bytes", "64..=32768"],
-        ),
-        (
-            "[limits]\nmax_header_bytes = 1",
-            &["limits.max_header_bytes", "256..=49152"],
         ),
         (
             "[limits]\nmax_requests_in_progress = 0",
@@ -155,7 +141,7 @@ fn a_scope_that_opens_nothing_is_refused() {
 
 #[test]
 fn everything_that_is_wrong_is_said_at_once() {
-    let config = "[server]\nport = true\nsend_timeout = \"0s\"\nprot = 1\n[swagger]\nenabled = []\n\
+    let config = "[server]\nport = true\ndrain_delay = \"6m\"\nprot = 1\n[swagger]\nenabled = []\n\
                   [rate_limit]\nburst = 0\n[sample]\npause = \"2m\"";
     let message = Place::new().without_key().with_config(config).refused();
     let settings: Vec<_> = message
@@ -166,7 +152,7 @@ fn everything_that_is_wrong_is_said_at_once() {
         settings,
         [
             "server.port",
-            "server.send_timeout",
+            "server.drain_delay",
             "server.prot",
             "rate_limit.burst",
             "api_keys",
@@ -174,6 +160,18 @@ fn everything_that_is_wrong_is_said_at_once() {
             "sample.pause",
         ]
     );
+}
+
+#[test]
+fn a_key_that_is_gone_is_warned_of_and_no_other() {
+    let place = Place::new().with_config("[sample]\nrest = \"2ms\"");
+    let (loaded, warnings) = place.sources().read::<Settings<Sample>>();
+    assert!(loaded.is_ok());
+    let told = "sample.rest is no setting any more and sets nothing: it is 7 ms";
+    assert_eq!(warnings, [told]);
+    // Only where it was.
+    let message = Place::new().with_config("[server]\nrest = 1").refused();
+    assert!(message.contains("server.rest: is no setting"), "{message}");
 }
 
 #[test]

@@ -47,14 +47,14 @@ async fn a_service_whose_port_is_taken_meanwhile_is_tried_again() {
 async fn a_service_that_cannot_start_at_all_ends_the_stack_with_the_reason() {
     let folder = data_dir();
     let mut process = command(folder.path(), &[])
-        .env("VEHICLE__LIMITS__MAX_URI_BYTES", "0")
+        .env("VEHICLE__LIMITS__MAX_BODY_BYTES", "0")
         .spawn()
         .unwrap();
     let mut complaint = String::new();
     let mut stderr = process.stderr.take().unwrap();
     stderr.read_to_string(&mut complaint).await.unwrap();
     assert_eq!(process.wait().await.unwrap().code(), Some(1));
-    assert!(complaint.contains("limits.max_uri_bytes"), "{complaint}");
+    assert!(complaint.contains("limits.max_body_bytes"), "{complaint}");
 }
 
 #[tokio::test]

@@ -12,7 +12,10 @@ section! {
         /// Retries earned by each second, so that a quiet service may retry as well.
         pub retries_per_second: f64 = 0.5, in 0.0..=1_000.0;
         /// Most retries that can be saved up.
-        pub max_saved: f64 = 3.0, in 1.0..=10_000.0;
+        pub max_saved: f64 => 3.0;
+    }
+    removed {
+        "max_saved" => "is 3",
     }
 }
 

@@ -26,9 +26,12 @@ section! {
         /// How long Vehicle's word that there is no such vehicle is good; no more than fresh.
         pub negative: Duration = "30s", in Duration::ZERO..=DAY;
         /// Share by which expiry varies, so that entries do not expire in step.
-        pub jitter: f64 = 0.1, in 0.0..=0.5;
+        pub jitter: f64 => 0.1;
         /// Most memory for answers, in bytes.
         pub max_bytes: u64 = 67108864, in 65_536..=17_179_869_184;
+    }
+    removed {
+        "jitter" => "is 0.1",
     }
 }
 

@@ -189,6 +189,41 @@ async fn a_migration_without_a_server_gives_up() {
 }
 
 #[tokio::test]
+async fn a_setting_of_an_earlier_release_is_warned_of_and_stops_nothing() {
+    let database = TestDatabase::empty(vehicle_service::NAME).await;
+    let gone = [
+        ("LIMITS__MAX_HEADERS", "7"),
+        ("SERVER__SEND_TIMEOUT", "soon"),
+    ];
+    let output = run(&database, &["check"], &gone).await;
+    assert_eq!(output.status.code(), Some(0));
+    let said = text(&output.stdout);
+    for (setting, constant) in [
+        ("limits.max_headers", "100"),
+        ("server.send_timeout", "30s"),
+    ] {
+        let told = format!(
+            "warning: {setting} is no setting any more and sets nothing: it is {constant}\n"
+        );
+        assert!(said.contains(&told), "{said}");
+    }
+    let unknown = [("LIMITS__MAX_HEADER", "7")];
+    let output = run(&database, &["check"], &unknown).await;
+    assert_eq!(output.status.code(), Some(78));
+    let said = text(&output.stderr);
+    assert!(said.contains("limits.max_header: is no setting"), "{said}");
+    // What it was told is not needed for the reference.
+    let output = run(&database, &["settings"], &unknown).await;
+    assert_eq!(output.status.code(), Some(0));
+    let page = include_str!("../../../../docs/settings.md");
+    let said = text(&output.stdout);
+    assert!(
+        said.starts_with("# Listening") && page.contains(&*said),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn a_port_that_is_taken_is_named() {
     let database = TestDatabase::new(vehicle_service::NAME, SCHEMA).await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -31,8 +31,9 @@ section! {
         /// Time for a request from its head to its answer, or what its X-Deadline-Ms says if that
         /// is less; then 503, or 408 while its body is still coming.
         pub request_deadline: Duration = "10s", in millis(10)..=seconds(600);
-        /// Longest wait for a caller to take more of an answer; then its connection is closed.
-        pub send_timeout: Duration = "30s", in millis(100)..=seconds(600);
+        /// Longest wait for a caller to take more of an answer; then its connection is closed. Who
+        /// takes nothing for so long is gone.
+        pub send_timeout: Duration => seconds(30);
         /// On SIGTERM: how long requests are still accepted while readiness says no.
         pub drain_delay: Duration = "2s", in Duration::ZERO..=seconds(300);
         /// After that: how long requests in flight may still take.
@@ -41,6 +42,9 @@ section! {
         pub tls_certificate: String = "";
         /// PEM file of its private key.
         pub tls_private_key: String = "";
+    }
+    removed {
+        "send_timeout" => "is 30s",
     }
 }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use settings::{Figure, Shown, Violations, millis, seconds, section};
+use settings::{Figure, Shown, millis, seconds, section};
 use tokio::time::Instant;
 
 use super::{in_flight::InFlight, window::Window};
@@ -8,7 +8,7 @@ use super::{in_flight::InFlight, window::Window};
 section! {
     /// When the breaker opens, for how long, and what closes it again.
     #[derive(Copy)]
-    pub struct BreakerOptions checked by BreakerOptions::in_order {
+    pub struct BreakerOptions {
         /// How far back calls count.
         pub window: Duration = "10s", in seconds(1)..=seconds(600);
         /// Fewer calls prove nothing. As many failures in a row open the breaker, whatever went
@@ -18,35 +18,39 @@ section! {
         /// Share of failed calls that opens the breaker.
         pub failure_ratio: f64 = 0.5, in 0.01..=1.0;
         /// Share of slow calls that opens the breaker.
-        pub slow_ratio: f64 = 0.8, in 0.01..=1.0;
+        pub slow_ratio: f64 => 0.8;
         /// From when on a call is slow, also while it is in flight.
         pub slow_after: Duration = "400ms", in millis(1)..=seconds(60);
         /// How long the breaker stays open the first time; doubles with each failed probe.
         pub open_for: Duration = "5s", in millis(100)..=seconds(600);
-        /// Upper end of the doubling, no less than open_for.
-        pub max_open_for: Duration = "60s", in millis(100)..=seconds(3600);
+        /// Upper end of the doubling where `open_for` is less.
+        pub max_open_for: Duration => seconds(60);
         /// Good probes in a row, one at a time, that close the breaker.
-        pub probes_to_close: u32 = 3, in 1..=100;
+        pub probes_to_close: u32 => 3;
+    }
+    removed {
+        "slow_ratio" => "is 0.8",
+        "max_open_for" => "is 60s, or open_for where that is more",
+        "probes_to_close" => "is 3",
     }
 }
 
 impl BreakerOptions {
-    fn in_order(&self, at: &str, violations: &mut Violations) {
-        if self.max_open_for < self.open_for {
-            let (most, first) = (Shown(self.max_open_for), Shown(self.open_for));
-            let rule = format_args!("{most} is under {at}.open_for = {first}");
-            violations.report(&Violations::path(at, "max_open_for"), rule);
-        }
+    fn longest_open(&self) -> Duration {
+        self.max_open_for.max(self.open_for)
     }
 
     /// How long it stays open at worst.
     pub(crate) fn worst_case(&self) -> Figure {
-        let longest = self.max_open_for;
-        let name = "vehicle_client.breaker.max_open_for";
+        let longest = self.longest_open();
         Figure::duration(
             "longest_breaker_open",
             longest.mul_f64(1.0 + JITTER),
-            format_args!("{name} {} + {JITTER} of it", Shown(longest)),
+            format_args!(
+                "{}, where the doubling of vehicle_client.breaker.open_for {} ends, + {JITTER} of it",
+                Shown(longest),
+                Shown(self.open_for)
+            ),
         )
     }
 }
@@ -302,7 +306,7 @@ impl Machine {
             .open_for
             .saturating_mul(1 << self.opened.min(20));
         let spread = 1.0 + JITTER * (2.0 * random - 1.0);
-        let duration = doubled.min(self.options.max_open_for).mul_f64(spread);
+        let duration = doubled.min(self.options.longest_open()).mul_f64(spread);
         self.opened = self.opened.saturating_add(1);
         let until = now + duration;
         self.enter(State::Open { until });
