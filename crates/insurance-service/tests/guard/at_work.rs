@@ -148,8 +148,8 @@ async fn some_were_abandoned(service: &Service, callers: &[Caller]) {
     let abandoned = [("awaited", "false")];
     let attempts = "vehicle_client_attempts_total";
     let abandoned = service.metric(attempts, &abandoned).await;
-    // Patient ones leave some, too, when their time is up.
-    assert!(abandoned > 0 || callers.iter().all(|it| *it == Patient));
+    // Patient ones may wait for every call that the others have left.
+    assert!(abandoned > 0 || callers.contains(&Patient));
 }
 
 #[tokio::test]
