@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::{Reader, Violations};
 
-/// A table of settings; made by [`section!`](crate::section).
+/// A table of settings; made by [`section!`](macro@crate::section).
 pub trait Section: Clone + fmt::Debug + PartialEq + Send + Sync + Sized + 'static {
     /// The keys that take effect while a service runs; all others do at its start.
     const LIVE: &'static [&'static str] = &[];
