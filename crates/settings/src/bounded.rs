@@ -60,6 +60,8 @@ impl Bounded for Duration {
     fn read(value: &ValueKind) -> Option<Self> {
         match value {
             ValueKind::String(text) => humantime::parse_duration(text).ok(),
+            // The one number that needs no unit, as in a variable.
+            ValueKind::I64(0) | ValueKind::U64(0) => Some(Duration::ZERO),
             _ => None,
         }
     }

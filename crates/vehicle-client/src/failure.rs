@@ -101,6 +101,12 @@ impl Failure {
         self.retry_after = retry_after;
         self
     }
+
+    /// The same failure, told so much later: of `retry_after`, what is left.
+    pub(crate) fn told_after(self, time: Duration) -> Self {
+        let left = |after: Duration| after.checked_sub(time).filter(|left| !left.is_zero());
+        self.with_retry_after(self.retry_after.and_then(left))
+    }
 }
 
 /// Why a call was not sent. Apart from [`Failure`], so that nobody takes it for something that

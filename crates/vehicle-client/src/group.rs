@@ -51,8 +51,8 @@ struct State {
     result: Option<CallResult>,
     /// The call does not go out before this time, for this reason.
     held: Option<(Instant, Failure)>,
-    /// Of the last attempt, until the next one is in flight.
-    failure: Option<Failure>,
+    /// Of the last attempt and when it came, until the next one is in flight.
+    failure: Option<(Failure, Instant)>,
     numbers: Vec<Asked>,
     /// Told apart by a count, because deadlines may be equal.
     deadlines: BTreeSet<(Instant, u64)>,
@@ -201,7 +201,7 @@ impl Group {
 
     /// Notes down that an attempt failed, for those whose time ends before the next one.
     pub(crate) fn failed(&self, failure: Failure) {
-        self.state().failure = Some(failure);
+        self.state().failure = Some((failure, Instant::now()));
     }
 
     /// Holds the call back until this time: waiters who have no time for it then get this failure
@@ -227,15 +227,21 @@ impl Group {
             return None;
         }
         state.phase = Phase::InFlight;
-        (state.held, state.failure) = (None, None);
-        for asked in &mut state.numbers {
-            asked.left_out |= asked.waiting == 0;
+        state.held = None;
+        let mut left_out = Vec::new();
+        for (index, asked) in state.numbers.iter_mut().enumerate() {
+            if asked.waiting == 0 && !asked.left_out {
+                asked.left_out = true;
+                left_out.push(index);
+            }
         }
+        let failure = state.failure.take();
         let carried = state.numbers.iter().filter(|asked| !asked.left_out);
         let numbers = carried.map(|asked| asked.number.clone()).collect();
         Some(InFlight {
             group: self.clone(),
             numbers,
+            unsent: Some(Unsent { failure, left_out }),
         })
     }
 
@@ -289,7 +295,10 @@ impl State {
                 let after = failure.retry_after.map(|after| after.min(until - now));
                 Some(Err(failure.with_retry_after(after)))
             }
-            _ => (now >= deadline).then(|| Err(self.failure.unwrap_or(TIMEOUT))),
+            _ => (now >= deadline).then(|| {
+                let told = |(failure, came): (Failure, Instant)| failure.told_after(now - came);
+                Err(self.failure.map_or(TIMEOUT, told))
+            }),
         }
     }
 }
@@ -344,11 +353,34 @@ impl Drop for Waiter {
 pub(crate) struct InFlight {
     group: Group,
     pub(crate) numbers: Arc<[RegistrationNumber]>,
+    unsent: Option<Unsent>,
+}
+
+/// What is as before where a call is not sent after all.
+struct Unsent {
+    failure: Option<(Failure, Instant)>,
+    /// Places of numbers that it went without for the first time.
+    left_out: Vec<usize>,
+}
+
+impl InFlight {
+    /// Says that the call is sent now. One that is not was never in flight.
+    pub(crate) fn sent(&mut self) {
+        self.unsent = None;
+    }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.group.state().phase = Phase::Waiting;
+        let mut state = self.group.state();
+        state.phase = Phase::Waiting;
+        if let Some(unsent) = self.unsent.take() {
+            state.failure = unsent.failure;
+            for index in unsent.left_out {
+                state.numbers[index].left_out = false;
+            }
+        }
+        drop(state);
         self.group.0.abandoned.notify_one();
     }
 }

@@ -187,10 +187,11 @@ impl Options {
     /// Reports calls that do not fit into the time for all lookups of one request.
     pub fn check_within(&self, deadline: Duration, at: &str, violations: &mut Violations) {
         let within = format!("over enrichment.deadline = {}", Shown(deadline));
+        // Not their pauses: a retry that has no time left is not made.
         let attempts = self.longest_attempts();
         if attempts > deadline {
             let attempts = Shown(attempts);
-            let rule = format!("all attempts with their pauses take up to {attempts}, {within}");
+            let rule = format!("all attempts take up to {attempts}, {within}");
             violations.report(&format!("{at}.attempt_timeout"), rule);
         }
         let (wait, attempt) = (self.queue_wait, self.attempt_timeout);

@@ -29,6 +29,7 @@ impl Options {
         let (attempts, gathering) = (1 + self.max_retries, self.gather_for);
         let path = self
             .longest_attempts()
+            .saturating_add(longest_pauses(self))
             .saturating_add(self.queue_wait.saturating_mul(attempts))
             .saturating_add(gathering);
         let because = format_args!(
@@ -51,11 +52,10 @@ impl Options {
         ]
     }
 
-    /// All attempts of a call and the pauses between them.
+    /// All attempts of a call, without the pauses between them.
     pub(crate) fn longest_attempts(&self) -> Duration {
         let attempts = self.max_retries.saturating_add(1);
-        let attempts = self.attempt_timeout.saturating_mul(attempts);
-        attempts.saturating_add(longest_pauses(self))
+        self.attempt_timeout.saturating_mul(attempts)
     }
 
     fn calls(&self) -> [Figure; 5] {

@@ -15,11 +15,10 @@ DATABASE__STATEMENT_TIMEOUT=10s | database.statement_timeout | = 10s 500ms, | se
 DATABASE__ACQUIRE_TIMEOUT=9500ms | database.statement_timeout | = 10s 250ms, | server.request_deadline = 10s
 SERVER__REQUEST_DEADLINE=500ms | database.statement_timeout | = 1s, | server.request_deadline = 500ms
 # Every attempt within the enrichment's deadline.
-VEHICLE_CLIENT__ATTEMPT_TIMEOUT=1s | vehicle_client.attempt_timeout | up to 2s 150ms | enrichment.deadline = 2s
-VEHICLE_CLIENT__ATTEMPT_TIMEOUT=926ms | vehicle_client.attempt_timeout | up to 2s 2ms | enrichment.deadline = 2s
-VEHICLE_CLIENT__MAX_RETRIES=5 | vehicle_client.attempt_timeout | up to 4s 900ms | enrichment.deadline = 2s
-VEHICLE_CLIENT__MAX_RETRIES=3 | vehicle_client.attempt_timeout | up to 2s 900ms | enrichment.deadline = 2s
-ENRICHMENT__DEADLINE=1149ms | vehicle_client.attempt_timeout | up to 1s 150ms | enrichment.deadline = 1s 149ms
+VEHICLE_CLIENT__ATTEMPT_TIMEOUT=1001ms | vehicle_client.attempt_timeout | up to 2s 2ms | enrichment.deadline = 2s
+VEHICLE_CLIENT__MAX_RETRIES=5 | vehicle_client.attempt_timeout | up to 3s | enrichment.deadline = 2s
+VEHICLE_CLIENT__MAX_RETRIES=4 | vehicle_client.attempt_timeout | up to 2s 500ms | enrichment.deadline = 2s
+ENRICHMENT__DEADLINE=999ms | vehicle_client.attempt_timeout | up to 1s | enrichment.deadline = 999ms
 VEHICLE_CLIENT__ATTEMPT_TIMEOUT=500000000000y | vehicle_client.attempt_timeout | up to  | enrichment.deadline = 2s
 VEHICLE_CLIENT__QUEUE_WAIT=2s | vehicle_client.queue_wait | = 2s 500ms, | enrichment.deadline = 2s
 VEHICLE_CLIENT__QUEUE_WAIT=1501ms | vehicle_client.queue_wait | = 2s 1ms, | enrichment.deadline = 2s

@@ -1,10 +1,12 @@
 use axum::body::Body;
 use http::Request;
+use serde_json::Value;
 use test_support::FakeVehicle;
 
 use crate::binary::seeded;
 
 const PERSON: &str = "199001011234";
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 #[tokio::test]
 async fn every_line_is_json_and_names_no_person_even_at_trace_level() {
@@ -75,17 +77,27 @@ async fn a_change_by_hand_is_logged_whatever_the_filter_says() {
     let request = Request::put("/api/v1/operations/vehicle-guard")
         .header("x-api-key", "operator-key-0123456789")
         .header("content-type", "application/json")
+        .header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"))
         .body(Body::from(order));
     let answer = running.at.send(request.unwrap()).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     let ended = running.stop().await.unwrap();
     assert_eq!(ended.code, Some(0));
-    let messages = ended.lines.iter().map(|line| line["message"].as_str());
-    let audited: Vec<_> = messages
-        .filter(|message| message.is_some_and(|it| !OF_THE_PROCESS.contains(&it)))
+    let of_the_process = |line: &&Value| {
+        let message = line["message"].as_str();
+        message.is_some_and(|it| OF_THE_PROCESS.contains(&it))
+    };
+    let audited: Vec<_> = ended
+        .lines
+        .iter()
+        .filter(|it| !of_the_process(it))
         .collect();
+    let [line] = *audited else {
+        panic!("{audited:?}");
+    };
     assert_eq!(
-        audited,
-        [Some("the guard around Vehicle is controlled by hand")]
+        line["message"],
+        "the guard around Vehicle is controlled by hand"
     );
+    assert_eq!(line["trace_id"], TRACE);
 }

@@ -219,6 +219,9 @@ async fn serve<S: Service>(process: &Process<S::Settings>, start: Start) -> Resu
                     told.run_until_cancelled(follow).await;
                 }
             });
+    } else {
+        // Reports that nothing was reloaded, and ends.
+        process.follow_settings().await;
     }
     Ok(process.serve(assembled, start.listener).await?)
 }

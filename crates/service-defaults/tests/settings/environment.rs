@@ -103,6 +103,11 @@ fn what_is_no_number_is_refused_where_one_is_due() {
         ("server.port", "80.5", PORT),
         ("server.port", "80.0", PORT),
         ("telemetry.sample_ratio", "false", RATIO),
+        (
+            "server.drain_delay",
+            "2",
+            "duration such as 250ms, 5s or 10m in 0s..=5m",
+        ),
     ] {
         let (section, key) = setting.split_once('.').unwrap();
         let told =
@@ -117,6 +122,13 @@ fn what_is_no_number_is_refused_where_one_is_due() {
     let ratio = Place::new().with_variable("SAMPLE__TELEMETRY__SAMPLE_RATIO", "1");
     let ratio = ratio.load().unwrap().common.telemetry.sample_ratio;
     assert!((ratio - 1.0).abs() < f64::EPSILON);
+    // The one time that needs no unit.
+    for place in [
+        Place::new().with_variable("SAMPLE__SERVER__DRAIN_DELAY", "0"),
+        Place::new().with_config("[server]\ndrain_delay = 0"),
+    ] {
+        assert!(place.load().unwrap().common.server.drain_delay.is_zero());
+    }
 }
 
 #[test]

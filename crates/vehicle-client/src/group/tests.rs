@@ -81,12 +81,13 @@ async fn whose_time_ends_before_the_next_attempt_is_told_the_failure_of_the_last
     let (now, number) = (Instant::now(), number("ABC123"));
     let (group, waiter) = Group::new(&number, now + 5 * SECOND, 1, LookupLog::default());
     let late = group.join(&number, now + 6 * SECOND).unwrap();
-    group.failed(FAILURE);
-    assert!(group.hold(now + SECOND, FAILURE));
-    // The pause is over, but its turn does not come.
-    assert_eq!(waiter.result().await.unwrap_err(), FAILURE);
+    group.failed(FAILURE.with_retry_after(Some(7 * SECOND)));
+    // Its turn does not come.
+    let failure = waiter.result().await.unwrap_err();
+    assert_eq!(failure, FAILURE.with_retry_after(Some(2 * SECOND)));
     assert_eq!(now.elapsed(), 5 * SECOND);
-    let _out = group.begin_attempt();
+    let mut out = group.begin_attempt().unwrap();
+    out.sent();
     let timeout = Failure::lasting(FailureKind::Timeout);
     assert_eq!(late.result().await.unwrap_err(), timeout);
 }
@@ -144,4 +145,20 @@ async fn a_call_is_abandoned_when_the_last_one_leaves_unless_it_is_in_flight() {
     drop(joined);
     assert!(abandoned.now_or_never().is_some());
     assert!(group.join(&number, deadline).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_not_sent_after_all_was_never_in_flight() {
+    let deadline = Instant::now() + SECOND;
+    let (left, stays) = (number("AAA111"), number("BBB222"));
+    let (group, leaver) = Group::new(&left, deadline, 2, LookupLog::default());
+    let waiter = group.add(&stays, deadline).unwrap();
+    group.failed(FAILURE);
+    drop(leaver);
+    let out = group.begin_attempt().unwrap();
+    assert_eq!(*out.numbers, [stays]);
+    assert!(group.join(&left, deadline).is_none());
+    drop(out);
+    assert!(group.join(&left, deadline).is_some());
+    assert_eq!(waiter.result().await.unwrap_err(), FAILURE);
 }

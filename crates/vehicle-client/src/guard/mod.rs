@@ -9,6 +9,8 @@ mod retry;
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 pub use admission::{Isolated, IsolationOrder};
 pub use breaker::{BreakerOptions, BreakerState, Phase};
 pub use budget::BudgetOptions;
@@ -90,11 +92,18 @@ impl Guard {
                     return Ok(answer);
                 }
                 Ok(Err(failure)) => failure,
-                // What kept the retry from being sent is not why there is no answer.
-                Err(NotSent(refusal)) => return Err(last.unwrap_or(refusal)),
+                // What kept the retry from being sent is not why there is no answer, and says
+                // when another call makes sense.
+                Err(NotSent(refusal)) => {
+                    return Err(last.map_or(refusal, |last| {
+                        let failure = told_now(last);
+                        failure.with_retry_after(failure.retry_after.max(refusal.retry_after))
+                    }));
+                }
             };
+            let failed = (failure, Instant::now());
             retry.pause(call, attempt, failure).await?;
-            (attempt, last) = (attempt + 1, Some(failure));
+            (attempt, last) = (attempt + 1, Some(failed));
         }
     }
 
@@ -113,13 +122,14 @@ impl Guard {
         loop {
             admission.ready(call).await?;
             let _permit = bulkheads.enter(call).await?;
-            let Some(in_flight) = call.group.begin_attempt() else {
+            let Some(mut in_flight) = call.group.begin_attempt() else {
                 call.log().add(format_args!("nobody has time for a call"));
                 return Err(NotSent::because(FailureKind::Timeout));
             };
             let Some(admitted) = admission.enter(call)? else {
                 continue;
             };
+            in_flight.sent();
             let numbers = in_flight.numbers.clone();
             let result = attempts.make(call, numbers, attempt, retry).await;
             admitted.ended(&result);
@@ -145,6 +155,11 @@ impl Guard {
     }
 }
 
+/// A failure, of which some time may be over since it came.
+fn told_now((failure, came): (Failure, Instant)) -> Failure {
+    failure.told_after(came.elapsed())
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
@@ -158,7 +173,7 @@ mod tests {
     use opentelemetry::metrics::{MeterProvider, noop::NoopMeterProvider};
     use tokio::time::{Instant, advance};
 
-    use super::Guard;
+    use super::{Guard, IsolationOrder};
     use crate::{
         Answer, Attempt, BudgetOptions, Call, Failure, FailureKind, Options, observe::Instruments,
         rng::Rng, simulation, wire::Transport,
@@ -182,6 +197,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_retry_that_is_isolated_tells_the_failure_and_the_end_of_the_isolation() {
+        let guard = guard(|_: Attempt| async { Err::<Answer, _>(FAILURE) });
+        advance(Duration::from_secs(1)).await;
+        let (call, _waiter) = Call::awaited(Instant::now() + Duration::from_secs(9));
+        let isolate = async {
+            tokio::task::yield_now().await;
+            let order = IsolationOrder {
+                reason: "a test".into(),
+                owner: "a test".into(),
+                key_id: "a test".into(),
+            };
+            let hour = Duration::from_hours(1);
+            guard.admission().isolate(order, hour);
+            Instant::now() + hour
+        };
+        let (result, end) = tokio::join!(guard.call(&call), isolate);
+        let left = end - Instant::now();
+        assert_eq!(result, Err(FAILURE.with_retry_after(Some(left))));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_retry_that_is_not_sent_hides_no_failure() {
         let (is_on, attempts) = (
             Arc::new(AtomicBool::new(true)),
@@ -191,7 +227,7 @@ mod tests {
         let guard = guard(move |_: Attempt| {
             made.fetch_add(1, Ordering::SeqCst);
             switch.store(false, Ordering::SeqCst);
-            async { Err::<Answer, _>(FAILURE) }
+            async { Err::<Answer, _>(FAILURE.with_retry_after(Some(Duration::from_secs(1)))) }
         });
         guard
             .admission()
@@ -199,6 +235,7 @@ mod tests {
         advance(Duration::from_secs(1)).await;
         let later = || Instant::now() + Duration::from_secs(9);
         let (call, _waiter) = Call::awaited(later());
+        // The pause took what Vehicle had asked for.
         assert_eq!(guard.call(&call).await, Err(FAILURE));
         let log = call.log().text();
         assert!(log.contains("retry after a pause"), "{log}");

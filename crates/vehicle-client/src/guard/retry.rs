@@ -112,6 +112,7 @@ impl Retry {
                 .add(format_args!("no retry: the budget is empty"));
             return Err(failure);
         };
+        let failed = Instant::now();
         for look in 1..=LOOKS {
             sleep(pause).await;
             if !self.budget(|budget, _| budget.in_outage(attempt + 1)) {
@@ -126,7 +127,7 @@ impl Retry {
         }
         call.log()
             .add(format_args!("no retry: call after call fails"));
-        Err(failure)
+        Err(failure.told_after(failed.elapsed()))
     }
 
     /// A pause after so many before, or the failure where it leaves no time for the call.

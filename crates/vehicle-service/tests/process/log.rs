@@ -93,6 +93,8 @@ async fn the_milliseconds_of_a_line_are_the_seconds_of_the_metric() {
     caller.get("/api/v1/vehicles/ABC123").await;
     let line = serving.until_line("request ended").await;
     let (_, metrics) = caller.get("/metrics").await;
+    // Also where no file can be reloaded.
+    assert_eq!(metric(&metrics, "settings_last_reload_successful", &[]), 1);
     let sum = metrics
         .lines()
         .find(|line| line.starts_with("http_server_request_duration_seconds_sum"))

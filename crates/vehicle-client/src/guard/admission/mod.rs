@@ -111,15 +111,17 @@ impl Admission {
         let (entered, transition) = control.machine.enter(is_on, Instant::now(), random);
         let phase = control.machine.breaker.phase();
         drop(control);
+        // Before anything else, so that a panic gives the permit back.
+        let entered = entered.map(|permit| Admitted {
+            admission: self,
+            permit,
+            outcome: Outcome::Failed,
+            retry_after: None,
+        });
         self.0.report(transition);
         call.log().add(format_args!("breaker {}", phase.label()));
         match entered {
-            Ok(permit) => Ok(Some(Admitted {
-                admission: self,
-                permit,
-                outcome: Outcome::Failed,
-                retry_after: None,
-            })),
+            Ok(admitted) => Ok(Some(admitted)),
             Err(Decision::Refused(refused)) => Err(log(call, refused)),
             Err(Decision::Wait(..) | Decision::Open) => {
                 call.log().add(format_args!("Retry-After came meanwhile"));
