@@ -36,7 +36,7 @@ pub(crate) fn vehicle_guard(state: GuardState) -> VehicleGuard {
             retry_after_seconds: state.breaker.retry_after.map(whole_seconds),
         },
         retry_after_gate: RetryAfterGate {
-            closed_for_seconds: state.gate_closed_for.map(whole_seconds),
+            closed_for_seconds: state.retry_after.map(whole_seconds),
         },
         retries_left: state.retries_left,
         single: calls(state.single),
@@ -114,7 +114,7 @@ mod tests {
                     phase,
                     retry_after: None,
                 },
-                gate_closed_for: None,
+                retry_after: None,
                 retries_left: 0.0,
                 single: calls,
                 batch: calls,

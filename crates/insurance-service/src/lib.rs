@@ -34,6 +34,9 @@ pub const SCHEMA: Schema = Schema {
     sample_data: include_str!("../../../migrations/seed/insurance.sql"),
 };
 
+/// Who we are in Vehicle's logs.
+const USER_AGENT: &str = concat!("threadpilot-insurance/", env!("CARGO_PKG_VERSION"));
+
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/insurance");
 
 /// Answers for a person's policies.
@@ -54,7 +57,7 @@ impl Service for InsuranceService {
         let settings = &process.settings().service;
         let database = Database::new(&settings.database)?;
         database.observe(process.meter());
-        let vehicles = VehicleClient::new(&settings.client(), process.meter())?;
+        let vehicles = VehicleClient::new(&settings.vehicle_client, USER_AGENT, process.meter())?;
         let live = process.live().clone();
         vehicles.ask_whether_on(move || {
             let toggles = live.snapshot().service.feature_toggles;

@@ -65,15 +65,6 @@ section! {
 }
 
 impl InsuranceSettings {
-    /// How Vehicle is called by this service.
-    pub(crate) fn client(&self) -> Options {
-        Options {
-            refresh_within: self.enrichment.deadline,
-            user_agent: concat!("threadpilot-insurance/", env!("CARGO_PKG_VERSION")),
-            ..self.vehicle_client.clone()
-        }
-    }
-
     /// The policies of a person out of the database, then all their lookups.
     fn longest_answer(&self) -> Duration {
         let database = self.database.longest_query();

@@ -26,10 +26,15 @@ pub struct VehicleClient {
 }
 
 impl VehicleClient {
-    /// A client with a guard of its own. Connects when it is first needed.
-    pub fn new(options: &Options, meter: &Meter) -> Result<Self, BuildError> {
+    /// A client with a guard of its own, which Vehicle's logs know by this user agent. Connects when
+    /// it is first needed.
+    pub fn new(
+        options: &Options,
+        user_agent: &'static str,
+        meter: &Meter,
+    ) -> Result<Self, BuildError> {
         let instruments = Instruments::new(meter);
-        let transport = HttpTransport::new(options, instruments.clone())?;
+        let transport = HttpTransport::new(options, user_agent, instruments.clone())?;
         Ok(Self::over(transport, options, &Rng::default(), instruments))
     }
 
@@ -112,7 +117,7 @@ impl VehicleClient {
         GuardState {
             isolated: state.admission.isolated,
             breaker: state.admission.breaker,
-            gate_closed_for: state.admission.wait,
+            retry_after: state.admission.wait,
             retries_left: state.retries_left,
             single: state.single,
             batch: state.batch,

@@ -5,7 +5,8 @@
 //!
 //! A lookup passes the rooms in this order: `lookup` (cache, single-flight, batch), `guard`
 //! (retry, admission, bulkhead, attempt), `wire` (HTTP, contract check). What they share is below
-//! them: `call`, `group`, `failure`, `observe`.
+//! them: `options`, `call`, `group`, `failure`, `observe`. `worst_case` is above them all: it sums
+//! up what they do with the options.
 
 mod call;
 mod client;
@@ -26,10 +27,7 @@ pub(crate) use call::{Answer, Attempt, Call, Found};
 pub use call::{CallContext, Strategy};
 pub use client::VehicleClient;
 pub use failure::{Failure, FailureKind};
-pub use guard::{
-    BreakerOptions, BreakerState, BudgetOptions, CallsState, Isolated, IsolationOrder,
-    Phase as BreakerPhase,
-};
-pub use lookup::{CacheOptions, CacheState, Lookup};
-pub use options::{BuildError, Options};
+pub use guard::{BreakerState, CallsState, Isolated, IsolationOrder, Phase as BreakerPhase};
+pub use lookup::{CacheState, Lookup};
+pub use options::{BreakerOptions, BudgetOptions, BuildError, CacheOptions, Options};
 pub use state::GuardState;

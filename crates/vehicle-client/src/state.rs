@@ -10,7 +10,7 @@ pub struct GuardState {
     /// The breaker.
     pub breaker: BreakerState,
     /// For how long Vehicle asked not to be called.
-    pub gate_closed_for: Option<Duration>,
+    pub retry_after: Option<Duration>,
     /// Retries that could be made at once; each takes 1.
     pub retries_left: f64,
     /// Single calls.

@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use settings::{Figure, Shown};
 
-use crate::{CacheOptions, Options, guard::longest_pauses, wire::LONGEST_RETRY_AFTER};
+use crate::{
+    CacheOptions, Options,
+    guard::{JITTER, longest_call},
+    wire::LONGEST_RETRY_AFTER,
+};
 
 /// The example of a request with many lookups.
 const CARS: u64 = 8;
@@ -27,11 +31,8 @@ impl Options {
 
     fn times(&self, deadline: Duration) -> [Figure; 2] {
         let (attempts, gathering) = (1 + self.max_retries, self.gather_for);
-        let path = self
-            .longest_attempts()
-            .saturating_add(longest_pauses(self))
-            .saturating_add(self.queue_wait.saturating_mul(attempts))
-            .saturating_add(gathering);
+        let (call, pauses) = longest_call(self);
+        let path = call.saturating_add(gathering);
         let because = format_args!(
             "gather_for {} + {attempts} x (queue_wait {} + attempt_timeout {}) + pauses {} of \
              vehicle_client, or enrichment.deadline {} if that is less or Vehicle names a \
@@ -39,7 +40,7 @@ impl Options {
             Shown(gathering),
             Shown(self.queue_wait),
             Shown(self.attempt_timeout),
-            Shown(longest_pauses(self)),
+            Shown(pauses),
             Shown(deadline)
         );
         [
@@ -50,12 +51,6 @@ impl Options {
                 format_args!("vehicle_client.gather_for {}", Shown(gathering)),
             ),
         ]
-    }
-
-    /// All attempts of a call, without the pauses between them.
-    pub(crate) fn longest_attempts(&self) -> Duration {
-        let attempts = self.max_retries.saturating_add(1);
-        self.attempt_timeout.saturating_mul(attempts)
     }
 
     fn calls(&self) -> [Figure; 5] {
@@ -92,8 +87,8 @@ impl Options {
         let (call, second) = (budget.retries_per_good_call, budget.retries_per_second);
         let earned = call + second / CALLS_PER_SECOND;
         let because = format_args!(
-            "1 + retry_budget.retries_per_good_call {call} + retries_per_second {second} / \
-             {CALLS_PER_SECOND} calls a second or more, in the long run; at most calls_per_lookup"
+            "1 + retry_budget.retries_per_good_call {call} + {second} a second / {CALLS_PER_SECOND} \
+             calls a second or more, in the long run; at most calls_per_lookup"
         );
         let ratio = 1.0 + earned.min(f64::from(self.max_retries));
         Figure::ratio("retry_amplification", ratio, because)
@@ -204,19 +199,19 @@ impl Options {
         let time = self.attempt_timeout.saturating_mul(rounds);
         [
             Figure::duration("breaker_opens_after", time, because),
-            self.breaker.worst_case(),
+            self.longest_open(),
         ]
     }
 
-    /// The slow calls that the breaker can see at once, by the strategy that has fewer places: each
-    /// is held for `slow_after` or longer.
-    pub(crate) fn most_slow_calls_in_window(&self) -> u64 {
-        let (window, slow) = (self.breaker.window, self.breaker.slow_after);
-        let places = self
-            .max_degree_of_parallelism_single
-            .min(self.max_degree_of_parallelism_batch);
-        let each = window.as_nanos() / slow.max(Duration::from_nanos(1)).as_nanos() + 1;
-        u64::try_from(each.saturating_mul(places as u128)).unwrap_or(u64::MAX)
+    fn longest_open(&self) -> Figure {
+        let longest = self.breaker.longest_open();
+        let because = format_args!(
+            "{}, where the doubling of vehicle_client.breaker.open_for {} ends, + {JITTER} of it",
+            Shown(longest),
+            Shown(self.breaker.open_for)
+        );
+        let spread = longest.mul_f64(1.0 + JITTER);
+        Figure::duration("longest_breaker_open", spread, because)
     }
 }
 

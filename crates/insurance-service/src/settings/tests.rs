@@ -88,6 +88,18 @@ fn calls_pile_up_in_a_slow_vehicle_by_how_long_it_works_on_each() {
 }
 
 #[test]
+fn an_idle_connection_to_vehicle_is_given_up_before_vehicle_closes_it() {
+    let settings = settings(&NOTHING).unwrap();
+    // Vehicle's default is the same.
+    let kept_by_vehicle = settings.common.server.header_read_timeout;
+    let kept = settings.service.vehicle_client.idle_connection_timeout;
+    assert!(
+        kept + Duration::from_millis(500) <= kept_by_vehicle,
+        "{kept:?}"
+    );
+}
+
+#[test]
 fn the_sum_is_told_with_its_settings() {
     assert_eq!(
         figure("longest_answer", &NOTHING).because,

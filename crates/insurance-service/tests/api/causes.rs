@@ -13,10 +13,9 @@ use crate::{
 };
 
 /// Enough of a hurry that an answer that hangs does not hold the test up.
-const HURRY: [(&str, &str); 3] = [
+const HURRY: [(&str, &str); 2] = [
     ("VEHICLE_CLIENT__CONNECT_TIMEOUT", "100ms"),
     ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "100ms"),
-    ("VEHICLE_CLIENT__BREAKER__SLOW_AFTER", "90ms"),
 ];
 
 fn text(status: u16, body: &str) -> Reply {
@@ -102,44 +101,6 @@ async fn a_connection_that_breaks_is_told() {
     let service = Service::with(FakeVehicle::healthy().await, &settings).await;
     let answer = service.look_up(PERSON).await;
     assert_eq!(enrichments(&answer)[0], unavailable("connection", Some(1)));
-}
-
-#[tokio::test]
-async fn a_failure_without_a_retry_left_is_told_as_what_it_was() {
-    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nowhere = format!("http://{}", unused.local_addr().unwrap());
-    drop(unused);
-    let empty = ("VEHICLE_CLIENT__RETRY_BUDGET__RETRIES_PER_SECOND", "0");
-    for (reply, base_url, cause, after) in [
-        (Reply::Close, Some(nowhere), "connection", 1),
-        (Reply::Hang, None, "timeout", 1),
-        (Reply::status(503), None, "server_error", 1),
-        (
-            Reply::with_header(429, "retry-after", "7"),
-            None,
-            "rate_limited",
-            7,
-        ),
-    ] {
-        let mut settings = vec![empty];
-        settings.extend(HURRY);
-        settings.extend(
-            base_url
-                .as_deref()
-                .map(|url| ("VEHICLE_CLIENT__BASE_URL", url)),
-        );
-        let vehicle = FakeVehicle::start(move |_| reply.clone()).await;
-        let service = Service::with(vehicle, &settings).await;
-        let answer = service.look_up(PERSON).await;
-        assert_eq!(enrichments(&answer)[0], unavailable(cause, Some(after)));
-        for (metric, label) in [
-            ("enrichment_outcomes_total", ("cause", cause)),
-            ("vehicle_client_attempts_total", ("outcome", cause)),
-            ("vehicle_client_attempts_total", ("retry_budget", "empty")),
-        ] {
-            assert_eq!(service.metric(metric, &[label]).await, 1, "{label:?}");
-        }
-    }
 }
 
 #[tokio::test]

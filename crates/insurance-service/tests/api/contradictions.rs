@@ -29,8 +29,6 @@ ENRICHMENT__DEADLINE=10ms | vehicle_client.gather_for | 2ms | 1ms, one part in 1
 # One attempt.
 VEHICLE_CLIENT__CONNECT_TIMEOUT=501ms | vehicle_client.connect_timeout | 501ms | vehicle_client.attempt_timeout = 500ms
 VEHICLE_CLIENT__ATTEMPT_TIMEOUT=200ms | vehicle_client.connect_timeout | 250ms | vehicle_client.attempt_timeout = 200ms
-VEHICLE_CLIENT__BREAKER__SLOW_AFTER=500ms | vehicle_client.breaker.slow_after | 500ms | vehicle_client.attempt_timeout = 500ms
-VEHICLE_CLIENT__ATTEMPT_TIMEOUT=400ms | vehicle_client.breaker.slow_after | 400ms | vehicle_client.attempt_timeout = 400ms
 # A batch that Vehicle takes and whose answer we do.
 VEHICLE_CLIENT__MAX_BATCH_SIZE=501 | vehicle_client.max_batch_size | 501 | 1..=500
 VEHICLE_CLIENT__MAX_BATCH_SIZE=0 | vehicle_client.max_batch_size | 0 | 1..=500
@@ -42,7 +40,6 @@ VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_BATCH=0 | vehicle_client.max_degree_of
 DATABASE__MAX_CONNECTIONS=0 | database.max_connections | 0 | 1..=1000
 SERVER__MAX_CONNECTIONS=1000 | limits.max_requests_in_progress | 1024 | server.max_connections = 1000
 # Retries.
-VEHICLE_CLIENT__RETRY_BUDGET__RETRIES_PER_GOOD_CALL=0, VEHICLE_CLIENT__RETRY_BUDGET__RETRIES_PER_SECOND=0 | vehicle_client.max_retries | 1 is never made | vehicle_client.retry_budget earns 0
 VEHICLE_CLIENT__RETRY_BUDGET__RETRIES_PER_GOOD_CALL=1.1 | vehicle_client.retry_budget.retries_per_good_call | 1.1 | 0..=1
 # What is kept.
 VEHICLE_CLIENT__CACHE__SOFT_STALE=59s | vehicle_client.cache.soft_stale | 59s | vehicle_client.cache.fresh = 1m
@@ -51,8 +48,9 @@ VEHICLE_CLIENT__CACHE__HARD_STALE=599s | vehicle_client.cache.hard_stale | 9m 59
 VEHICLE_CLIENT__CACHE__NEGATIVE=61s | vehicle_client.cache.negative | 1m 1s | vehicle_client.cache.fresh = 1m
 VEHICLE_CLIENT__CACHE__FRESH=29s | vehicle_client.cache.negative | 30s | vehicle_client.cache.fresh = 29s
 # The breaker.
-VEHICLE_CLIENT__BREAKER__MINIMUM_CALLS=27 | vehicle_client.breaker.minimum_calls | 27 slow calls are never seen: at most 26 | vehicle_client.breaker.window = 10s
-VEHICLE_CLIENT__BREAKER__WINDOW=1s | vehicle_client.breaker.minimum_calls | 20 slow calls are never seen: at most 3 | vehicle_client.breaker.window = 1s
+VEHICLE_CLIENT__BREAKER__MINIMUM_CALLS=131 | vehicle_client.breaker.minimum_calls | 131 slow calls are never seen: at most 130 | vehicle_client.breaker.window = 10s
+VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_SINGLE=1, VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_BATCH=2, VEHICLE_CLIENT__BREAKER__WINDOW=3s | vehicle_client.breaker.minimum_calls | at most 16 of 400ms | vehicle_client.breaker.window = 3s
+VEHICLE_CLIENT__BREAKER__WINDOW=1s | vehicle_client.breaker.minimum_calls | 20 slow calls are never seen: at most 15 | vehicle_client.breaker.window = 1s
 ";
 
 #[test]
@@ -82,8 +80,7 @@ fn what_just_fits_is_good() {
         [("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "925ms")],
         [("VEHICLE_CLIENT__QUEUE_WAIT", "1500ms")],
         [("VEHICLE_CLIENT__CONNECT_TIMEOUT", "500ms")],
-        [("VEHICLE_CLIENT__BREAKER__SLOW_AFTER", "499ms")],
-        [("VEHICLE_CLIENT__BREAKER__MINIMUM_CALLS", "26")],
+        [("VEHICLE_CLIENT__BREAKER__MINIMUM_CALLS", "130")],
         [("VEHICLE_CLIENT__MAX_ANSWER_BYTES", "3450")],
         [("VEHICLE_CLIENT__GATHER_FOR", "100ms")],
         [("VEHICLE_CLIENT__CACHE__NEGATIVE", "60s")],

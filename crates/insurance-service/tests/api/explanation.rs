@@ -14,11 +14,13 @@ const EXPLAINED: &str = "a lookup explained";
 async fn a_lookup_is_explained_by_request_id_and_without_numbers() {
     let (capture, _guard) = Capture::start(LevelFilter::DEBUG);
     let vehicle = FakeVehicle::start(|request| match request.number {
-        0 => Reply::status(503),
+        1 => Reply::status(503),
         _ => Reply::healthy(request),
     })
     .await;
     let service = Service::with(vehicle, &[("VEHICLE_CLIENT__CACHE__ENABLED", "true")]).await;
+    // Earns the retry.
+    service.with_cars("197001019999", &["DEF456"]).await;
     let path = format!("/api/v1/insurances/{PERSON}");
     for (id, source) in [("explain-1", "live"), ("explain-2", "cache")] {
         let answer = service.api.get_with(&path, &[("x-request-id", id)]).await;

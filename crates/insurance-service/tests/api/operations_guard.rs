@@ -142,20 +142,26 @@ async fn an_isolation_ends_by_itself_and_is_told_before_anybody_asks() {
 
 #[tokio::test]
 async fn the_state_is_whole_and_writes_what_is_absent_as_null() {
-    let service = operated(&[("VEHICLE_CLIENT__RETRY_BUDGET__RETRIES_PER_SECOND", "0")]).await;
+    let service = operated(&[]).await;
     let calls = |maximum: u64| json!({ "inFlight": 0, "waiting": 0, "maximum": maximum });
     let mut expected = json!({
         "mode": "automatic",
         "isolation": null,
         "breaker": { "state": "closed", "retryAfterSeconds": null },
         "retryAfterGate": { "closedForSeconds": null },
-        "retriesLeft": 0.0,
+        "retriesLeft": null,
         "single": calls(5),
         "batch": calls(1),
         "cache": null,
     });
-    assert_eq!(state(&service).await, expected);
-    let mut isolated = isolate(&service, 900).await;
+    // Time earns retries.
+    let without_retries = |mut state: Value| {
+        let left = state["retriesLeft"].take().as_f64().unwrap();
+        assert!((0.0..=3.0).contains(&left), "{left}");
+        state
+    };
+    assert_eq!(without_retries(state(&service).await), expected);
+    let mut isolated = without_retries(isolate(&service, 900).await);
     let isolation = isolated["isolation"].take();
     expected["mode"] = json!("isolated");
     assert_eq!(isolated, expected);

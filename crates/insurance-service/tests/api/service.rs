@@ -16,8 +16,8 @@ pub(crate) const PERSON: &str = "199001011234";
 pub(crate) const LOOKUP: &str = "/api/v1/insurances/lookup";
 
 /// Times that never matter in a test that is not about time, answers that are not
-/// kept, and retries enough.
-const PATIENT: [(&str, &str); 9] = [
+/// kept, and a retry for each good call.
+const PATIENT: [(&str, &str); 10] = [
     ("DATABASE__ACQUIRE_TIMEOUT", "9s"),
     ("DATABASE__STATEMENT_TIMEOUT", "30s"),
     ("SERVER__REQUEST_DEADLINE", "90s"),
@@ -26,7 +26,9 @@ const PATIENT: [(&str, &str); 9] = [
     ("VEHICLE_CLIENT__CONNECT_TIMEOUT", "10s"),
     ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "20s"),
     ("VEHICLE_CLIENT__CACHE__ENABLED", "false"),
-    ("VEHICLE_CLIENT__RETRY_BUDGET__RETRIES_PER_SECOND", "1000"),
+    ("VEHICLE_CLIENT__RETRY_BUDGET__RETRIES_PER_GOOD_CALL", "1"),
+    // Long enough for calls of this length to be seen to be slow.
+    ("VEHICLE_CLIENT__BREAKER__WINDOW", "10m"),
 ];
 
 /// An Insurance service with what it needs.

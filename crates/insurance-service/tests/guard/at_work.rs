@@ -27,10 +27,9 @@ static PLACES: Semaphore = Semaphore::const_new(4);
 const FOR_EVER: Duration = Duration::from_hours(1);
 
 /// A fifth of the documented times, so that the breaker soon has its twenty calls.
-const QUICK: [(&str, &str); 5] = [
+const QUICK: [(&str, &str); 4] = [
     ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "100ms"),
     ("VEHICLE_CLIENT__CONNECT_TIMEOUT", "100ms"),
-    ("VEHICLE_CLIENT__BREAKER__SLOW_AFTER", "80ms"),
     ("VEHICLE_CLIENT__BREAKER__OPEN_FOR", "1s"),
     ("SERVER__REQUEST_DEADLINE", "30s"),
 ];
@@ -191,7 +190,6 @@ async fn twenty_failures_in_a_row_open_the_breaker_though_each_caller_is_gone_be
     let settings = [
         ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "200ms"),
         ("VEHICLE_CLIENT__CONNECT_TIMEOUT", "200ms"),
-        ("VEHICLE_CLIENT__BREAKER__SLOW_AFTER", "190ms"),
         // One after the other, so that the count is exact.
         ("VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_SINGLE", "1"),
     ];

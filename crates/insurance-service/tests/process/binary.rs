@@ -15,7 +15,9 @@ pub(crate) fn binary(database: &TestDatabase, vehicle: &FakeVehicle) -> Binary {
         ("VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "4s"),
         ("VEHICLE_CLIENT__QUEUE_WAIT", "5s"),
         ("VEHICLE_CLIENT__CACHE__ENABLED", "false"),
-        ("VEHICLE_CLIENT__RETRY_BUDGET__RETRIES_PER_SECOND", "1000"),
+        ("VEHICLE_CLIENT__RETRY_BUDGET__RETRIES_PER_GOOD_CALL", "1"),
+        // Long enough for calls of this length to be seen to be slow.
+        ("VEHICLE_CLIENT__BREAKER__WINDOW", "10m"),
     ])
 }
 

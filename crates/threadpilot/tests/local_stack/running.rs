@@ -24,7 +24,7 @@ pub(crate) fn data_dir() -> TempDir {
 
 /// Time enough for a machine that is busy with other tests, and answers that say which way they
 /// came.
-const PATIENT: [(&str, &str); 11] = [
+const PATIENT: [(&str, &str); 12] = [
     ("VEHICLE__DATABASE__ACQUIRE_TIMEOUT", "9s"),
     ("VEHICLE__DATABASE__STATEMENT_TIMEOUT", "30s"),
     ("VEHICLE__SERVER__REQUEST_DEADLINE", "60s"),
@@ -35,6 +35,7 @@ const PATIENT: [(&str, &str); 11] = [
     ("INSURANCE__VEHICLE_CLIENT__QUEUE_WAIT", "10s"),
     ("INSURANCE__VEHICLE_CLIENT__CONNECT_TIMEOUT", "10s"),
     ("INSURANCE__VEHICLE_CLIENT__ATTEMPT_TIMEOUT", "20s"),
+    ("INSURANCE__VEHICLE_CLIENT__BREAKER__WINDOW", "10m"),
     ("INSURANCE__VEHICLE_CLIENT__CACHE__ENABLED", "false"),
 ];
 

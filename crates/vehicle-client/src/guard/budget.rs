@@ -1,23 +1,8 @@
 use std::time::Duration;
 
-use settings::section;
 use tokio::time::Instant;
 
-section! {
-    /// How many retries there may be.
-    #[derive(Copy)]
-    pub struct BudgetOptions {
-        /// Retries earned by each good call.
-        pub retries_per_good_call: f64 = 0.1, in 0.0..=1.0;
-        /// Retries earned by each second, so that a quiet service may retry as well.
-        pub retries_per_second: f64 = 0.5, in 0.0..=1_000.0;
-        /// Most retries that can be saved up.
-        pub max_saved: f64 => 3.0;
-    }
-    removed {
-        "max_saved" => "is 3",
-    }
-}
+use crate::BudgetOptions;
 
 /// A retry budget as a pure state machine: time comes from outside. Its balance is never negative.
 ///
@@ -102,7 +87,8 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Budget, BudgetOptions};
+    use super::Budget;
+    use crate::BudgetOptions;
 
     const OPTIONS: BudgetOptions = BudgetOptions {
         retries_per_good_call: 0.1,

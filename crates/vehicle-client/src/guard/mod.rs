@@ -7,20 +7,19 @@ mod budget;
 mod bulkhead;
 mod retry;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 pub use admission::{Isolated, IsolationOrder};
-pub use breaker::{BreakerOptions, BreakerState, Phase};
-pub use budget::BudgetOptions;
+pub(crate) use breaker::JITTER;
+pub use breaker::{BreakerState, Phase};
 pub use bulkhead::CallsState;
 
 pub(crate) use admission::Admission;
 use attempt::Attempts;
 use bulkhead::Bulkheads;
-use retry::Retry;
-pub(crate) use retry::longest_pauses;
+use retry::{Retry, longest_pauses};
 
 use crate::{
     Answer, Call, Failure, FailureKind, Options,
@@ -75,7 +74,7 @@ impl Guard {
         let failures = FailureLog::default();
         Self(Arc::new(Layers {
             retry: Retry::new(options, rng.clone(), instruments.clone()),
-            admission: Admission::new(options.breaker, rng.clone(), instruments.clone()),
+            admission: Admission::new(options, rng.clone(), instruments.clone()),
             bulkheads: Bulkheads::new(options, instruments.clone(), failures.clone()),
             attempts: Attempts::new(transport, options, instruments.clone(), failures),
         }))
@@ -123,8 +122,12 @@ impl Guard {
             admission.ready(call).await?;
             let _permit = bulkheads.enter(call).await?;
             let Some(mut in_flight) = call.group.begin_attempt() else {
-                call.log().add(format_args!("nobody has time for a call"));
-                return Err(NotSent::because(FailureKind::Timeout));
+                // What has stopped calls since it was queued comes first: an operator who isolates
+                // Vehicle is not to look for slow calls.
+                return Err(admission.refusal(call).unwrap_or_else(|| {
+                    call.log().add(format_args!("nobody has time for a call"));
+                    NotSent::because(FailureKind::Timeout)
+                }));
             };
             let Some(admitted) = admission.enter(call)? else {
                 continue;
@@ -153,6 +156,15 @@ impl Guard {
             batch,
         }
     }
+}
+
+/// The longest that a call takes, all attempts, their turns and the pauses between them, where
+/// Vehicle names no `Retry-After`; and the part of it that is pauses.
+pub(crate) fn longest_call(options: &Options) -> (Duration, Duration) {
+    let (attempts, pauses) = (1 + options.max_retries, longest_pauses(options));
+    let turns = options.queue_wait.saturating_mul(attempts);
+    let call = options.longest_attempts().saturating_add(turns);
+    (call.saturating_add(pauses), pauses)
 }
 
 /// A failure, of which some time may be over since it came.
@@ -196,6 +208,14 @@ mod tests {
         Guard::new(transport, &options, &Rng::default(), &instruments)
     }
 
+    fn order() -> IsolationOrder {
+        IsolationOrder {
+            reason: "a test".into(),
+            owner: "a test".into(),
+            key_id: "a test".into(),
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_retry_that_is_isolated_tells_the_failure_and_the_end_of_the_isolation() {
         let guard = guard(|_: Attempt| async { Err::<Answer, _>(FAILURE) });
@@ -203,18 +223,37 @@ mod tests {
         let (call, _waiter) = Call::awaited(Instant::now() + Duration::from_secs(9));
         let isolate = async {
             tokio::task::yield_now().await;
-            let order = IsolationOrder {
-                reason: "a test".into(),
-                owner: "a test".into(),
-                key_id: "a test".into(),
-            };
             let hour = Duration::from_hours(1);
-            guard.admission().isolate(order, hour);
+            guard.admission().isolate(order(), hour);
             Instant::now() + hour
         };
         let (result, end) = tokio::join!(guard.call(&call), isolate);
         let left = end - Instant::now();
         assert_eq!(result, Err(FAILURE.with_retry_after(Some(left))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_isolation_that_began_in_the_queue_is_told_before_that_nobody_has_time() {
+        let options = Options {
+            max_degree_of_parallelism_single: 1,
+            queue_length: 1,
+            queue_wait: Duration::from_secs(1),
+            attempt_timeout: Duration::from_millis(100),
+            max_retries: 0,
+            ..simulation::options()
+        };
+        let instruments = Instruments::new(&NoopMeterProvider::new().meter("test"));
+        let hanging = |_: Attempt| std::future::pending::<Result<Answer, Failure>>();
+        let guard = Guard::new(hanging, &options, &Rng::default(), &instruments);
+        let (first, _waiter) = Call::awaited(Instant::now() + Duration::from_secs(1));
+        // Too little time is left when the first one's place is free.
+        let (queued, _waiter) = Call::awaited(Instant::now() + Duration::from_millis(105));
+        let isolate = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            guard.admission().isolate(order(), Duration::from_hours(1));
+        };
+        let (_, told, ()) = tokio::join!(guard.call(&first), guard.call(&queued), isolate);
+        assert_eq!(told.unwrap_err().kind, FailureKind::Isolated);
     }
 
     #[tokio::test(start_paused = true)]

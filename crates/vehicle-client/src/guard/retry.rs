@@ -156,7 +156,7 @@ fn bound(pause: Duration, max_pause: Duration, earlier: u32) -> Duration {
 }
 
 /// The upper ends of all pauses between the attempts of one call.
-pub(crate) fn longest_pauses(options: &Options) -> Duration {
+pub(super) fn longest_pauses(options: &Options) -> Duration {
     // More are refused; the sum is also made for settings that are, to tell all their faults.
     let retries = 0..options.max_retries.min(MOST_RETRIES);
     let earlier = retries.flat_map(|retry| (0..LOOKS).map(move |look| retry + look));

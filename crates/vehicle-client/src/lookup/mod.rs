@@ -11,15 +11,15 @@ use std::{sync::Arc, time::Duration};
 use contracts::{RegistrationNumber, Source, Vehicle};
 use tokio::time::Instant;
 
+pub use cache::CacheState;
 use cache::{Cache, Entry, Freshness};
-pub use cache::{CacheOptions, CacheState};
-use single_flight::{Joined, SingleFlight};
+use single_flight::{Ending, Joined, SingleFlight};
 
 use crate::{
     Call, CallContext, Failure, FailureKind, Found, Options, Strategy,
     call::Origin,
     group::{CallResult, Waiter},
-    guard::Guard,
+    guard::{Guard, longest_call},
     observe::{Instruments, LookupLog},
     rng::Rng,
 };
@@ -99,7 +99,7 @@ struct Inner {
     cache: Option<Cache>,
     single_flight: SingleFlight,
     gather_for: Duration,
-    refresh_within: Duration,
+    longest_call: Duration,
     rng: Rng,
     instruments: Instruments,
 }
@@ -111,7 +111,7 @@ impl Lookups {
             cache: options.cache.enabled.then(|| Cache::new(options.cache)),
             single_flight: SingleFlight::new(options.max_batch_size),
             gather_for: options.gather_for,
-            refresh_within: options.refresh_within,
+            longest_call: longest_call(options).0,
             rng,
             instruments,
         }))
@@ -225,9 +225,9 @@ impl Lookups {
         Lookup::from_call(number, &result, source)
     }
 
-    /// Asks Vehicle for nobody, with all the time that a caller may have.
+    /// Asks Vehicle for nobody, with all the time that a call may take.
     fn refresh(&self, number: &RegistrationNumber, strategy: Strategy, context: &CallContext) {
-        let deadline = Instant::now() + self.0.refresh_within;
+        let deadline = Instant::now() + self.0.longest_call;
         let (waiter, shared) = self.join(number, strategy, deadline, context);
         if !shared {
             tokio::spawn(waiter.result());
@@ -247,21 +247,20 @@ impl Lookups {
             shared,
             begun,
         } = self.0.single_flight.join(number, strategy, deadline);
-        if let Some(group) = begun {
+        if let Some(ending) = begun {
             let call = Call {
                 strategy,
-                group,
+                group: ending.group().clone(),
                 origin: Origin::of(context),
             };
-            self.begin(call);
+            self.begin(call, ending);
         }
         (waiter, shared)
     }
 
     /// Makes a call in a task of its own, which belongs to nobody who waits: they may all go away.
-    fn begin(&self, call: Call) {
+    fn begin(&self, call: Call, ending: Ending) {
         let (lookups, call) = (self.clone(), Arc::new(call));
-        let ending = self.0.single_flight.ending(call.group.clone());
         tokio::spawn(async move {
             let result = tokio::select! {
                 biased;
@@ -299,18 +298,32 @@ impl Lookups {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{panic::AssertUnwindSafe, time::Duration};
 
+    use futures_util::FutureExt;
     use opentelemetry::metrics::{MeterProvider, noop::NoopMeterProvider};
     use tokio::time::{Instant, sleep};
 
     use crate::{
-        Answer, Attempt, BreakerPhase, CallContext, Failure, FailureKind, Lookup, Strategy,
-        VehicleClient, observe::Instruments, rng::Rng, simulation,
+        Answer, Attempt, BreakerPhase, CallContext, Failure, FailureKind, Lookup, Options,
+        Strategy, VehicleClient, observe::Instruments, rng::Rng, simulation, wire::Transport,
     };
 
     fn broken() -> Result<Answer, Failure> {
         panic!("a fault of ours")
+    }
+
+    fn client(options: &Options, transport: impl Transport) -> VehicleClient {
+        let instruments = Instruments::new(&NoopMeterProvider::new().meter("test"));
+        VehicleClient::over(transport, options, &Rng::default(), instruments)
+    }
+
+    fn within(time: Duration) -> CallContext {
+        CallContext {
+            deadline: Instant::now() + time,
+            request_id: "".into(),
+            traceparent: "".into(),
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -322,14 +335,9 @@ mod tests {
             sleep(Duration::from_millis(500)).await;
             broken()
         };
-        let instruments = Instruments::new(&NoopMeterProvider::new().meter("test"));
-        let client = VehicleClient::over(transport, &options, &Rng::default(), instruments);
+        let client = client(&options, transport);
         let numbers = ["ABC123".parse().unwrap()];
-        let context = CallContext {
-            deadline: Instant::now() + Duration::from_secs(9),
-            request_id: "".into(),
-            traceparent: "".into(),
-        };
+        let context = within(Duration::from_secs(9));
         let ask = || client.look_up(&numbers, Strategy::Single, &context);
         let (first, joined) = tokio::join!(ask(), ask());
         let failure = Failure::lasting(FailureKind::ContractViolation);
@@ -339,5 +347,28 @@ mod tests {
         let state = client.guard_state();
         assert_eq!(state.single.in_flight, 0);
         assert_eq!(state.breaker.phase, BreakerPhase::Open);
+    }
+
+    #[test]
+    fn a_panic_before_a_call_is_made_leaves_none_that_others_wait_for() {
+        let client = client(&simulation::options(), |_: Attempt| async {
+            Err::<Answer, _>(Failure::refusal(FailureKind::Unauthorized))
+        });
+        let numbers = ["ABC123".parse().unwrap()];
+        for strategy in [Strategy::Single, Strategy::Batch] {
+            let context = within(Duration::from_secs(5));
+            let ask = || client.look_up(&numbers, strategy, &context);
+            // Without a runtime no task can be spawned, which panics.
+            let lost = AssertUnwindSafe(ask()).catch_unwind().now_or_never();
+            assert!(lost.is_some_and(|answered| answered.is_err()));
+            assert!(client.lookups.is_idle());
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .unwrap();
+            let asked = Failure::refusal(FailureKind::Unauthorized);
+            let lookups = runtime.block_on(ask());
+            assert_eq!(lookups[&numbers[0]], Lookup::Unavailable(asked));
+        }
     }
 }

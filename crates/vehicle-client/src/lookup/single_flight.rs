@@ -30,8 +30,9 @@ pub(super) struct Joined {
     pub(super) waiter: Waiter,
     /// The call carried the number already.
     pub(super) shared: bool,
-    /// The call is new, and whoever joined has to make it.
-    pub(super) begun: Option<Group>,
+    /// The call is new, and whoever joined has to make it. From the start it ends when this is
+    /// dropped, so that nobody waits for a call that a panic kept from being made.
+    pub(super) begun: Option<Ending>,
 }
 
 impl SingleFlight {
@@ -60,10 +61,11 @@ impl SingleFlight {
         }
         let (group, waiter, begun) = calls.begin(number, strategy, deadline);
         calls.by_number.insert(number.clone(), group.clone());
+        drop(calls);
         Joined {
             waiter,
             shared: false,
-            begun: begun.then_some(group),
+            begun: begun.then(|| self.ending(group)),
         }
     }
 
@@ -72,8 +74,7 @@ impl SingleFlight {
         self.calls().by_number.remove(number);
     }
 
-    /// Ends a call when it is dropped.
-    pub(super) fn ending(&self, group: Group) -> Ending {
+    fn ending(&self, group: Group) -> Ending {
         Ending {
             single_flight: self.clone(),
             group,
@@ -127,6 +128,11 @@ pub(super) struct Ending {
 }
 
 impl Ending {
+    /// The call.
+    pub(super) fn group(&self) -> &Group {
+        &self.group
+    }
+
     /// Ends it with this result.
     pub(super) fn with(mut self, result: CallResult) {
         self.result = result;
@@ -166,17 +172,16 @@ mod tests {
             let (calls, number) = (SingleFlight::new(1), "ABC123".parse().unwrap());
             let join = || calls.join(&number, strategy, Instant::now() + Duration::from_secs(1));
             let old = join();
-            let (group, _waiter) = (old.begun.unwrap(), old.waiter);
+            let (ending, _waiter) = (old.begun.unwrap(), old.waiter);
             // In flight, so that a batch does not take the number once more.
-            let in_flight = group.begin_attempt();
+            let in_flight = ending.group().begin_attempt();
             calls.forget(&number);
             let new = join();
             assert!(!new.shared);
             drop(in_flight);
-            let ending = calls.ending(group);
             ending.with(Ok(Answer::new().into()));
             assert!(join().shared);
-            drop(calls.ending(new.begun.unwrap()));
+            drop(new.begun.unwrap());
             assert!(calls.is_idle());
         }
     }
@@ -201,8 +206,8 @@ mod tests {
             let joined = join(number, strategy);
             let is = (joined.shared, joined.begun.is_some());
             assert_eq!(is, (shared, begun), "{number}");
-            // It keeps waiting.
-            std::mem::forget(joined.waiter);
+            // The call goes on, and it keeps waiting.
+            std::mem::forget((joined.begun, joined.waiter));
         }
     }
 }

@@ -17,15 +17,15 @@ pub(super) async fn call(
     crowd: Crowd,
     begin: Duration,
 ) -> u64 {
-    let dice = world.dice.clone();
-    let (numbers, strategy) = (dice.numbers(), dice.strategy());
-    let time = if dice.percent(crowd.hurried) {
-        dice.millis(1, 400)
+    let random = world.random.clone();
+    let (numbers, strategy) = (random.numbers(), random.strategy());
+    let time = if random.percent(crowd.hurried) {
+        random.millis(1, 400)
     } else {
-        dice.millis(100, 3_000)
+        random.millis(100, 3_000)
     };
-    let patience = if dice.percent(crowd.vanishing) {
-        dice.millis(0, 400)
+    let patience = if random.percent(crowd.vanishing) {
+        random.millis(0, 400)
     } else {
         Duration::MAX
     };

@@ -41,7 +41,7 @@ fn option(name: &str) -> Option<u64> {
 
 /// Some options for a test to change.
 pub(crate) fn options() -> crate::Options {
-    plan::Dice::new(0).options()
+    plan::Random::new(0).options()
 }
 
 /// Prints the seed when its run panics.

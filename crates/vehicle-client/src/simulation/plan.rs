@@ -20,9 +20,9 @@ const POOL: [&str; 10] = [
 
 /// One stream of random numbers for everything, so that a seed decides it all.
 #[derive(Clone)]
-pub(super) struct Dice(Arc<Mutex<StdRng>>);
+pub(super) struct Random(Arc<Mutex<StdRng>>);
 
-impl Dice {
+impl Random {
     pub(super) fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
     }
@@ -45,8 +45,8 @@ impl Dice {
     }
 
     pub(super) fn rng(&self) -> Rng {
-        let dice = self.0.clone();
-        Rng::new(move || dice.lock().unwrap().random())
+        let random = self.0.clone();
+        Rng::new(move || random.lock().unwrap().random())
     }
 
     pub(super) fn numbers(&self) -> Vec<RegistrationNumber> {
@@ -90,7 +90,6 @@ impl Dice {
         Options {
             base_url: "http://127.0.0.1:1".parse().unwrap(),
             api_key: "unused".into(),
-            user_agent: "simulation",
             ca_certificate: String::new(),
             max_degree_of_parallelism_single: size(1, 5),
             max_degree_of_parallelism_batch: size(1, 2),
@@ -112,7 +111,6 @@ impl Dice {
                 max_bytes: 1 << 20,
             },
             gather_for: self.millis(1, 5),
-            refresh_within: self.millis(100, 3_000),
             retry_budget: BudgetOptions {
                 retries_per_good_call: share(0, 50),
                 retries_per_second: share(0, 100),
@@ -123,7 +121,7 @@ impl Dice {
                 minimum_calls: self.between(2, 20),
                 failure_ratio: share(30, 90),
                 slow_ratio: share(30, 100),
-                slow_after: attempt_timeout.mul_f64(share(30, 95)),
+                slow_after_share: share(30, 95),
                 open_for,
                 max_open_for: open_for + self.millis(0, 20_000),
                 probes_to_close: u32::try_from(self.between(1, 3)).unwrap(),
@@ -169,7 +167,7 @@ pub(super) enum Reply {
     Hang,
 }
 
-impl Dice {
+impl Random {
     pub(super) fn mode(&self) -> Mode {
         match self.below(8) {
             0..3 => Mode::Healthy,

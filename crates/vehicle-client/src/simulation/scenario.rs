@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     caller,
-    plan::{Dice, Mode},
+    plan::{Mode, Random},
     world::World,
 };
 use crate::{
@@ -32,32 +32,32 @@ pub(super) fn run(seed: u64) -> Outcome {
         .start_paused(true)
         .build()
         .unwrap();
-    runtime.block_on(simulate(Dice::new(seed)))
+    runtime.block_on(simulate(Random::new(seed)))
 }
 
-async fn simulate(dice: Dice) -> Outcome {
-    let options = dice.options();
+async fn simulate(random: Random) -> Outcome {
+    let options = random.options();
     let metrics = Metrics::new("simulation").unwrap();
-    let world = World::new(dice.clone(), options.clone());
+    let world = World::new(random.clone(), options.clone());
     let instruments = Instruments::new(metrics.meter());
-    let client = VehicleClient::over(world.clone(), &options, &dice.rng(), instruments);
+    let client = VehicleClient::over(world.clone(), &options, &random.rng(), instruments);
     let admission = client.guard.admission().clone();
     assert!(world.admission.set(admission).is_ok());
 
-    let end = dice.millis(2_000, 20_000);
-    let crowd = dice.crowd();
+    let end = random.millis(2_000, 20_000);
+    let crowd = random.crowd();
     let callers: Vec<_> = (0..crowd.callers)
         .map(|_| {
-            let begin = dice.millis(0, u64::try_from(end.as_millis()).unwrap());
+            let begin = random.millis(0, u64::try_from(end.as_millis()).unwrap());
             tokio::spawn(caller::call(client.clone(), world.clone(), crowd, begin))
         })
         .collect();
-    let fate = tokio::spawn(fate(client.clone(), world.clone(), Instant::now() + end));
+    let disturbing = tokio::spawn(disturb(client.clone(), world.clone(), Instant::now() + end));
     let mut asked = 0;
     for caller in callers {
         asked += caller.await.unwrap();
     }
-    fate.await.unwrap();
+    disturbing.await.unwrap();
     asked += recover(&client, &world).await;
     world.keeps_its_rules();
     at_rest(&client, &world, &metrics, asked);
@@ -68,30 +68,30 @@ async fn simulate(dice: Dice) -> Outcome {
     }
 }
 
-/// Changes Vehicle's mood, erases numbers and lets the clock jump until the end.
-async fn fate(client: VehicleClient, world: World, end: Instant) {
-    let dice = world.dice.clone();
+/// Changes Vehicle's mode, erases numbers, isolates Vehicle and lets the clock jump until the end.
+async fn disturb(client: VehicleClient, world: World, end: Instant) {
+    let random = world.random.clone();
     while Instant::now() < end {
-        let mode = dice.mode();
+        let mode = random.mode();
         world.state().mode = mode;
-        sleep(dice.millis(10, 2_000)).await;
-        if dice.percent(20) {
-            let number = dice.numbers().swap_remove(0);
+        sleep(random.millis(10, 2_000)).await;
+        if random.percent(20) {
+            let number = random.numbers().swap_remove(0);
             client.erase(&number);
             let mut state = world.state();
             state.erased.insert(number, Instant::now());
             state.saw("erased");
         }
-        if dice.percent(10) {
+        if random.percent(10) {
             isolate(&client, &world);
         }
-        if dice.percent(5) {
+        if random.percent(5) {
             client.release();
             world.state().isolated_until = Instant::now();
         }
-        if dice.percent(3) {
+        if random.percent(3) {
             let from = Instant::now();
-            let leap = dice.millis(100, 7_200_000);
+            let leap = random.millis(100, 7_200_000);
             world.state().jumped(from, from + leap);
             advance(leap).await;
         }
@@ -99,7 +99,7 @@ async fn fate(client: VehicleClient, world: World, end: Instant) {
 }
 
 fn isolate(client: &VehicleClient, world: &World) {
-    let lasts = world.dice.millis(10, 3_000);
+    let lasts = world.random.millis(10, 3_000);
     let order = IsolationOrder {
         reason: "simulated".into(),
         owner: "simulation".into(),
@@ -131,7 +131,7 @@ async fn recover(client: &VehicleClient, world: &World) -> u64 {
                 .await;
             asked += 1;
             // A healthy answer may still be over what a seed calls slow, and opens it again.
-            if options.breaker.slow_after > Duration::from_millis(25) {
+            if options.slow_after() > Duration::from_millis(25) {
                 let Lookup::Found { source, .. } = &answers[&number] else {
                     panic!("stuck: {:?}", answers[&number]);
                 };
@@ -139,7 +139,7 @@ async fn recover(client: &VehicleClient, world: &World) -> u64 {
             }
         }
     }
-    if options.breaker.slow_after > Duration::from_millis(25) {
+    if options.slow_after() > Duration::from_millis(25) {
         assert_eq!(world.look_at_breaker(), Phase::Closed, "stuck");
     }
     asked

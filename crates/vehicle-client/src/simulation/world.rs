@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     load::Load,
-    plan::{Dice, Mode, Reply},
+    plan::{Mode, Random, Reply},
 };
 use crate::{
     Answer, Attempt, BreakerPhase as Phase, Failure, FailureKind, Found, Options, Strategy,
@@ -28,7 +28,7 @@ use crate::{
 /// Clones are the same Vehicle.
 #[derive(Clone)]
 pub(super) struct World {
-    pub(super) dice: Dice,
+    pub(super) random: Random,
     pub(super) options: Arc<Options>,
     pub(super) admission: Arc<OnceLock<Admission>>,
     state: Arc<Mutex<State>>,
@@ -63,10 +63,10 @@ pub(super) struct State {
 }
 
 impl World {
-    pub(super) fn new(dice: Dice, options: Options) -> Self {
+    pub(super) fn new(random: Random, options: Options) -> Self {
         let start = Instant::now();
         Self {
-            dice,
+            random,
             options: Arc::new(options),
             admission: Arc::default(),
             broken: Arc::default(),
@@ -122,7 +122,7 @@ impl World {
         let _flag = PanicFlag(self.broken.clone());
         let mut out = self.arrive(&attempt);
         let mode = self.state().mode;
-        let (pause, reply) = self.dice.reply(mode);
+        let (pause, reply) = self.random.reply(mode);
         if !matches!(reply, Reply::Hang) {
             self.state().load.works(&self.options, pause);
         }
@@ -156,7 +156,7 @@ impl World {
         let now = Instant::now();
         let say = |number: &RegistrationNumber| {
             let mut state = self.state();
-            if attempt.numbers.len() > 1 && self.dice.percent(2) {
+            if attempt.numbers.len() > 1 && self.random.percent(2) {
                 let violation = Failure::lasting(FailureKind::ContractViolation);
                 state.fail(number, now, violation);
                 return Found::Failure(violation);

@@ -7,7 +7,7 @@ mod transport;
 use futures_util::future::BoxFuture;
 
 pub(crate) use retry_after::LONGEST as LONGEST_RETRY_AFTER;
-pub(crate) use transport::{HttpTransport, check_certificates};
+pub(crate) use transport::HttpTransport;
 
 use crate::{Answer, Attempt, Failure};
 

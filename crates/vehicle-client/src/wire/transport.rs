@@ -11,7 +11,7 @@ use http::{
 };
 use opentelemetry::{propagation::TextMapPropagator, trace::TraceContextExt};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use reqwest::{Certificate, Client, Response, redirect::Policy};
+use reqwest::{Client, Response, redirect::Policy};
 use tokio::time::Instant;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use url::Url;
@@ -41,21 +41,25 @@ struct Inner {
 }
 
 impl HttpTransport {
-    pub(crate) fn new(options: &Options, instruments: Instruments) -> Result<Self, BuildError> {
+    pub(crate) fn new(
+        options: &Options,
+        user_agent: &str,
+        instruments: Instruments,
+    ) -> Result<Self, BuildError> {
         // Fails only when the process has a TLS implementation already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let key = options.key_header()?;
         let headers = HeaderMap::from_iter([(X_API_KEY, key), (ACCEPT, JSON)]);
         let mut client = Client::builder()
             .default_headers(headers)
-            .user_agent(options.user_agent)
+            .user_agent(user_agent)
             .redirect(Policy::none())
             // A proxy of the environment would see every plate and was never asked for.
             .no_proxy()
             .connect_timeout(options.connect_timeout)
             .pool_idle_timeout(options.idle_connection_timeout);
-        if let Some(pem) = options.certificates()? {
-            client = client.tls_certs_only(certificates(&pem)?);
+        if let Some(certificates) = options.certificates()? {
+            client = client.tls_certs_only(certificates);
         }
         Ok(Self(Arc::new(Inner {
             client: client.build()?,
@@ -155,24 +159,6 @@ impl Inner {
         }
         url
     }
-}
-
-fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, BuildError> {
-    let certificates = Certificate::from_pem_bundle(pem)?;
-    if certificates.is_empty() {
-        return Err(BuildError::NoCertificate);
-    }
-    Ok(certificates)
-}
-
-/// Whether these PEM certificates can be trusted for Vehicle.
-pub(crate) fn check_certificates(pem: &[u8]) -> Result<(), BuildError> {
-    // Fails only when the process has a TLS implementation already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
-        .tls_certs_only(certificates(pem)?)
-        .build()?;
-    Ok(())
 }
 
 fn headers(origin: &Origin, until: Instant) -> HeaderMap {

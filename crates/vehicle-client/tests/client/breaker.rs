@@ -159,7 +159,8 @@ async fn calls_whose_callers_ran_out_of_time_open_it() {
 async fn calls_that_are_still_in_flight_open_it_once_they_are_slow() {
     let fake = FakeVehicle::start(|_| Reply::Hang).await;
     let breaker = BreakerOptions {
-        slow_after: Duration::from_millis(50),
+        // Of ten seconds.
+        slow_after_share: 0.005,
         ..LASTING
     };
     let mut options = guarded(&fake, breaker);

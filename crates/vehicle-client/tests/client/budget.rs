@@ -1,9 +1,11 @@
 //! The retry budget: retries are a share of the calls that work.
 
+use std::time::Duration;
+
 use test_support::{FakeVehicle, Reply};
 use vehicle_client::{BudgetOptions, FailureKind, Options};
 
-use crate::setup::{client, found, kind, patient, unhurried};
+use crate::setup::{client, found, kind, patient, retry_after, unhurried};
 
 /// Earns nothing by time, so that the counts are exact.
 fn earning(fake: &FakeVehicle) -> Options {
@@ -93,4 +95,28 @@ async fn a_failure_that_no_retry_would_mend_costs_nothing() {
     }
     // The one retry that was earned was still there for the one failure that it could mend.
     assert_eq!(fake.calls(), 52);
+}
+
+#[tokio::test]
+async fn a_failure_without_a_retry_left_is_told_as_what_it_was() {
+    for (reply, cause, after) in [
+        (Reply::Close, FailureKind::Connection, None),
+        (Reply::Hang, FailureKind::Timeout, None),
+        (Reply::status(503), FailureKind::ServerError, None),
+        (
+            Reply::with_header(429, "retry-after", "7"),
+            FailureKind::RateLimited,
+            Some(7),
+        ),
+    ] {
+        let fake = FakeVehicle::start(move |_| reply.clone()).await;
+        let client = client(&Options {
+            attempt_timeout: Duration::from_millis(100),
+            ..earning(&fake)
+        });
+        let lookup = client.one("ABC123", &unhurried()).await;
+        assert_eq!((kind(&lookup), retry_after(&lookup)), (cause, after));
+        let labels = [("outcome", cause.label()), ("retry_budget", "empty")];
+        assert_eq!(client.metric("vehicle_client_attempts_total", &labels), 1);
+    }
 }

@@ -257,7 +257,7 @@ async fn the_state_counts_calls_in_flight_and_calls_that_wait() {
     assert_eq!(before.isolated, None);
     assert_eq!(before.breaker.phase, BreakerPhase::Closed);
     assert_eq!(
-        (before.breaker.retry_after, before.gate_closed_for),
+        (before.breaker.retry_after, before.retry_after),
         (None, None)
     );
     assert_eq!(before.cache, None);
@@ -285,7 +285,7 @@ async fn the_state_says_for_how_long_vehicle_asked_to_be_left_alone() {
     let client = client(&patient(&fake));
     client.one("ABC123", &unhurried()).await;
     let state = client.vehicles.guard_state();
-    let left = state.gate_closed_for.unwrap().as_secs();
+    let left = state.retry_after.unwrap().as_secs();
     assert!((30..=50).contains(&left), "{left}");
     assert!(state.retries_left > 0.0, "{state:?}");
 }

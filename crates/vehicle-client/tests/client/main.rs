@@ -15,11 +15,12 @@ mod cache;
 mod cap;
 mod contract;
 mod deadline;
-mod gate;
+
 mod isolation;
 mod metrics;
 mod queue;
 mod request;
 mod retry;
+mod retry_after;
 mod setup;
 mod single_flight;

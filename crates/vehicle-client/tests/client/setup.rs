@@ -17,7 +17,7 @@ pub(crate) const BREAKER: BreakerOptions = BreakerOptions {
     minimum_calls: 20,
     failure_ratio: 0.5,
     slow_ratio: 0.8,
-    slow_after: Duration::from_millis(400),
+    slow_after_share: 0.8,
     open_for: Duration::from_secs(5),
     max_open_for: Duration::from_mins(1),
     probes_to_close: 3,
@@ -45,13 +45,11 @@ pub(crate) fn patient(fake: &FakeVehicle) -> Options {
     )
     .unwrap();
     options.base_url = fake.url().parse().unwrap();
-    options.user_agent = "threadpilot-test/1";
     options.queue_wait = Duration::from_secs(20);
     options.connect_timeout = Duration::from_secs(10);
     options.attempt_timeout = Duration::from_secs(10);
     options.retry_pause = Duration::from_millis(1);
     options.max_retry_pause = Duration::from_millis(1);
-    options.refresh_within = Duration::from_secs(30);
     options.retry_budget = PLENTY;
     // Only the breaker's own tests let it open.
     options.breaker.minimum_calls = u64::MAX;
@@ -60,7 +58,7 @@ pub(crate) fn patient(fake: &FakeVehicle) -> Options {
 
 pub(crate) fn client(options: &Options) -> Client {
     let metrics = Metrics::new("test").unwrap();
-    let vehicles = VehicleClient::new(options, metrics.meter()).unwrap();
+    let vehicles = VehicleClient::new(options, "threadpilot-test/1", metrics.meter()).unwrap();
     Client { vehicles, metrics }
 }
 

@@ -3,10 +3,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    super::breaker::{self, BreakerOptions, Permit, Transition},
+    super::breaker::{self, Permit, Transition},
     isolation::Isolation,
 };
-use crate::{Failure, FailureKind, failure::NotSent};
+use crate::{BreakerOptions, Failure, FailureKind, failure::NotSent};
 
 /// The admission as a pure state machine: time and randomness come from outside.
 #[derive(Debug)]
@@ -39,11 +39,11 @@ pub(super) enum Decision {
 }
 
 impl Machine {
-    pub(super) fn new(options: BreakerOptions, now: Instant) -> Self {
+    pub(super) fn new(options: BreakerOptions, slow_after: Duration, now: Instant) -> Self {
         Self {
             isolation: Isolation::default(),
             wait: None,
-            breaker: breaker::Machine::new(options, now),
+            breaker: breaker::Machine::new(options, slow_after, now),
         }
     }
 
@@ -136,11 +136,10 @@ mod tests {
             minimum_calls: 1,
             open_for: 10 * SECOND,
             max_open_for: 10 * SECOND,
-            slow_after: SECOND,
             probes_to_close: 1,
             ..simulation::options().breaker
         };
-        Machine::new(options, now)
+        Machine::new(options, SECOND, now)
     }
 
     fn order() -> IsolationOrder {

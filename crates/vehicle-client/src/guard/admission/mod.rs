@@ -20,11 +20,11 @@ pub use isolation::{Isolated, IsolationOrder};
 use machine::{Decision, Machine};
 
 use super::{
-    BreakerOptions, Phase,
+    Phase,
     breaker::{BreakerState, Outcome, Permit, Transition},
 };
 use crate::{
-    Answer, Call, Failure, FailureKind,
+    Answer, Call, Failure, FailureKind, Options,
     failure::{Nature, NotSent},
     observe::Instruments,
     rng::Rng,
@@ -61,12 +61,12 @@ pub(crate) struct State {
 }
 
 impl Admission {
-    pub(super) fn new(options: BreakerOptions, rng: Rng, instruments: Instruments) -> Self {
+    pub(super) fn new(options: &Options, rng: Rng, instruments: Instruments) -> Self {
         instruments.breaker_is(Phase::Closed.label());
         instruments.isolated(false);
         Self(Arc::new(Shared {
             control: Mutex::new(Control {
-                machine: Machine::new(options, Instant::now()),
+                machine: Machine::new(options.breaker, options.slow_after(), Instant::now()),
                 expiry: JoinSet::new(),
             }),
             switch: OnceLock::new(),
@@ -100,6 +100,15 @@ impl Admission {
                     sleep_until(until).await;
                 }
             }
+        }
+    }
+
+    /// Why no call may be sent now, if that is so for longer than a pause.
+    pub(super) fn refusal(&self, call: &Call) -> Option<NotSent> {
+        let is_on = self.is_on();
+        match self.0.control().machine.check(is_on, Instant::now()) {
+            Decision::Refused(refused) => Some(log(call, refused)),
+            Decision::Open | Decision::Wait(..) => None,
         }
     }
 
@@ -291,7 +300,7 @@ mod tests {
     /// Of a Vehicle that asked not to be called for a while.
     fn waiting() -> Admission {
         let instruments = Instruments::new(&NoopMeterProvider::new().meter("test"));
-        let admission = Admission::new(simulation::options().breaker, Rng::default(), instruments);
+        let admission = Admission::new(&simulation::options(), Rng::default(), instruments);
         let until = Instant::now() + PAUSE;
         let mut control = admission.0.control();
         control.machine.wait_until(until, FailureKind::RateLimited);

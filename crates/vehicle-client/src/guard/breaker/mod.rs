@@ -5,6 +5,7 @@
 //! that grew with its length, half-open states that let everybody through, late results of an
 //! older state that closed the circuit.
 
+mod closed;
 mod in_flight;
 mod machine;
 #[cfg(test)]
@@ -13,5 +14,5 @@ mod model;
 mod tests;
 mod window;
 
-pub use machine::{BreakerOptions, BreakerState, Phase};
-pub(crate) use machine::{Machine, Outcome, Permit, Transition};
+pub use machine::{BreakerState, Phase};
+pub(crate) use machine::{JITTER, Machine, Outcome, Permit, Transition};

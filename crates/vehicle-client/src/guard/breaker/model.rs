@@ -5,18 +5,20 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-use super::machine::{BreakerOptions, Machine, Outcome, Permit, Phase};
+use super::machine::{Machine, Outcome, Permit, Phase};
+use crate::BreakerOptions;
 
 const OPTIONS: BreakerOptions = BreakerOptions {
     window: Duration::from_secs(10),
     minimum_calls: 5,
     failure_ratio: 0.5,
     slow_ratio: 0.8,
-    slow_after: Duration::from_millis(400),
+    slow_after_share: 0.8,
     open_for: Duration::from_secs(5),
     max_open_for: Duration::from_secs(30),
     probes_to_close: 3,
 };
+const SLOW_AFTER: Duration = Duration::from_millis(400);
 /// The real window forgets in steps of this.
 const STEP: Duration = Duration::from_millis(500);
 
@@ -84,7 +86,7 @@ impl Model {
         let still_slow = self
             .in_flight
             .iter()
-            .filter(|(_, start)| now - *start >= OPTIONS.slow_after)
+            .filter(|(_, start)| now - *start >= SLOW_AFTER)
             .count();
         let calls = recent().count() + still_slow;
         let failed = recent().filter(|call| call.failed).count();
@@ -141,7 +143,7 @@ impl Model {
         if generation != self.generation {
             return;
         }
-        let slow = now - start >= OPTIONS.slow_after;
+        let slow = now - start >= SLOW_AFTER;
         match self.is {
             Is::Closed => {
                 self.in_flight.retain(|(other, _)| *other != id);
@@ -203,7 +205,7 @@ proptest! {
     #[test]
     fn the_breaker_does_what_the_reference_does(steps in steps()) {
         let mut now = Instant::now();
-        let mut real = Machine::new(OPTIONS, now);
+        let mut real = Machine::new(OPTIONS, SLOW_AFTER, now);
         let mut model = Model::new(now);
         let mut in_flight: Vec<(usize, Permit, u64, Instant)> = Vec::new();
         for (id, step) in steps.into_iter().enumerate() {

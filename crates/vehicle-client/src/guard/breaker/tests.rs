@@ -2,18 +2,23 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::machine::{BreakerOptions, Machine, Outcome, Phase, Refused, Rule, Transition};
+use super::{
+    closed::Rule,
+    machine::{Machine, Outcome, Phase, Refused, Transition},
+};
+use crate::BreakerOptions;
 
 const OPTIONS: BreakerOptions = BreakerOptions {
     window: Duration::from_secs(10),
     minimum_calls: 2,
     failure_ratio: 1.0,
     slow_ratio: 1.0,
-    slow_after: Duration::from_millis(400),
+    slow_after_share: 0.8,
     open_for: Duration::from_secs(10),
     max_open_for: Duration::from_secs(40),
     probes_to_close: 1,
 };
+const SLOW_AFTER: Duration = Duration::from_millis(400);
 
 /// Fails a call now; `random` is what the open time is spread by.
 fn fail(machine: &mut Machine, now: Instant, random: f64) -> Option<Transition> {
@@ -25,7 +30,7 @@ fn fail(machine: &mut Machine, now: Instant, random: f64) -> Option<Transition> 
 fn open_times_spread_by_a_tenth_to_both_sides() {
     for (random, millis) in [(0.0, 9_000), (0.25, 9_500), (0.5, 10_000), (0.75, 10_500)] {
         let now = Instant::now();
-        let mut machine = Machine::new(OPTIONS, now);
+        let mut machine = Machine::new(OPTIONS, SLOW_AFTER, now);
         assert_eq!(fail(&mut machine, now, random), None);
         let duration = Duration::from_millis(millis);
         let opened = fail(&mut machine, now, random);
@@ -39,7 +44,7 @@ fn open_times_spread_by_a_tenth_to_both_sides() {
 fn failures_in_a_row_count_however_far_apart_they_are_until_a_good_call() {
     let start = Instant::now();
     let after = |minutes| start + Duration::from_mins(minutes);
-    let mut machine = Machine::new(OPTIONS, start);
+    let mut machine = Machine::new(OPTIONS, SLOW_AFTER, start);
     assert_eq!(fail(&mut machine, start, 0.5), None);
     let good = machine.ask(after(1), 0.5).0.unwrap();
     assert_eq!(machine.report(good, Outcome::Good, after(1), 0.5), None);
@@ -51,7 +56,7 @@ fn failures_in_a_row_count_however_far_apart_they_are_until_a_good_call() {
 #[test]
 fn a_look_sees_what_would_be_refused_and_changes_nothing() {
     let start = Instant::now();
-    let mut machine = Machine::new(OPTIONS, start);
+    let mut machine = Machine::new(OPTIONS, SLOW_AFTER, start);
     assert_eq!(machine.refusal(start), None);
     fail(&mut machine, start, 0.5);
     fail(&mut machine, start, 0.5);
@@ -72,7 +77,7 @@ fn a_look_sees_what_would_be_refused_and_changes_nothing() {
 #[test]
 fn a_permit_of_an_older_state_has_no_say() {
     let start = Instant::now();
-    let mut machine = Machine::new(OPTIONS, start);
+    let mut machine = Machine::new(OPTIONS, SLOW_AFTER, start);
     let old = machine.ask(start, 0.5).0.unwrap();
     fail(&mut machine, start, 0.5);
     fail(&mut machine, start, 0.5);
@@ -120,10 +125,11 @@ fn it_says_by_which_rule_it_opens_and_with_which_figures() {
                 failure_ratio: 0.5,
                 ..OPTIONS
             },
+            SLOW_AFTER,
             now,
         )
     };
-    let slow = now + OPTIONS.slow_after;
+    let slow = now + SLOW_AFTER;
 
     let mut machine = new();
     fail(&mut machine, now, 0.5);
@@ -154,7 +160,7 @@ fn it_says_by_which_rule_it_opens_and_with_which_figures() {
         fail(&mut machine, now, 0.5);
         let due = now + Duration::from_secs(10);
         let probe = machine.ask(due, 0.5).0.unwrap();
-        let ended = machine.report(probe, outcome, due + OPTIONS.slow_after, 0.5);
+        let ended = machine.report(probe, outcome, due + SLOW_AFTER, 0.5);
         assert_eq!(rule(ended).name, name);
     }
 }

@@ -1,4 +1,4 @@
-//! The `Retry-After` gate: nobody calls earlier than Vehicle asked for.
+//! Vehicle's `Retry-After`: nobody calls earlier than Vehicle asked for.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ async fn calls_that_wait_for_their_turn_are_kept_back_too() {
 }
 
 #[tokio::test]
-async fn callers_with_time_wait_until_the_gate_opens() {
+async fn callers_with_time_wait_until_it_is_over() {
     let fake = FakeVehicle::start(|request| match request.number {
         0 => Reply::with_header(429, "retry-after", "1"),
         _ => Reply::healthy(request),

@@ -1,0 +1,135 @@
+//! What can be configured. Everything else in this crate may use it; it uses nothing of theirs.
+
+mod breaker;
+mod cache;
+mod retry_budget;
+mod validation;
+
+use std::{path::Path, time::Duration};
+
+use contracts::MAX_BATCH_SIZE;
+use http::HeaderValue;
+use reqwest::Certificate;
+use settings::{Secret, millis, read_file, seconds, section};
+use url::Url;
+
+pub use breaker::BreakerOptions;
+pub use cache::CacheOptions;
+pub use retry_budget::BudgetOptions;
+
+/// The most that `max_retries` may be.
+pub(crate) const MOST_RETRIES: u32 = 5;
+
+section! {
+    /// How Vehicle is called: the section `[vehicle_client]`.
+    pub struct Options checked by validation::contradictions {
+        /// Where Vehicle is.
+        pub base_url: Url = "http://127.0.0.1:5081", where validation::plain_url;
+        /// Our key for Vehicle.
+        pub api_key: Secret = "", where validation::usable_key;
+        /// PEM file of certificates to trust for Vehicle; empty = the system's.
+        pub ca_certificate: String = "", where validation::usable_certificates;
+        /// Single calls in flight in the whole process, and for each request.
+        pub max_degree_of_parallelism_single: usize = 5, in 1..=1000;
+        /// Batch calls in flight in the whole process.
+        pub max_degree_of_parallelism_batch: usize = 1, in 1..=1000;
+        /// Numbers in one batch call.
+        pub max_batch_size: usize = 50, in 1..=MAX_BATCH_SIZE;
+        /// Longest wait of a call for its turn; then `overloaded`.
+        pub queue_wait: Duration = "250ms", in Duration::ZERO..=seconds(10);
+        /// Most calls that wait for their turn; more are `overloaded` at once.
+        pub queue_length: usize = 1024, in 0..=100_000;
+        /// Time to connect.
+        pub connect_timeout: Duration = "250ms", in millis(10)..=seconds(10);
+        /// Time for one attempt, from its turn to the last byte of the answer.
+        pub attempt_timeout: Duration = "500ms", in millis(10)..=seconds(60);
+        /// Attempts after the first.
+        pub max_retries: u32 = 1, in 0..=MOST_RETRIES;
+        /// Upper end of the random pause before the first retry; doubles with each. A tenth of an
+        /// attempt: long enough to spread retries, short enough for the deadline.
+        pub retry_pause: Duration => millis(50);
+        /// Upper end of every pause.
+        pub max_retry_pause: Duration => millis(250);
+        /// Largest answer of Vehicle in bytes.
+        pub max_answer_bytes: usize = 1048576, in 1024..=67_108_864;
+        /// How long an idle connection is kept: less than Vehicle keeps it, whose
+        /// `server.header_read_timeout` is 5 s, so that no call goes out on one that Vehicle closes.
+        pub idle_connection_timeout: Duration => seconds(4);
+        /// How long a batch call waits for more numbers, at most a tenth of enrichment.deadline.
+        pub gather_for: Duration = "2ms", in millis(1)..=millis(100);
+        /// How long answers are kept.
+        pub cache: CacheOptions;
+        /// How many retries there may be.
+        pub retry_budget: BudgetOptions;
+        /// When calls stop and how they begin again.
+        pub breaker: BreakerOptions;
+    }
+    removed {
+        "retry_pause" => "is 50ms",
+        "max_retry_pause" => "is 250ms",
+        "idle_connection_timeout" => "is 4s",
+    }
+}
+
+/// Why no client can be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The certificates or the TLS set-up cannot be used.
+    #[error("the HTTP client for Vehicle cannot be built")]
+    Http(#[from] reqwest::Error),
+    /// There is no certificate where some were named.
+    #[error("the file for Vehicle's certificates holds none")]
+    NoCertificate,
+    /// The certificates cannot be read.
+    #[error("vehicle_client.ca_certificate: {path} cannot be read: {reason}")]
+    Certificate {
+        /// The file.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The key holds characters that no header can.
+    #[error("vehicle_client.api_key holds characters that no header can")]
+    Key,
+}
+
+impl Options {
+    /// Certificates to trust instead of the system's, if any.
+    pub(crate) fn certificates(&self) -> Result<Option<Vec<Certificate>>, BuildError> {
+        let path = &self.ca_certificate;
+        if path.is_empty() {
+            return Ok(None);
+        }
+        let pem = read_file(Path::new(path)).map_err(|reason| BuildError::Certificate {
+            path: path.clone(),
+            reason,
+        })?;
+        certificates(&pem).map(Some)
+    }
+
+    /// The key for Vehicle as a header; `Debug` hides it.
+    pub(crate) fn key_header(&self) -> Result<HeaderValue, BuildError> {
+        let mut key = HeaderValue::from_str(self.api_key.expose()).map_err(|_| BuildError::Key)?;
+        key.set_sensitive(true);
+        Ok(key)
+    }
+
+    /// From when on a call is slow, also while it is in flight.
+    pub(crate) fn slow_after(&self) -> Duration {
+        self.attempt_timeout.mul_f64(self.breaker.slow_after_share)
+    }
+
+    /// All attempts of a call, without the pauses between them.
+    pub(crate) fn longest_attempts(&self) -> Duration {
+        let attempts = self.max_retries.saturating_add(1);
+        self.attempt_timeout.saturating_mul(attempts)
+    }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, BuildError> {
+    let certificates = Certificate::from_pem_bundle(pem)?;
+    if certificates.is_empty() {
+        return Err(BuildError::NoCertificate);
+    }
+    Ok(certificates)
+}
