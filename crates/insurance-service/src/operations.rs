@@ -78,7 +78,7 @@ async fn set_vehicle_guard(
         action,
         key_id = key_id(&context),
         request_id = context.request_id(),
-        trace_id = %context.trace_id(),
+        trace_id = context.trace_id(),
         owner = change.owner.expose(),
         reason = change.reason.expose(),
         until,
@@ -110,7 +110,7 @@ async fn erase_vehicle(
         action = "erase_vehicle",
         key_id = key_id(&context),
         request_id = context.request_id(),
-        trace_id = %context.trace_id(),
+        trace_id = context.trace_id(),
         "a vehicle is forgotten"
     );
     StatusCode::NO_CONTENT

@@ -256,7 +256,7 @@ async fn answer(
     let (policies, unreadable_insurances) = service.readable(found);
     let caller = Caller {
         request_id: context.request_id().to_owned(),
-        traceparent: context.traceparent(),
+        traceparent: context.traceparent().to_owned(),
         deadline: enriched_until(service.time, deadline),
     };
     let insurances = service

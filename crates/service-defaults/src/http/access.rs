@@ -147,7 +147,7 @@ pub struct KeyRing(Arc<ArcSwap<ByDigest>>);
 type ByDigest = HashMap<[u8; 32], Arc<Held>>;
 
 struct Held {
-    id: String,
+    id: Arc<str>,
     expires_at: Option<SystemTime>,
     scopes: Vec<Scope>,
 }
@@ -182,7 +182,7 @@ fn held(keys: &ApiKeySettings) -> ByDigest {
     keys.iter()
         .map(|(id, key)| {
             let held = Held {
-                id: id.clone(),
+                id: id.as_str().into(),
                 expires_at: key.expires_at,
                 scopes: key.scopes.clone(),
             };
@@ -215,7 +215,6 @@ pub(crate) async fn authenticate(
         return unauthorized().into_response();
     };
     if let Some(context) = request.extensions().get::<RequestContext>() {
-        tracing::Span::current().record("key_id", key.id.as_str());
         context.set_key_id(&key.id);
     }
     if !key.scopes.contains(&scope) {

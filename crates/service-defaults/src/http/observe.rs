@@ -11,7 +11,10 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use opentelemetry::trace::TraceContextExt;
+use opentelemetry::{
+    Context,
+    trace::{SpanContext, TraceContextExt},
+};
 use tracing::{Instrument, Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -20,7 +23,7 @@ use crate::{
     lifecycle::Shutdown,
     metrics::{Metrics, Origin, Outcome, method_label},
     problem,
-    request_context::RequestContext,
+    request_context::{RequestContext, callers_span, request_id},
     server::ListenerPort,
 };
 
@@ -44,27 +47,14 @@ pub(crate) async fn observe(
     if let Some(ListenerPort(port)) = request.extensions().get() {
         observer.origin.set_port(*port);
     }
-    let (context, caller) = RequestContext::from_headers(request.headers());
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route_name = route.as_ref().map_or("", MatchedPath::as_str);
-    let span = tracing::info_span!(
-        "request",
-        otel.name = format_args!("{method} {route_name}"),
-        otel.kind = "server",
-        http.request.method = method,
-        http.route = route_name,
-        http.response.status_code = Empty,
-        error.type = Empty,
-        otel.status_code = Empty,
-        request_id = context.request_id(),
-        trace_id = Empty,
-        key_id = Empty,
-    );
-    // Fails only where no tracer is installed, which is the usual case.
-    let _ = span.set_parent(caller);
-    let context = context.with_recorded_span(span.context().span().span_context());
-    span.record("trace_id", tracing::field::display(context.trace_id()));
+    let caller = callers_span(request.headers());
+    let request_id = request_id(request.headers());
+    let span = span(method, route_name, &request_id, caller.as_ref());
+    let recorded = recorded(&span);
+    let context = RequestContext::new(request_id, caller.as_ref(), recorded.as_ref());
     request.extensions_mut().insert(context.clone());
 
     observer.metrics.request_started(method, &observer.origin);
@@ -77,8 +67,39 @@ pub(crate) async fn observe(
         started: Instant::now(),
         outcome: Outcome::Cancelled,
     };
-    let response = next.run(request).instrument(ending.span.clone()).await;
+    let handled = next.run(request).instrument(ending.span.clone());
+    let response = ending.context.scope(handled).await;
     ending.answer(response)
+}
+
+/// The span of a request. Disabled where no tracing back-end is, which costs nothing.
+fn span(method: &str, route: &str, request_id: &str, caller: Option<&SpanContext>) -> Span {
+    let span = tracing::info_span!(
+        "request",
+        otel.name = format_args!("{method} {route}"),
+        otel.kind = "server",
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = Empty,
+        error.type = Empty,
+        otel.status_code = Empty,
+        request_id,
+        key_id = Empty,
+    );
+    if let (false, Some(caller)) = (span.is_disabled(), caller) {
+        // Fails only where no tracer is installed.
+        let _ = span.set_parent(Context::new().with_remote_span_context(caller.clone()));
+    }
+    span
+}
+
+/// The identity of the span, where a tracer records it.
+fn recorded(span: &Span) -> Option<SpanContext> {
+    if span.is_disabled() {
+        return None;
+    }
+    let context = span.context().span().span_context().clone();
+    context.is_valid().then_some(context)
 }
 
 /// A request until its end. Dropped before there is an answer, it was cancelled by its caller.
@@ -97,16 +118,9 @@ impl Ending {
         let (mut response, cause) = problem::render(response, &self.context);
         let status = response.status();
         self.outcome = Outcome::Answered(status.as_u16());
-        self.span
-            .record("http.response.status_code", status.as_u16());
-        if status.is_server_error() {
-            self.span.record("error.type", status.as_str());
-            self.span.record("otel.status_code", "ERROR");
-        }
         if let Some(cause) = cause {
-            let chain = chain(cause.as_ref());
-            self.span
-                .in_scope(|| tracing::error!(error = chain, "the request failed"));
+            let log = || tracing::error!(error = chain(cause.as_ref()), "the request failed");
+            self.span.in_scope(|| self.context.in_scope(log));
         }
         let headers = response.headers_mut();
         self.context.write_headers(headers);
@@ -118,11 +132,28 @@ impl Ending {
         }
         response
     }
+
+    fn record(&self) {
+        if let Some(key_id) = self.context.key_id() {
+            self.span.record("key_id", key_id);
+        }
+        let Outcome::Answered(status) = self.outcome else {
+            return;
+        };
+        self.span.record("http.response.status_code", status);
+        if status >= 500 {
+            self.span.record("error.type", status.to_string());
+            self.span.record("otel.status_code", "ERROR");
+        }
+    }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
+        if !self.span.is_disabled() {
+            self.record();
+        }
         let route = self.route.as_ref().map(MatchedPath::as_str);
         let Observer {
             metrics, origin, ..
@@ -135,7 +166,6 @@ impl Drop for Ending {
         };
         macro_rules! closing_line {
             ($level:ident) => {
-                // Outside the span, whose fields these are too.
                 tracing::$level!(
                     parent: None,
                     method = self.method,
@@ -144,7 +174,7 @@ impl Drop for Ending {
                     duration_ms = duration.as_secs_f64() * 1e3,
                     key_id = self.context.key_id().unwrap_or_default(),
                     request_id = self.context.request_id(),
-                    trace_id = %self.context.trace_id(),
+                    trace_id = self.context.trace_id(),
                     "request ended"
                 )
             };

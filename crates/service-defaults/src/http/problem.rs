@@ -192,7 +192,7 @@ pub fn render(
         detail: refusal.detail,
         code: refusal.code,
         request_id: context.request_id().to_owned(),
-        trace_id: context.trace_id().to_string(),
+        trace_id: context.trace_id().to_owned(),
         errors: refusal.errors,
     };
     let body = serde_json::to_vec(&problem).unwrap_or_default();

@@ -5,11 +5,9 @@ use std::sync::{Arc, OnceLock};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use contracts::may_hold_personal_identity_number;
 use opentelemetry::{
-    Context, TraceFlags, TraceId,
-    propagation::{Extractor, TextMapPropagator},
-    trace::{SpanContext, TraceContextExt, TraceState},
+    SpanId, TraceFlags, TraceId,
+    trace::{SpanContext, TraceState},
 };
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 
 use crate::telemetry::ids;
 
@@ -20,6 +18,11 @@ pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 const MAX_REQUEST_ID: usize = 128;
 
+tokio::task_local! {
+    /// The request that is being handled.
+    static CURRENT: RequestContext;
+}
+
 /// The identity of one request, shared by everything that handles it.
 #[derive(Clone, Debug)]
 pub struct RequestContext(Arc<Inner>);
@@ -27,45 +30,29 @@ pub struct RequestContext(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     request_id: String,
-    span: SpanContext,
-    key_id: OnceLock<String>,
+    trace_id: String,
+    traceparent: String,
+    key_id: OnceLock<Arc<str>>,
 }
 
 impl RequestContext {
-    /// Takes the request id and the trace from the caller's headers, or makes what is missing or
-    /// may hold a personal identity number. Also returns the caller's trace context, for the parent
-    /// of the request's span: empty for a new trace.
-    pub fn from_headers(headers: &HeaderMap) -> (Self, Context) {
-        let caller = callers_trace(headers);
-        let span = match caller.span().span_context() {
-            parent if parent.is_valid() => own_span(parent.trace_id(), parent.trace_flags()),
-            _ => own_span(ids::trace_id(), TraceFlags::NOT_SAMPLED),
-        };
-        let request_id = headers
-            .get(X_REQUEST_ID)
-            .and_then(|value| value.to_str().ok())
-            .filter(|id| is_request_id(id))
-            .map_or_else(ids::request_id, str::to_owned);
-        (
-            Self(Arc::new(Inner {
-                request_id,
-                span,
-                key_id: OnceLock::new(),
-            })),
-            caller,
-        )
-    }
-
-    /// Takes over the span that a tracer recorded for this request, if one did.
-    #[must_use]
-    pub fn with_recorded_span(self, recorded: &SpanContext) -> Self {
-        if !recorded.is_valid() {
-            return self;
-        }
-        let request_id = self.0.request_id.clone();
+    /// A request of this id: the recorded span, if there is one, and else one of the caller's
+    /// trace or of a new one.
+    pub(crate) fn new(
+        request_id: String,
+        caller: Option<&SpanContext>,
+        recorded: Option<&SpanContext>,
+    ) -> Self {
+        let trace_id = recorded
+            .or(caller)
+            .map_or_else(|| ids::trace_id().1, |span| span.trace_id().to_string());
+        let span_id = recorded.map_or_else(|| ids::span_id().1, |span| span.span_id().to_string());
+        let sampled = recorded.or(caller).is_some_and(SpanContext::is_sampled);
+        let flags = if sampled { "01" } else { "00" };
         Self(Arc::new(Inner {
             request_id,
-            span: recorded.clone(),
+            traceparent: ["00", &trace_id, &span_id, flags].join("-"),
+            trace_id,
             key_id: OnceLock::new(),
         }))
     }
@@ -75,53 +62,61 @@ impl RequestContext {
         &self.0.request_id
     }
 
-    /// The trace id: the caller's or a new one.
-    pub fn trace_id(&self) -> TraceId {
-        self.0.span.trace_id()
+    /// The trace id in hexadecimal: the caller's or a new one.
+    pub fn trace_id(&self) -> &str {
+        &self.0.trace_id
     }
 
     /// The `traceparent` that names this request as the parent (W3C Trace Context, version 00).
-    pub fn traceparent(&self) -> String {
-        let span = &self.0.span;
-        let flags = span.trace_flags() & TraceFlags::SAMPLED;
-        format!(
-            "00-{}-{}-{:02x}",
-            span.trace_id(),
-            span.span_id(),
-            flags.to_u8()
-        )
+    pub fn traceparent(&self) -> &str {
+        &self.0.traceparent
     }
 
     /// The id of the key that the request came with, once it is known.
     pub fn key_id(&self) -> Option<&str> {
-        self.0.key_id.get().map(String::as_str)
+        self.0.key_id.get().map(AsRef::as_ref)
     }
 
-    pub(crate) fn set_key_id(&self, id: &str) {
+    pub(crate) fn set_key_id(&self, id: &Arc<str>) {
         // Set once a request, by the authentication layer.
-        let _ = self.0.key_id.set(id.to_owned());
+        let _ = self.0.key_id.set(id.clone());
     }
 
     pub(crate) fn write_headers(&self, headers: &mut HeaderMap) {
         for (name, value) in [
             (X_REQUEST_ID, self.request_id()),
-            (TRACEPARENT, &self.traceparent()),
+            (TRACEPARENT, self.traceparent()),
         ] {
             if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name, value);
             }
         }
     }
+
+    /// What this future logs is of this request.
+    pub(crate) fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        CURRENT.scope(self.clone(), future)
+    }
+
+    /// What this function logs is of this request.
+    pub(crate) fn in_scope(&self, log: impl FnOnce()) {
+        CURRENT.sync_scope(self.clone(), log);
+    }
+
+    /// Lets this function look at the request that is being handled, if one is.
+    pub(crate) fn with_current(look: impl FnOnce(&Self)) {
+        // Fails where nothing of a request is done.
+        let _ = CURRENT.try_with(look);
+    }
 }
 
-fn own_span(trace_id: TraceId, flags: TraceFlags) -> SpanContext {
-    SpanContext::new(
-        trace_id,
-        ids::span_id(),
-        flags,
-        false,
-        TraceState::default(),
-    )
+/// The caller's request id; a new one where it has none that can be used.
+pub(crate) fn request_id(headers: &HeaderMap) -> String {
+    headers
+        .get(X_REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| is_request_id(id))
+        .map_or_else(ids::request_id, str::to_owned)
 }
 
 /// Bounded and printable; and nothing that may hold an identity number, because a careless caller
@@ -134,57 +129,57 @@ fn is_request_id(id: &str) -> bool {
         && !may_hold_personal_identity_number(id)
 }
 
-/// The caller's place in a trace, if neither of its ids may hold an identity number.
-fn callers_trace(headers: &HeaderMap) -> Context {
-    let caller = TraceContextPropagator::new()
-        .extract_with_context(&Context::new(), &TraceparentCarrier(headers));
-    let (trace_id, parent) = {
-        let span = caller.span();
-        let context = span.span_context();
-        (
-            context.trace_id().to_string(),
-            context.span_id().to_string(),
-        )
-    };
-    if [trace_id, parent]
-        .iter()
-        .any(|id| may_hold_personal_identity_number(id))
-    {
-        Context::new()
-    } else {
-        caller
+/// The caller's place in a trace (W3C Trace Context, 3.2), if neither of its ids may hold an
+/// identity number.
+///
+/// `tracestate` is dropped: it is other vendors' free text (3.3), which may be anything, and it
+/// would be exported with every span.
+pub(crate) fn callers_span(headers: &HeaderMap) -> Option<SpanContext> {
+    let mut parts = headers.get(TRACEPARENT)?.to_str().ok()?.split('-');
+    let version = hexadecimal(parts.next()?, 2)?;
+    let (trace_id, span_id) = (
+        hexadecimal(parts.next()?, 32)?,
+        hexadecimal(parts.next()?, 16)?,
+    );
+    let flags = hexadecimal(parts.next()?, 2)?;
+    // Later versions may add parts.
+    if version == "ff" || (version == "00" && parts.next().is_some()) {
+        return None;
     }
+    if [trace_id, span_id]
+        .into_iter()
+        .any(may_hold_personal_identity_number)
+    {
+        return None;
+    }
+    let span = SpanContext::new(
+        TraceId::from_hex(trace_id).ok()?,
+        SpanId::from_hex(span_id).ok()?,
+        TraceFlags::new(u8::from_str_radix(flags, 16).ok()?) & TraceFlags::SAMPLED,
+        true,
+        TraceState::default(),
+    );
+    span.is_valid().then_some(span)
 }
 
-/// Carries no `tracestate`: it is other vendors' free text (W3C Trace Context, 3.3), which may be
-/// anything, and it would be exported with every span.
-struct TraceparentCarrier<'a>(&'a HeaderMap);
-
-impl Extractor for TraceparentCarrier<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        let value = self.0.get(TRACEPARENT).filter(|_| TRACEPARENT == key);
-        value.and_then(|value| value.to_str().ok())
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        vec!["traceparent"]
-    }
+fn hexadecimal(text: &str, digits: usize) -> Option<&str> {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    (text.len() == digits && text.bytes().all(is_digit)).then_some(text)
 }
 
 #[cfg(test)]
 mod tests {
     use axum::http::{HeaderMap, HeaderValue};
     use contracts::may_hold_personal_identity_number;
-    use opentelemetry::trace::TraceContextExt;
 
-    use super::{RequestContext, TRACEPARENT, X_REQUEST_ID};
+    use super::{RequestContext, TRACEPARENT, X_REQUEST_ID, callers_span, request_id};
 
     fn context(headers: &[(axum::http::HeaderName, &str)]) -> RequestContext {
         let headers: HeaderMap = headers
             .iter()
             .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
             .collect();
-        RequestContext::from_headers(&headers).0
+        RequestContext::new(request_id(&headers), callers_span(&headers).as_ref(), None)
     }
 
     #[test]
@@ -250,9 +245,7 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e4736-199001011234abcd-01",
         ] {
             let headers = HeaderMap::from_iter([(TRACEPARENT, parent.parse().unwrap())]);
-            let (context, caller) = RequestContext::from_headers(&headers);
-            assert!(!caller.span().span_context().is_valid(), "{parent}");
-            assert!(!parent.contains(&context.trace_id().to_string()));
+            assert_eq!(callers_span(&headers), None, "{parent}");
         }
     }
 
@@ -261,7 +254,7 @@ mod tests {
     fn no_id_of_ours_may_name_a_person() {
         for _ in 0..50_000 {
             let context = context(&[]);
-            for id in [context.request_id(), &context.trace_id().to_string()] {
+            for id in [context.request_id(), context.trace_id()] {
                 assert!(!may_hold_personal_identity_number(id), "{id}");
             }
         }
@@ -274,18 +267,37 @@ mod tests {
             (TRACEPARENT, parent.parse().unwrap()),
             ("tracestate".parse().unwrap(), "core=1".parse().unwrap()),
         ]);
-        let (_, caller) = RequestContext::from_headers(&headers);
-        let span = caller.span();
-        assert!(span.span_context().is_valid());
-        assert_eq!(span.span_context().trace_state().header(), "");
+        let caller = callers_span(&headers).unwrap();
+        assert_eq!(caller.trace_state().header(), "");
     }
 
     #[test]
     fn a_broken_trace_is_replaced_by_a_new_one() {
-        for parent in ["", "00-0-0-00", "zz", &"0".repeat(5_000)] {
+        for parent in [
+            "",
+            "00-0-0-00",
+            "zz",
+            &"0".repeat(5_000),
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-+1",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        ] {
             let own = context(&[(TRACEPARENT, parent)]);
-            assert_eq!(own.trace_id().to_string().len(), 32);
-            assert_ne!(own.trace_id().to_string(), "0".repeat(32));
+            assert_eq!(own.trace_id().len(), 32);
+            assert_ne!(own.trace_id(), "0".repeat(32));
+            assert!(!parent.contains(own.trace_id()), "{parent}");
         }
+    }
+
+    #[test]
+    fn a_trace_of_a_later_version_is_continued() {
+        let parent = "02-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-09-more";
+        let own = context(&[(TRACEPARENT, parent)]);
+        let (trace, flags) = ("00-4bf92f3577b34da6a3ce929d0e0e4736-", "-01");
+        assert!(own.traceparent().starts_with(trace) && own.traceparent().ends_with(flags));
     }
 }

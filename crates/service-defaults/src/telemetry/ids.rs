@@ -4,29 +4,30 @@
 use contracts::may_hold_personal_identity_number;
 use opentelemetry::{SpanId, TraceId};
 use opentelemetry_sdk::trace::IdGenerator;
-use uuid::Uuid;
+use uuid::Builder;
 
 /// A new request id: a random UUID. Not one that begins with the time: in some milliseconds all of
 /// those would have to be drawn again.
 pub(crate) fn request_id() -> String {
-    drawn(|| Uuid::new_v4().to_string())
+    drawn(|| Builder::from_random_bytes(rand::random()).into_uuid()).1
 }
 
-/// A new trace id.
-pub(crate) fn trace_id() -> TraceId {
+/// A new trace id, in hexadecimal too.
+pub(crate) fn trace_id() -> (TraceId, String) {
     drawn(|| TraceId::from(rand::random_range(1..=u128::MAX)))
 }
 
-/// A new span id.
-pub(crate) fn span_id() -> SpanId {
+/// A new span id, in hexadecimal too.
+pub(crate) fn span_id() -> (SpanId, String) {
     drawn(|| SpanId::from(rand::random_range(1..=u64::MAX)))
 }
 
-fn drawn<T: ToString>(mut draw: impl FnMut() -> T) -> T {
+fn drawn<T: ToString>(mut draw: impl FnMut() -> T) -> (T, String) {
     loop {
         let id = draw();
-        if !may_hold_personal_identity_number(&id.to_string()) {
-            return id;
+        let text = id.to_string();
+        if !may_hold_personal_identity_number(&text) {
+            return (id, text);
         }
     }
 }
@@ -37,11 +38,11 @@ pub(crate) struct Ids;
 
 impl IdGenerator for Ids {
     fn new_trace_id(&self) -> TraceId {
-        trace_id()
+        trace_id().0
     }
 
     fn new_span_id(&self) -> SpanId {
-        span_id()
+        span_id().0
     }
 }
 
@@ -52,6 +53,6 @@ mod tests {
     #[test]
     fn an_id_that_may_hold_a_number_is_drawn_again() {
         let mut draws = ["199001011234", "19900101a1234bcd", "00f067aa0ba902b7"].into_iter();
-        assert_eq!(drawn(|| draws.next().unwrap()), "00f067aa0ba902b7");
+        assert_eq!(drawn(|| draws.next().unwrap()).0, "00f067aa0ba902b7");
     }
 }

@@ -51,6 +51,17 @@ impl LogWriter {
         Ok(Self { queue, counts })
     }
 
+    /// Takes a line, whole.
+    pub(super) fn take(&self, line: Vec<u8>) {
+        let (counts, length) = (&self.counts, line.len());
+        let queued = counts.queued_bytes.fetch_add(length, Ordering::Relaxed);
+        let full = queued.saturating_add(length) > QUEUE_BYTES;
+        if full || self.queue.send(Entry::Line(line)).is_err() {
+            counts.queued_bytes.fetch_sub(length, Ordering::Relaxed);
+            counts.dropped_lines.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Waits until the lines so far are written, for a second at most.
     pub(super) fn flush_lines(&self) {
         let (sender, flushed) = mpsc::channel();
@@ -87,13 +98,7 @@ fn write(mut to: impl Write, entries: &Receiver<Entry>, counts: &Counts) {
 /// Takes one line at a time, whole, as `tracing_subscriber::fmt` writes them.
 impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let bytes = &self.counts.queued_bytes;
-        let queued = bytes.fetch_add(line.len(), Ordering::Relaxed);
-        let full = queued.saturating_add(line.len()) > QUEUE_BYTES;
-        if full || self.queue.send(Entry::Line(line.to_vec())).is_err() {
-            bytes.fetch_sub(line.len(), Ordering::Relaxed);
-            self.counts.dropped_lines.fetch_add(1, Ordering::Relaxed);
-        }
+        self.take(line.to_vec());
         Ok(line.len())
     }
 

@@ -4,6 +4,7 @@
 //! ids of [`RequestContext`](crate::request_context::RequestContext) are all there is.
 
 pub(crate) mod ids;
+mod log_lines;
 mod log_writer;
 pub mod metrics;
 
@@ -21,17 +22,20 @@ use opentelemetry_sdk::{
 };
 use serde::Deserialize;
 use settings::section;
-use tracing::Level;
+use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    EnvFilter, Layer,
+    EnvFilter, Layer, Registry,
     filter::{FilterExt, FilterFn, LevelFilter},
     fmt,
     layer::{Filter, SubscriberExt},
-    registry::LookupSpan,
     util::SubscriberInitExt,
 };
 
-use self::{ids::Ids, log_writer::LogWriter};
+use self::{
+    ids::Ids,
+    log_lines::{JsonLines, TimeAndRequest},
+    log_writer::LogWriter,
+};
 use crate::{settings::Violations, tls::install_crypto_provider};
 
 /// The writer of this process's log; like the subscriber, there is one.
@@ -119,20 +123,11 @@ impl Telemetry {
             "" => None,
             endpoint => Some(tracer_provider(service, endpoint, telemetry.sample_ratio)?),
         };
-        let exported = traces.as_ref().map(|traces| {
-            tracing_opentelemetry::layer()
-                .with_location(false)
-                .with_threads(false)
-                .with_target(false)
-                .with_tracer(traces.tracer("threadpilot"))
-                // The spans of libraries, such as the exporter's own HTTP client, are below that.
-                .with_filter(LevelFilter::INFO)
-        });
         let writer = LogWriter::start(stdout())?;
-        tracing_subscriber::registry()
-            .with(exported)
-            .with(lines(log.format, writer.clone()).with_filter(audited(&log.filter)))
-            .try_init()?;
+        // A layer that is there and does nothing would switch every span on.
+        let mut layers = vec![lines(log.format, writer.clone(), &log.filter)];
+        layers.extend(traces.as_ref().map(exported));
+        tracing_subscriber::registry().with(layers).try_init()?;
         LOG.get_or_init(|| writer);
         log_panics();
         Ok(Self { traces })
@@ -200,32 +195,51 @@ fn recorder(service: &'static str, ratio: f64) -> TracerProviderBuilder {
         .with_id_generator(Ids)
 }
 
-/// What the filter lets through, and every audit line.
-fn audited<S>(filter: &str) -> impl Filter<S> + use<S> {
-    FilterFn::new(|metadata| metadata.target() == AUDIT && *metadata.level() <= Level::WARN)
-        .with_max_level_hint(LevelFilter::WARN)
-        .or(EnvFilter::new(filter))
+/// Hands our own spans, and what we log within them, to the tracing back-end.
+fn exported(traces: &SdkTracerProvider) -> Box<dyn Layer<Registry> + Send + Sync> {
+    tracing_opentelemetry::layer()
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracer(traces.tracer("threadpilot"))
+        .with_filter(FilterFn::new(is_ours).with_max_level_hint(LevelFilter::INFO))
+        .boxed()
 }
 
-fn lines<S>(format: LogFormat, writer: LogWriter) -> Box<dyn Layer<S> + Send + Sync>
-where
-    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
-{
+/// Whether it is of one of our crates, whose folders stand side by side. What a library says may
+/// hold anything, such as the text of a statement.
+fn is_ours(metadata: &Metadata<'_>) -> bool {
+    let crates = file!().split_once(env!("CARGO_PKG_NAME"));
+    let ours = |file: &str| crates.is_some_and(|(folder, _)| file.starts_with(folder));
+    *metadata.level() <= Level::INFO && metadata.file().is_some_and(ours)
+}
+
+/// The lines that the filter lets through, and every audit line. No spans: without a tracing
+/// back-end, making them would be work for nothing.
+fn logged<S>(filter: &str) -> impl Filter<S> + use<S> {
+    let line =
+        FilterFn::new(|metadata| !metadata.is_span()).with_max_level_hint(LevelFilter::TRACE);
+    let audit =
+        FilterFn::new(|metadata| metadata.target() == AUDIT && *metadata.level() <= Level::WARN)
+            .with_max_level_hint(LevelFilter::WARN);
+    line.and(audit.or(EnvFilter::new(filter)))
+}
+
+fn lines(
+    format: LogFormat,
+    writer: LogWriter,
+    filter: &str,
+) -> Box<dyn Layer<Registry> + Send + Sync> {
     let json = match format {
         LogFormat::Auto => !stdout().is_terminal(),
         LogFormat::Json => true,
         LogFormat::Text => false,
     };
     if json {
-        fmt::layer()
-            .with_writer(writer)
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .boxed()
-    } else {
-        fmt::layer().with_writer(writer).compact().boxed()
+        return JsonLines(writer).with_filter(logged(filter)).boxed();
     }
+    let text = fmt::layer().with_writer(writer).with_timer(TimeAndRequest);
+    text.compact().with_filter(logged(filter)).boxed()
 }
 
 /// Panics become a log line, so that every line of the log can be parsed. The message is left
@@ -244,10 +258,17 @@ fn log_panics() {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use contracts::may_hold_personal_identity_number;
     use opentelemetry::trace::{Span, Tracer, TracerProvider};
+    use opentelemetry_sdk::{
+        error::OTelSdkResult,
+        trace::{SpanData, SpanExporter},
+    };
+    use tracing_subscriber::layer::SubscriberExt;
 
-    use super::recorder;
+    use super::{exported, recorder};
 
     /// Enough that 17 of them would, by chance, if they were not drawn again.
     const SPANS: usize = 50_000;
@@ -260,5 +281,34 @@ mod tests {
             let id = span.span_context().trace_id().to_string();
             assert!(!may_hold_personal_identity_number(&id), "{id}");
         }
+    }
+
+    #[derive(Clone, Debug, Default)]
+    struct Kept(Arc<Mutex<Vec<SpanData>>>);
+
+    impl SpanExporter for Kept {
+        async fn export(&self, spans: Vec<SpanData>) -> OTelSdkResult {
+            self.0.lock().unwrap().extend(spans);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_libraries_say_is_not_exported() {
+        let kept = Kept::default();
+        let traces = recorder("test", 1.0)
+            .with_simple_exporter(kept.clone())
+            .build();
+        let subscriber = tracing_subscriber::registry().with(exported(&traces));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info_span!("request").in_scope(|| {
+                tracing::info!("ours");
+                // Its library says at INFO that it has no name.
+                traces.tracer("");
+            });
+        });
+        let spans = kept.0.lock().unwrap();
+        let said: Vec<_> = spans[0].events.iter().map(|event| &event.name).collect();
+        assert_eq!(said, ["ours"], "{spans:?}");
     }
 }

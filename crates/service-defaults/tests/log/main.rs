@@ -7,8 +7,18 @@
 
 use std::process::Command;
 
+use axum::routing::get;
 use serde_json::Value;
-use service_defaults::telemetry::{AUDIT, LogFormat, LogSettings, Telemetry, TelemetrySettings};
+use service_defaults::{
+    process::Process,
+    scope::Scope,
+    settings::{Arguments, Checked, Sources},
+    surface::{Routes, Surface},
+    telemetry::{AUDIT, LogFormat, LogSettings, Telemetry, TelemetrySettings},
+};
+use test_support::{API_KEY, Api};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
 
 const ODD: &str = "line\nbreak \"quote\" \u{1b}[31m {\"message\":1}";
 
@@ -25,7 +35,7 @@ fn writes_a_log() {
     };
     let _telemetry = Telemetry::install("sample", &log, &telemetry).unwrap();
     let _span = tracing::info_span!("request", odd = ODD).entered();
-    tracing::warn!(odd = ODD, level = ODD, "{ODD}");
+    tracing::warn!(odd = ODD, "{ODD}");
     let panicked = std::thread::spawn(|| panic!("somebody's secret")).join();
     assert!(panicked.is_err());
 }
@@ -57,7 +67,62 @@ fn audit_lines_are_written_whatever_the_filter_says() {
     assert_eq!(lines[0]["target"], "audit");
 }
 
-/// What the test of this name logs, in a process of its own.
+settings::section! {
+    /// A service with nothing but what all services have.
+    struct Nothing {}
+}
+
+impl Checked for Nothing {}
+
+#[tokio::test]
+#[ignore = "logs for the other test, which runs it in a process of its own"]
+async fn writes_of_a_request() {
+    let log = LogSettings {
+        format: LogFormat::Json,
+        filter: "info".to_owned(),
+    };
+    let telemetry = TelemetrySettings {
+        otlp_endpoint: String::new(),
+        sample_ratio: 1.0,
+    };
+    let _telemetry = Telemetry::install("sample", &log, &telemetry).unwrap();
+    let sources = Sources::new("sample", &[], Arguments::default())
+        .with_environment([("SAMPLE__API_KEYS__TEST__KEY", API_KEY)]);
+    let process = Process::<Nothing>::new("sample", sources).unwrap();
+    let logs = async || {
+        let span = tracing::info_span!("work");
+        tracing::warn!(spans_cost_nothing = span.is_disabled(), "in it");
+        tracing::warn!(trace_id = "its own", "with a field of the same name");
+        "logged"
+    };
+    let routes = OpenApiRouter::new().route("/logs", get(logs));
+    let routes = Routes::new(OpenApi::default()).with(Surface::keyed(Scope::Api), routes);
+    let api = Api(process.assemble(routes, &process.readiness()).public);
+    let answer = api.get_with("/logs", &[("x-request-id", "core-42")]).await;
+    assert_eq!(answer.text(), "logged");
+    tracing::warn!("outside of it");
+}
+
+#[test]
+fn every_line_of_a_request_names_it_and_has_each_field_once() {
+    let lines = lines_of("writes_of_a_request");
+    let [inside, own, ended, outside, ..] = &lines[..] else {
+        panic!("{lines:?}");
+    };
+    assert_eq!(inside["message"], "in it");
+    assert_eq!(inside["spans_cost_nothing"], true);
+    assert_eq!(ended["message"], "request ended");
+    for line in [inside, ended] {
+        assert_eq!(line["request_id"], "core-42", "{line}");
+        assert_eq!(line["key_id"], "test", "{line}");
+        assert_eq!(line["trace_id"].as_str().map(str::len), Some(32), "{line}");
+        assert_eq!(line["trace_id"], ended["trace_id"], "{line}");
+    }
+    assert_eq!(own["trace_id"], "its own");
+    assert!(outside["request_id"].is_null(), "{outside}");
+}
+
+/// What the test of this name logs, in a process of its own. No line has a field twice.
 fn lines_of(name: &str) -> Vec<Value> {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", name, "--nocapture"])
@@ -73,7 +138,12 @@ fn lines_of(name: &str) -> Vec<Value> {
     // The others are the test runner's own.
     text.lines()
         .filter(|line| line.contains('{'))
-        .map(|line| serde_json::from_str(&line[line.find('{').unwrap()..]).unwrap())
+        .map(|line| {
+            let line = &line[line.find('{').unwrap()..];
+            let parsed: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(parsed.to_string().len(), line.len(), "{line}");
+            parsed
+        })
         .collect()
 }
 
