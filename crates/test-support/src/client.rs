@@ -1,5 +1,5 @@
 use axum::{Router, body::Body};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header::HOST};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header::HOST, request::Builder};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
@@ -24,8 +24,12 @@ pub struct Answer {
 impl Api {
     /// `GET` with the test key.
     pub async fn get(&self, path: &str) -> Answer {
-        self.send(keyed(Method::GET, path).body(Body::empty()).unwrap())
-            .await
+        send(self, keyed(Method::GET, path)).await
+    }
+
+    /// `GET` without a key.
+    pub async fn get_open(&self, path: &str) -> Answer {
+        send(self, keyless(Method::GET, path)).await
     }
 
     /// `GET` with the test key and more headers.
@@ -34,7 +38,7 @@ impl Api {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.send(request.body(Body::empty()).unwrap()).await
+        send(self, request).await
     }
 
     /// `POST` of JSON with the test key.
@@ -102,10 +106,17 @@ impl Answer {
     }
 }
 
+/// A request without a key.
+pub fn keyless(method: Method, path: &str) -> Builder {
+    Request::builder().method(method).uri(path)
+}
+
 /// A request with the test key.
-pub(crate) fn keyed(method: Method, path: &str) -> http::request::Builder {
-    Request::builder()
-        .method(method)
-        .uri(path)
-        .header("x-api-key", API_KEY)
+pub fn keyed(method: Method, path: &str) -> Builder {
+    keyless(method, path).header("x-api-key", API_KEY)
+}
+
+/// Sends a request that has no body.
+pub async fn send(api: &Api, request: Builder) -> Answer {
+    api.send(request.body(Body::empty()).unwrap()).await
 }

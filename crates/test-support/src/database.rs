@@ -8,7 +8,10 @@ use private_postgres::{Cluster, Lifetime, Options, Search, Step, find, temporary
 use service_database::{Login, Schema, prepare};
 use service_defaults::settings::Secret;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::{
+    net::TcpSocket,
+    sync::{Mutex, OnceCell},
+};
 
 use crate::{API_KEY, scram::verifier};
 
@@ -154,6 +157,14 @@ impl Drop for TestDatabase {
             std::thread::spawn(drop).join().unwrap();
         }
     }
+}
+
+/// A URL where no server is, for as long as the socket is kept: it has the port and does not listen.
+pub fn nowhere() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let url = format!("postgres://{}/none", socket.local_addr().unwrap());
+    (socket, url)
 }
 
 async fn server() -> Server {

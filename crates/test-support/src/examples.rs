@@ -68,9 +68,14 @@ impl Examples {
         self.keep(&format!("{operation}.{status}.{name}"), &value);
     }
 
-    /// Takes a problem of an operation under its code.
+    /// Takes a problem of an operation under its code. No cache keeps it, and whoever is worth another
+    /// try is told when.
     pub fn problem(&mut self, operation: &str, answer: &Answer) {
         let code = answer.problem()["code"].as_str().unwrap().to_owned();
+        assert_eq!(answer.header("cache-control"), "no-store", "{code}");
+        let again = matches!(answer.status.as_u16(), 429 | 503);
+        let after = answer.header("retry-after").parse::<u64>();
+        assert_eq!(after.is_ok_and(|seconds| seconds > 0), again, "{code}");
         self.answer(operation, &code, answer);
     }
 

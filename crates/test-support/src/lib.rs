@@ -20,20 +20,22 @@ mod process;
 mod relay;
 mod remote;
 mod scram;
+mod surface;
 mod table_lock;
 
 pub use caller::Caller;
 pub use canary::{assert_free_of_canaries, assert_log_and_spans_free_of_canaries, send_canaries};
-pub use client::{Answer, Api};
+pub use client::{Answer, Api, keyed, keyless, send};
 pub use collector::{Collector, Span};
 pub use committed::assert_committed;
-pub use database::TestDatabase;
+pub use database::{TestDatabase, nowhere};
 pub use examples::{Examples, Routes, record_shared};
 pub use fake_vehicle::{FakeVehicle, Gate, Reply, Request};
 pub use metrics::metric;
 pub use process::{Binary, Ended, Running};
 pub use relay::Relay;
 pub use remote::Remote;
+pub use surface::{KEYS, assert_documented, assert_keys_are_needed};
 pub use table_lock::TableLock;
 
 /// The API key that every service under test takes; its id is `test`.

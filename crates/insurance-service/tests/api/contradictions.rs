@@ -1,7 +1,7 @@
 //! Settings that contradict each other are refused, each with the setting, the figure that it comes
 //! to and the bound that this breaks.
 
-use crate::settings::refusal;
+use super::settings::refusal;
 
 /// The changed settings | the setting that is named | the figure | the bound.
 const CASES: &str = "

@@ -3,7 +3,7 @@
 use serde_json::json;
 use test_support::{FakeVehicle, Reply};
 
-use crate::service::{Service, enriched, enrichments, unavailable, without_vehicle};
+use super::service::{Service, enriched, enrichments, unavailable, without_vehicle};
 
 const PERSON: &str = "197001019999";
 

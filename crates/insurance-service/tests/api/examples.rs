@@ -5,7 +5,7 @@ use http::{Method, Request};
 use serde_json::{Value, json};
 use test_support::{API_KEY, Answer, Examples, FakeVehicle, Reply, Routes, record_shared};
 
-use crate::{
+use super::{
     operations_guard::{GUARD, ask, operated},
     service::{LOOKUP, PERSON, Service},
     unreadable,

@@ -3,7 +3,7 @@
 use test_support::{FakeVehicle, Reply};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::{
+use super::{
     capture::Capture,
     service::{PERSON, Service, enriched, enrichments},
 };

@@ -2,7 +2,7 @@
 
 use test_support::{FakeVehicle, Reply, metric};
 
-use crate::service::{PERSON, Service};
+use super::service::{PERSON, Service};
 
 const OUTCOMES: &str = "enrichment_outcomes_total";
 const TOGGLES: &str = "feature_toggle_evaluations_total";
@@ -68,13 +68,4 @@ async fn a_toggle_that_no_request_reads_is_not_counted() {
     ];
     assert_eq!(service.metric(TOGGLES, &read).await, 1);
     assert_eq!(service.metric(TOGGLES, &[]).await, 1);
-}
-
-#[tokio::test]
-async fn no_metric_has_a_plate_or_a_person() {
-    let service = Service::healthy().await;
-    service.look_up(PERSON).await;
-    let text = service.api.get("/metrics").await.text();
-    assert!(metric(&text, OUTCOMES, &[]) == 1 && !text.contains("ABC123"));
-    assert!(!text.contains(PERSON));
 }

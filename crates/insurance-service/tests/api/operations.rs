@@ -2,7 +2,7 @@
 
 use test_support::{FakeVehicle, Reply};
 
-use crate::service::{PERSON, Service};
+use super::service::{PERSON, Service};
 
 #[tokio::test]
 async fn vehicles_troubles_never_make_the_service_unready() {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use test_support::Answer;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::{
+use super::{
     capture::Capture,
     operations_guard::{GUARD, ask, operated, state},
     privacy::{PERSONS, assert_free_of_persons, forms},

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::service::{LOOKUP, PERSON, Service, enriched, without_vehicle};
+use super::service::{LOOKUP, PERSON, Service, enriched, without_vehicle};
 
 #[tokio::test]
 async fn both_forms_give_the_same_profile() {

@@ -2,11 +2,11 @@
 
 use insurance_service::InsuranceService;
 use service_defaults::{process::Process, server, service::Service as _, settings::Arguments};
-use test_support::{API_KEY, Api, TestDatabase};
+use test_support::{Api, TestDatabase};
 use tokio::net::TcpListener;
 use vehicle_service::{VehicleService, VehicleSettings};
 
-use crate::service::{PERSON, enriched, enrichments, patient, unavailable, without_vehicle};
+use super::service::{PERSON, enriched, enrichments, patient, without_vehicle};
 
 /// Serves Vehicle on a loopback socket until the test ends: where.
 async fn serve_vehicle() -> String {
@@ -67,23 +67,4 @@ async fn every_sample_car_is_enriched_by_the_real_vehicle_service() {
         assert_eq!(profile["insurances"][2]["vehicle"]["model"], "F-150");
         assert_eq!(profile["enrichment"], "complete");
     }
-}
-
-#[tokio::test]
-async fn a_key_that_vehicle_does_not_know_is_unauthorized() {
-    let vehicle = serve_vehicle().await;
-    let settings = [("VEHICLE_CLIENT__API_KEY", "not-the-key-of-vehicle")];
-    let (_database, api) = insurance(&vehicle, &settings).await;
-    let answer = api.get(&format!("/api/v1/insurances/{PERSON}")).await;
-    assert_eq!(enrichments(&answer)[0], unavailable("unauthorized", None));
-    assert_ne!(API_KEY, settings[0].1);
-}
-
-#[tokio::test]
-async fn a_base_url_that_is_not_vehicles_root_makes_no_car_missing() {
-    let vehicle = format!("{}/somewhere-else", serve_vehicle().await);
-    let (_database, api) = insurance(&vehicle, &[]).await;
-    let answer = api.get(&format!("/api/v1/insurances/{PERSON}")).await;
-    let violation = unavailable("contract_violation", None);
-    assert_eq!(enrichments(&answer)[0], violation);
 }

@@ -1,14 +1,9 @@
-//! Every request that is refused, with the problem document that it gets.
+//! Requests that are refused for the number that they ask for.
 
-use axum::body::Body;
-use http::{Method, Request};
-use insurance_service::InsuranceService;
 use serde_json::{Value, json};
-use service_defaults::{service::Service as _, settings::Arguments};
-use test_support::{API_KEY, Answer, FakeVehicle, TestDatabase};
-use tokio::net::TcpSocket;
+use test_support::{Answer, FakeVehicle};
 
-use crate::service::{LOOKUP, PERSON, Service};
+use super::service::{LOOKUP, PERSON, Service};
 
 const PATH: &str = "/api/v1/insurances/{personalIdentityNumber}";
 
@@ -60,22 +55,10 @@ async fn a_body_that_breaks_a_rule_says_which_and_where() {
             "/personalIdentityNumber",
         ),
         (
-            r#"{"personalIdentityNumber":null}"#,
-            "invalid_body",
-            "/personalIdentityNumber",
-        ),
-        (
-            r#"{"personalIdentityNumber":"199001011234","more":1}"#,
-            "invalid_body",
-            "/more",
-        ),
-        (
             r#"{"personalIdentityNumber":"199001011234","199001011234":1}"#,
             "invalid_body",
             "",
         ),
-        ("{}", "invalid_body", ""),
-        (r#"["199001011234"]"#, "invalid_body", ""),
     ] {
         let answer = service.api.post_text(LOOKUP, body).await;
         assert_documented(&service, "post", LOOKUP, &answer);
@@ -89,11 +72,6 @@ async fn a_body_that_breaks_a_rule_says_which_and_where() {
         assert_eq!(only.len(), 1, "{body}");
         assert_eq!(only[0]["parameter"], Value::Null);
         assert_eq!(only[0]["pointer"], pointer, "{body}");
-    }
-    for body in ["", "{", r#"{"personalIdentityNumber":"199001011234"}}"#] {
-        let answer = service.api.post_text(LOOKUP, body).await;
-        assert_eq!(answer.problem()["code"], "malformed_json", "{body}");
-        assert_documented(&service, "post", LOOKUP, &answer);
     }
 }
 
@@ -130,31 +108,6 @@ async fn the_check_of_numbers_is_as_strict_as_its_setting() {
 }
 
 #[tokio::test]
-async fn a_key_is_needed_before_anything_is_looked_at() {
-    let service = Service::healthy().await;
-    let get = format!("/api/v1/insurances/{PERSON}");
-    for (method, path) in [
-        (Method::GET, get.as_str()),
-        (Method::POST, LOOKUP),
-        (Method::GET, "/api/v1/insurances/not-a-number"),
-        (Method::GET, "/api/v1/no-such-route"),
-        (Method::DELETE, get.as_str()),
-    ] {
-        for key in [None, Some(""), Some("wrong-key-0123456789")] {
-            let mut request = Request::builder().method(method.clone()).uri(path);
-            if let Some(key) = key {
-                request = request.header("x-api-key", key);
-            }
-            let answer = service.api.send(request.body(Body::empty()).unwrap()).await;
-            assert_eq!(answer.problem()["code"], "unauthorized", "{method} {path}");
-            assert_eq!(answer.header("www-authenticate"), "ApiKey");
-            assert_eq!(answer.header("cache-control"), "no-store");
-        }
-    }
-    assert_eq!(service.vehicle.calls(), 0);
-}
-
-#[tokio::test]
 async fn nobody_is_found_under_an_unknown_number() {
     let service = Service::healthy().await;
     let answer = service.api.get("/api/v1/insurances/197001010000").await;
@@ -165,79 +118,4 @@ async fn nobody_is_found_under_an_unknown_number() {
     assert_documented(&service, "post", LOOKUP, &answer);
     assert_eq!(answer.problem()["code"], "insurances_not_found");
     assert_eq!(service.vehicle.calls(), 0);
-}
-
-#[tokio::test]
-async fn other_methods_are_refused_with_those_that_there_are() {
-    let service = Service::healthy().await;
-    for (method, path, allowed) in [
-        (Method::POST, "/api/v1/insurances/199001011234", "GET,HEAD"),
-        (
-            Method::DELETE,
-            "/api/v1/insurances/199001011234",
-            "GET,HEAD",
-        ),
-        (Method::PUT, LOOKUP, "POST"),
-    ] {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("x-api-key", API_KEY);
-        let answer = service.api.send(request.body(Body::empty()).unwrap()).await;
-        assert_eq!(answer.problem()["code"], "method_not_allowed");
-        assert_eq!(answer.header("allow"), allowed);
-        assert_eq!(answer.header("cache-control"), "no-store");
-    }
-}
-
-#[tokio::test]
-async fn a_body_that_is_too_large_or_of_another_type_is_refused() {
-    let service = Service::healthy().await;
-    let large = format!("{{\"personalIdentityNumber\":\"{}\"}}", "1".repeat(65_536));
-    let answer = service.api.post_text(LOOKUP, &large).await;
-    assert_documented(&service, "post", LOOKUP, &answer);
-    assert_eq!(answer.problem()["code"], "body_too_large");
-    for kind in [None, Some("text/plain"), Some("application/xml")] {
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(LOOKUP)
-            .header("x-api-key", API_KEY);
-        if let Some(kind) = kind {
-            request = request.header("content-type", kind);
-        }
-        let body = json!({ "personalIdentityNumber": PERSON }).to_string();
-        let answer = service
-            .api
-            .send(request.body(Body::from(body)).unwrap())
-            .await;
-        assert_documented(&service, "post", LOOKUP, &answer);
-        assert_eq!(answer.problem()["code"], "unsupported_media_type");
-    }
-}
-
-#[tokio::test]
-async fn without_its_database_the_service_asks_to_come_back() {
-    let database = TestDatabase::empty(insurance_service::NAME).await;
-    let vehicle = FakeVehicle::healthy().await;
-    // Has the port and does not listen.
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    let url = format!("postgres://{}/none", socket.local_addr().unwrap());
-    let nowhere = [
-        ("DATABASE__URL", &*url),
-        ("DATABASE__ACQUIRE_TIMEOUT", "50ms"),
-    ];
-    let arguments = Arguments::default();
-    let sources = crate::service::patient(&database, &vehicle.url(), arguments, &nowhere);
-    let process =
-        service_defaults::process::Process::new(insurance_service::NAME, sources).unwrap();
-    let api = test_support::Api(InsuranceService::build(&process).unwrap().public);
-    let answer = api.get(&format!("/api/v1/insurances/{PERSON}")).await;
-    let problem = answer.problem();
-    assert_eq!(problem["status"], 503);
-    assert!(problem["code"].as_str().unwrap().starts_with("database_"));
-    assert_eq!(answer.header("retry-after"), "1");
-    assert_eq!(answer.header("cache-control"), "no-store");
-    assert_eq!(api.get("/readyz").await.status, 503);
-    assert_eq!(vehicle.calls(), 0);
 }

@@ -1,9 +1,8 @@
 //! Which calls a request makes: none, single ones or batches.
 
-use futures_util::future::join_all;
-use test_support::{FakeVehicle, Gate, Reply};
+use test_support::FakeVehicle;
 
-use crate::service::{PERSON, Service, enriched, enrichments, without_vehicle};
+use super::service::{PERSON, Service, enriched, enrichments, without_vehicle};
 
 const ANOTHER: &str = "197001019999";
 const BATCH: (&str, &str) = ("FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL", "true");
@@ -50,63 +49,6 @@ async fn the_kill_switch_means_not_one_call() {
         service.look_up(PERSON).await;
         assert_eq!(service.vehicle.calls(), 0);
     }
-}
-
-#[tokio::test]
-async fn many_requests_together_never_have_more_calls_in_flight_than_allowed() {
-    let vehicle = FakeVehicle::start(|request| {
-        Reply::healthy(request).after(std::time::Duration::from_millis(1))
-    })
-    .await;
-    let service = Service::with(vehicle, &[("DATABASE__MAX_CONNECTIONS", "4")]).await;
-    let persons: Vec<_> = (0..50)
-        .map(|index| format!("1970010100{index:02}"))
-        .collect();
-    for (index, person) in persons.iter().enumerate() {
-        let cars: Vec<_> = (0..10).map(|car| format!("C{index:02}{car:02}")).collect();
-        let policies: Vec<_> = cars
-            .iter()
-            .map(|car| ("car", "289.90", Some(&**car)))
-            .collect();
-        service.insure(person, &policies).await;
-    }
-    let answers = join_all(persons.iter().map(|person| service.look_up(person))).await;
-    for answer in answers {
-        assert_eq!(enrichments(&answer), vec![enriched("live"); 10]);
-    }
-    assert_eq!(service.vehicle.most_in_flight(), 5);
-    assert_eq!(service.vehicle.calls(), 500);
-}
-
-#[tokio::test]
-async fn the_calls_of_a_caller_who_goes_away_run_on() {
-    let gate = Gate::closed();
-    let held = gate.clone();
-    let vehicle = FakeVehicle::start(move |request| Reply::healthy(request).held(&held)).await;
-    let service = Service::with(vehicle, &[]).await;
-    service
-        .insure(
-            ANOTHER,
-            &["AAA111", "BBB222", "CCC333"].map(|car| ("car", "289.90", Some(car))),
-        )
-        .await;
-    let api = service.api.clone();
-    let path = format!("/api/v1/insurances/{ANOTHER}");
-    let request = tokio::spawn(async move { api.get(&path).await });
-    service.vehicle.reached(3).await;
-    request.abort();
-    assert!(request.await.unwrap_err().is_cancelled());
-    assert_eq!(service.metric("vehicle_client_in_flight", &[]).await, 3);
-    gate.open();
-    let abandoned = [("outcome", "answered"), ("awaited", "false")];
-    let attempts = "vehicle_client_attempts_total";
-    while service.metric(attempts, &abandoned).await < 3 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(service.vehicle.calls(), 3);
-    let cancelled = [("error_type", "cancelled")];
-    let ended = "http_server_request_duration_seconds_count";
-    assert_eq!(service.metric(ended, &cancelled).await, 1);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use test_support::{FakeVehicle, Reply};
 
-use crate::service::{LOOKUP, PERSON, Service};
+use super::service::{LOOKUP, PERSON, Service};
 
 const STRICT: &str = "handling=strict";
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use test_support::FakeVehicle;
 
-use crate::service::Service;
+use super::service::Service;
 
 pub(crate) const PERSON: &str = "197001012222";
 
@@ -113,7 +113,7 @@ async fn every_column_that_cannot_be_read_is_told() {
 #[tokio::test]
 async fn a_profile_that_is_whole_says_nothing_of_it() {
     let service = Service::healthy().await;
-    let answer = service.look_up(crate::service::PERSON).await;
+    let answer = service.look_up(super::service::PERSON).await;
     assert_eq!(answer.json()["unreadableInsurances"], Value::Null);
 }
 
@@ -122,7 +122,7 @@ async fn a_right_that_is_taken_away_is_a_503_and_not_ready() {
     let service = Service::healthy().await;
     let revoke = "revoke select on insurance.insurances from insurance_service";
     service.database.execute(revoke).await;
-    let answer = service.look_up(crate::service::PERSON).await;
+    let answer = service.look_up(super::service::PERSON).await;
     assert_eq!(answer.status, 503);
     assert_eq!(answer.problem()["code"], "database_unavailable");
     assert_eq!(service.api.get("/readyz").await.status, 503);

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{
+use super::{
     load::closely,
     service::{Service, WITHOUT_BREAKER, WITHOUT_CACHE, binary},
 };
@@ -34,8 +34,20 @@ const QUICK: [(&str, &str); 4] = [
     ("SERVER__REQUEST_DEADLINE", "30s"),
 ];
 const WITH_CACHE: [(&str, &str); 1] = [("VEHICLE_CLIENT__CACHE__ENABLED", "true")];
-const BATCH: [(&str, &str); 1] = [("FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL", "true")];
-const SINGLE: [(&str, &str); 1] = [("FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL", "false")];
+/// Each strategy with all the places but one, so that what is computed for both is close to what
+/// one of them can do.
+const BATCH: [(&str, &str); 3] = [
+    ("FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL", "true"),
+    ("VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_BATCH", "5"),
+    ("VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_SINGLE", "1"),
+];
+const SINGLE: [(&str, &str); 3] = [
+    ("FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL", "false"),
+    ("VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_BATCH", "1"),
+    ("VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_SINGLE", "5"),
+];
+/// The places of the strategy that is used.
+const PLACES_IN_USE: usize = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Caller {
@@ -54,19 +66,8 @@ async fn of_patient_callers_a_silent_vehicle_has_no_more_calls_at_work_than_comp
 }
 
 #[tokio::test]
-async fn of_hurried_callers_a_silent_vehicle_has_no_more_calls_at_work_than_computed() {
-    a_silent_vehicle(&[Hurried; 8]).await;
-}
-
-#[tokio::test]
-async fn of_vanishing_callers_a_silent_vehicle_has_no_more_calls_at_work_than_computed() {
-    a_silent_vehicle(&[Vanishing; 8]).await;
-}
-
-#[tokio::test]
-async fn of_all_kinds_of_callers_a_silent_vehicle_has_no_more_calls_at_work_than_computed() {
-    let callers = [[Patient; 3], [Hurried; 3], [Vanishing; 3]].concat();
-    a_silent_vehicle(&callers).await;
+async fn of_impatient_callers_a_silent_vehicle_has_no_more_calls_at_work_than_computed() {
+    a_silent_vehicle(&[[Hurried; 4], [Vanishing; 4]].concat()).await;
 }
 
 /// With both strategies, with and without a cache.
@@ -86,10 +87,10 @@ async fn a_silent_vehicle(callers: &[Caller]) {
         let most = service.computed("most_calls_at_work_when_silent").await;
         let probes = service.breaker_became("half_open").await;
         let at_work = i64::try_from(vehicle.most_at_work()).unwrap();
-        // More than are in flight: they pile up.
-        assert!(at_work > 6, "{at_work} with {settings:?}");
         let most = i64::try_from(whole(most)).unwrap() + probes;
         assert!(at_work <= most, "{at_work} over {most} with {settings:?}");
+        // More than are in flight: they pile up.
+        assert!(at_work > 6, "{at_work} with {settings:?}");
     }))
     .await;
 }
@@ -100,18 +101,8 @@ async fn of_patient_callers_a_slow_vehicle_has_no_more_calls_at_work_than_comput
 }
 
 #[tokio::test]
-async fn of_hurried_callers_a_slow_vehicle_has_no_more_calls_at_work_than_computed() {
-    a_slow_vehicle(&[Hurried; 12]).await;
-}
-
-#[tokio::test]
-async fn of_vanishing_callers_a_slow_vehicle_has_no_more_calls_at_work_than_computed() {
-    a_slow_vehicle(&[Vanishing; 12]).await;
-}
-
-#[tokio::test]
-async fn of_all_kinds_of_callers_a_slow_vehicle_has_no_more_calls_at_work_than_computed() {
-    a_slow_vehicle(&[[Patient; 4], [Hurried; 4], [Vanishing; 4]].concat()).await;
+async fn of_impatient_callers_a_slow_vehicle_has_no_more_calls_at_work_than_computed() {
+    a_slow_vehicle(&[[Hurried; 6], [Vanishing; 6]].concat()).await;
 }
 
 /// One that works for long on four of five calls and answers the others: with both strategies, with
@@ -136,19 +127,17 @@ async fn a_slow_vehicle(callers: &[Caller]) {
         let at_work = vehicle.most_at_work();
         assert!(at_work <= most, "{at_work} over {most} with {settings:?}");
         // More than are in flight: they pile up.
-        let in_flight = if settings.contains(&BATCH[0]) { 1 } else { 5 };
-        assert!(at_work > in_flight, "{at_work} with {settings:?}");
+        assert!(at_work > PLACES_IN_USE, "{at_work} with {settings:?}");
     }))
     .await;
 }
 
-/// That callers in a hurry and those who hang up left calls behind.
+/// That callers in a hurry and those who hang up left calls behind. Of patient ones nothing is asked.
 async fn some_were_abandoned(service: &Service, callers: &[Caller]) {
     let abandoned = [("awaited", "false")];
     let attempts = "vehicle_client_attempts_total";
     let abandoned = service.metric(attempts, &abandoned).await;
-    // Patient ones may wait for every call that the others have left.
-    assert!(abandoned > 0 || callers.contains(&Patient));
+    assert!(abandoned > 0 || callers[0] == Patient);
 }
 
 #[tokio::test]
@@ -231,8 +220,9 @@ impl Service {
 
 fn configurations() -> impl Iterator<Item = Vec<(&'static str, &'static str)>> {
     let strategies = [SINGLE, BATCH].into_iter();
-    strategies
-        .flat_map(|strategy| [WITH_CACHE, WITHOUT_CACHE].map(|cache| [strategy, cache].concat()))
+    strategies.flat_map(|strategy| {
+        [WITH_CACHE, WITHOUT_CACHE].map(|cache| [&strategy[..], &cache].concat())
+    })
 }
 
 /// Lets all of them ask again and again, each time for another person.

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use test_support::{FakeVehicle, Gate, Reply};
 
-use crate::{
+use super::{
     load::{closely, steadily},
     service::{PATIENT, Service},
 };
@@ -40,8 +40,8 @@ async fn fifty_lookups_in_a_second_open_it_whatever_went_well_before() {
     let policies = steadily(50, 200..250, async |person| service.policy(person).await).await;
     assert!(policies[49].met_an_open_breaker());
     assert_eq!(service.breaker_became("open").await, 1);
-    // Those that were on their way when the twentieth failed.
-    assert!(vehicle.calls() - 200 < 25, "{}", vehicle.calls() - 200);
+    // Those that were on their way when the twentieth failed, and those that took their places.
+    assert!(vehicle.calls() - 200 < 30, "{}", vehicle.calls() - 200);
 }
 
 #[tokio::test]
@@ -78,14 +78,14 @@ async fn calls_that_are_only_slow_open_it_before_the_first_of_them_ends() {
 }
 
 #[tokio::test]
-async fn hundreds_of_refusals_and_of_callers_who_hang_up_never_open_it() {
+async fn a_hundred_refusals_and_callers_who_hang_up_never_open_it() {
     let vehicle = FakeVehicle::healthy().await;
-    let service = Service::start(&vehicle, 901, &PATIENT).await;
+    let service = Service::start(&vehicle, 301, &PATIENT).await;
     vehicle.script(|_| Reply::json(404, &json!({ "code": "vehicle_not_found" })));
-    let missing = closely(5, 0..300, async |person| service.policy(person).await).await;
+    let missing = closely(5, 0..100, async |person| service.policy(person).await).await;
     assert!(missing.iter().all(|policy| policy.status() == "not_found"));
     vehicle.script(|_| Reply::json(400, &json!({ "code": "invalid_registration_number" })));
-    let refused = closely(5, 300..600, async |person| service.policy(person).await).await;
+    let refused = closely(5, 100..200, async |person| service.policy(person).await).await;
     assert!(
         refused
             .iter()
@@ -93,7 +93,7 @@ async fn hundreds_of_refusals_and_of_callers_who_hang_up_never_open_it() {
     );
     let pause = Duration::from_millis(50);
     vehicle.script(move |request| Reply::healthy(request).after(pause));
-    for first in (600..900).step_by(5) {
+    for first in (200..300).step_by(5) {
         let callers = join_all((first..first + 5).map(|person| service.policy(person)));
         tokio::select! {
             policies = callers => panic!("{policies:?}"),
@@ -102,6 +102,6 @@ async fn hundreds_of_refusals_and_of_callers_who_hang_up_never_open_it() {
         vehicle.idle().await;
     }
     assert_eq!(service.breaker_became("open").await, 0);
-    assert!(service.policy(900).await.is_enriched());
-    assert_eq!(vehicle.calls(), 901);
+    assert!(service.policy(300).await.is_enriched());
+    assert_eq!(vehicle.calls(), 301);
 }

@@ -7,16 +7,16 @@ use std::{
 
 use test_support::{FakeVehicle, Reply};
 
-use crate::{
+use super::{
     load::closely,
     service::{PATIENT, Service, WITHOUT_CACHE},
 };
 
 /// Calls at each of which the fake looks at how many are in flight. The number rises at no other
 /// time, so that no more samples could see more.
-const CALLS: usize = 3_000;
+const CALLS: usize = 1_000;
 const PERSONS: usize = 8;
-const CARS_EACH: usize = 100;
+const CARS_EACH: usize = 40;
 
 #[tokio::test]
 async fn there_are_never_more_single_calls_in_flight_than_may_be() {

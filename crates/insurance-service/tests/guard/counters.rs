@@ -9,7 +9,7 @@ use std::{
 use serde_json::json;
 use test_support::{FakeVehicle, Gate, Reply, Request, metric};
 
-use crate::{
+use super::{
     load::closely,
     service::{Policy, Service},
 };

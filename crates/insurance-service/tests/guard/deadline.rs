@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{
+use super::{
     load::closely,
     service::{Service, WITHOUT_BREAKER, binary},
 };

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use test_support::{FakeVehicle, Reply, Request};
 
-use crate::{
+use super::{
     load::{amplification, closely, steadily, strikes},
     service::{Policy, Service, WITHOUT_CACHE},
 };
@@ -54,7 +54,7 @@ async fn failures_of_three_in_ten_calls_are_hardly_amplified_in_any_ten_seconds(
 
 #[tokio::test]
 async fn failures_of_two_in_a_hundred_calls_leave_999_of_1000_cars_enriched() {
-    const PERSONS: usize = 500;
+    const PERSONS: usize = 150;
     const CARS_EACH: usize = 20;
     let mut calls = HashMap::<String, u32>::new();
     let vehicle = FakeVehicle::start(move |request| {
@@ -77,7 +77,7 @@ async fn failures_of_two_in_a_hundred_calls_leave_999_of_1000_cars_enriched() {
         .count();
     assert!(missing <= policies.len() / 1_000, "{missing}");
     // Vehicle did fail, and retries mended it.
-    assert!(vehicle.calls() > policies.len() + 100);
+    assert!(vehicle.calls() > policies.len() + 30);
 }
 
 #[tokio::test]

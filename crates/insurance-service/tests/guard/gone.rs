@@ -2,7 +2,7 @@
 
 use test_support::{FakeVehicle, Gate, Reply};
 
-use crate::service::{Policy, Service, UNHURRIED};
+use super::service::{Policy, Service, UNHURRIED};
 
 const CARS_EACH: usize = 8;
 /// The documented cap.

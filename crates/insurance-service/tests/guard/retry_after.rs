@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use test_support::{FakeVehicle, Gate, Reply};
 use tokio::time::Instant;
 
-use crate::{
+use super::{
     load::steadily,
     service::{PATIENT, Service},
 };

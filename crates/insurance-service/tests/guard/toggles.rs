@@ -9,7 +9,7 @@ use std::{
 
 use test_support::{FakeVehicle, Gate, Reply};
 
-use crate::{
+use super::{
     load::closely,
     service::{PATIENT, Policy, Service, UNHURRIED, WITHOUT_CACHE, binary},
 };

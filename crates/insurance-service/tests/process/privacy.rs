@@ -3,7 +3,7 @@ use test_support::{
     send_canaries,
 };
 
-use crate::binary::seeded;
+use super::binary::seeded;
 
 #[tokio::test]
 async fn vehicle_is_never_asked_through_a_proxy_of_the_environment() {

@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::join_all;
 use test_support::{FakeVehicle, Gate, Reply};
 
-use crate::binary::seeded;
+use super::binary::seeded;
 
 const PATH: &str = "/api/v1/insurances/199001011234";
 

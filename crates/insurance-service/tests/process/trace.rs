@@ -1,6 +1,6 @@
 use test_support::{Collector, FakeVehicle, Reply, Span};
 
-use crate::binary::seeded;
+use super::binary::seeded;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";

@@ -3,10 +3,10 @@ use std::time::Duration;
 use serde_json::json;
 use service_database::{Database, Error};
 use sqlx::PgConnection;
-use test_support::TestDatabase;
+use test_support::{TestDatabase, nowhere};
 use tokio::net::TcpListener;
 
-use crate::support::{database, nowhere, refusal, run, session, settings};
+use crate::support::{database, refusal, run, session, settings};
 
 async fn sleep(database: &Database) -> Result<(), Error> {
     run(database, "select pg_sleep(60)").await

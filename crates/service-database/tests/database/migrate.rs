@@ -3,14 +3,14 @@ use std::error::Error;
 use futures_util::future::join_all;
 use serde_json::json;
 use service_database::MigrateError;
-use test_support::TestDatabase;
+use test_support::{TestDatabase, nowhere};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
 };
 use vehicle_service::SCHEMA;
 
-use crate::support::{nowhere, number, refusal, settings};
+use crate::support::{number, refusal, settings};
 
 #[tokio::test]
 async fn twenty_at_once_apply_each_step_once() {

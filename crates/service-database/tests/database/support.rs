@@ -5,7 +5,6 @@ use service_database::{Database, DatabaseSettings, Error};
 use settings::SettingsError;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgConnectOptions};
 use test_support::TestDatabase;
-use tokio::net::TcpSocket;
 
 /// The password of every role of a test's server.
 pub(crate) const PASSWORD: &str = "test";
@@ -112,12 +111,4 @@ pub(crate) async fn number(connection: &mut PgConnection, sql: &str) -> i64 {
         .fetch_one(connection)
         .await
         .unwrap()
-}
-
-/// A URL where no server is, for as long as the socket is kept: it has the port and does not listen.
-pub(crate) fn nowhere() -> (TcpSocket, String) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    let url = format!("postgres://{}/none", socket.local_addr().unwrap());
-    (socket, url)
 }

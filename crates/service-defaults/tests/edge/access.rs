@@ -2,9 +2,9 @@ use axum::{
     body::Body,
     http::{Method, Request, StatusCode},
 };
-use test_support::API_KEY;
+use test_support::{API_KEY, keyless, send};
 
-use crate::sample::{get_with_key, keyless, send, service};
+use super::sample::{get_with_key, service};
 
 const OPERATIONS_KEY: &str = "operations-key-0123456789";
 const BOTH_KEY: &str = "both-key-0123456789";

@@ -7,12 +7,12 @@ use std::{
 
 use axum::{
     body::{Body, Bytes},
-    http::{Request, StatusCode},
+    http::{Method, Request, StatusCode},
 };
 use futures_util::stream;
-use test_support::{API_KEY, Answer, Api};
+use test_support::{API_KEY, Answer, Api, keyed};
 
-use crate::sample::{ORDER, service};
+use super::sample::{ORDER, service};
 
 async fn coded(api: &Api, codings: &[&str]) -> Answer {
     let mut request = Request::post("/orders")
@@ -68,6 +68,8 @@ async fn json_of_another_type_is_told_by_its_pointer() {
         (r#"{"kind":"small","words":["\ud800"]}"#, "/words/0"),
         (r#"{"kind":"small","words":["a",{}]}"#, "/words/1"),
         (&format!(r#"{{"kind":{deep}}}"#), "/kind"),
+        (r#"{"kind":"small","more":1}"#, "/more"),
+        (r#"{"kind":"small","199001011234":1}"#, ""),
         ("5", ""),
         ("1e400", ""),
         (r#""small""#, ""),
@@ -77,6 +79,7 @@ async fn json_of_another_type_is_told_by_its_pointer() {
         let problem = answer.problem();
         assert_eq!(problem["code"], "invalid_body", "{body}");
         assert_eq!(problem["errors"][0]["pointer"], pointer, "{body}");
+        assert!(!problem.to_string().contains("1990"), "{body}");
     }
 }
 
@@ -133,10 +136,14 @@ async fn what_is_no_json_is_malformed_wherever_it_breaks() {
         r#"{"kind":"small","count":01}"#,
         r#"{"kind":"small","count":NaN}"#,
         r#"{"kind":"small"}}"#,
+        r#"{"kind":"199001011234}"#,
+        &format!("{{\"kind\":{}", "[".repeat(10_000)),
     ] {
         let answer = api.post_text("/orders", body).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
-        assert_eq!(answer.problem()["code"], "malformed_json", "{body}");
+        let problem = answer.problem();
+        assert_eq!(problem["code"], "malformed_json", "{body}");
+        assert!(!problem.to_string().contains("1990"), "{body}");
     }
     let no_text = Request::post("/orders")
         .header("x-api-key", API_KEY)
@@ -145,4 +152,20 @@ async fn what_is_no_json_is_malformed_wherever_it_breaks() {
         .unwrap();
     let answer = api.send(no_text).await;
     assert_eq!(answer.problem()["code"], "malformed_json");
+}
+
+#[tokio::test]
+async fn only_json_is_taken_for_a_body() {
+    let (_, api) = service(&[]);
+    for (media_type, status) in [
+        ("application/json", StatusCode::OK),
+        ("Application/JSON; charset=utf-8", StatusCode::OK),
+        ("", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        ("text/plain", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        ("application/jsonp", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+    ] {
+        let request = keyed(Method::POST, "/orders").header("content-type", media_type);
+        let answer = api.send(request.body(ORDER.into()).unwrap()).await;
+        assert_eq!(answer.status, status, "{media_type:?}");
+    }
 }

@@ -1,7 +1,7 @@
 use axum::http::{Method, StatusCode};
-use test_support::{Answer, Api};
+use test_support::{Answer, Api, keyed, keyless, send};
 
-use crate::sample::{keyed, keyless, send, service};
+use super::sample::service;
 
 const PATH: &str = "/own";
 const PAGE: &str = "https://portal.example";
@@ -134,6 +134,8 @@ async fn security_headers_are_on_every_answer() {
 #[tokio::test]
 async fn the_swagger_page_has_a_policy_that_lets_it_work_and_no_more() {
     let (_, api) = service(&[]);
+    let beside = api.get_open("/swagger").await;
+    assert!(beside.status.is_redirection(), "{}", beside.status);
     let page = send(&api, keyless(Method::GET, "/swagger/")).await;
     assert_eq!(page.status, StatusCode::OK);
     assert!(page.header("content-type").starts_with("text/html"));

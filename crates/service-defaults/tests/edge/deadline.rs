@@ -7,9 +7,10 @@ use axum::{
     http::{Method, StatusCode},
 };
 use futures_util::stream;
+use test_support::{keyed, send};
 use tokio::time::Instant;
 
-use crate::sample::{keyed, send, service};
+use super::sample::service;
 
 #[tokio::test]
 async fn the_body_of_work_whose_time_is_up_is_not_looked_at() {

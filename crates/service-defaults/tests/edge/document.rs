@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use test_support::API_KEY;
 
-use crate::sample::{get_with_key, service};
+use super::sample::{get_with_key, service};
 
 #[tokio::test]
 async fn a_uri_in_absolute_form_is_measured_as_a_whole() {

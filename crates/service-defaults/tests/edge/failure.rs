@@ -1,8 +1,9 @@
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
+use test_support::{keyed, send};
 
-use crate::sample::service;
+use super::sample::service;
 
 #[tokio::test]
 async fn a_panic_is_a_500_without_its_message() {
@@ -88,4 +89,18 @@ async fn the_smaller_of_the_services_and_the_callers_time_counts() {
     }
     let answer = api.get_with("/own", &[("x-deadline-ms", "1")]).await;
     assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn head_is_get_without_the_body() {
+    let (_, api) = service(&[]);
+    for path in ["/own", "/nowhere", "/fails", "/json"] {
+        let get = api.get(path).await;
+        let head = send(&api, keyed(Method::HEAD, path)).await;
+        assert_eq!(head.status, get.status, "{path}");
+        assert!(head.body.is_empty(), "{}", head.text());
+        for name in ["content-type", "cache-control"] {
+            assert_eq!(head.header(name), get.header(name), "{path}: {name}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 use test_support::{Answer, Api};
 
-use crate::sample::service;
+use super::sample::service;
 
 const PATH: &str = "/own";
 const MISSING: &str = "/nowhere";

@@ -2,8 +2,9 @@ use axum::{
     body::Body,
     http::{Method, StatusCode},
 };
+use test_support::{keyed, keyless, send};
 
-use crate::sample::{ORDER, keyed, keyless, send, service};
+use super::sample::{ORDER, service};
 
 const PATH: &str = "/own";
 const ORDERS: &str = "/orders";

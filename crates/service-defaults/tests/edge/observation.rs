@@ -1,9 +1,9 @@
 use axum::http::Method;
 use futures_util::FutureExt;
 use service_defaults::metrics::DURATION_BUCKETS;
-use test_support::metric;
+use test_support::{keyed, metric, send};
 
-use crate::sample::{keyed, send, service};
+use super::sample::service;
 
 #[tokio::test]
 async fn a_request_that_its_caller_gave_up_is_counted_and_no_longer_in_progress() {
@@ -107,6 +107,7 @@ async fn callers_cannot_make_series() {
     let ask = async |number: u32| {
         api.get(&format!("/nowhere/{number}")).await;
         api.get(&format!("/own?{number}")).await;
+        api.get(&format!("/own/{number}")).await;
         let method = Method::from_bytes(format!("M{number}").as_bytes()).unwrap();
         send(&api, keyed(method, "/nowhere")).await;
     };
@@ -133,7 +134,15 @@ async fn prometheus_can_read_the_metrics() {
             .header("content-type")
             .starts_with("text/plain; version=0.0.4")
     );
-    for line in answer.text().lines() {
+    let text = answer.text();
+    for told in [
+        "process_resident_memory_bytes ",
+        "process_open_fds ",
+        "target_info{service_name=\"sample\"",
+    ] {
+        assert!(text.contains(&format!("\n{told}")), "{told}: {text}");
+    }
+    for line in text.lines() {
         let well_formed = line.starts_with("# ")
             || line
                 .rsplit_once(' ')

@@ -1,7 +1,7 @@
 use axum::http::StatusCode;
 use test_support::{API_KEY, Answer, Api};
 
-use crate::sample::{get_with_key, service};
+use super::sample::{get_with_key, service};
 
 const OTHER_KEY: &str = "other-key-0123456789";
 

@@ -1,13 +1,13 @@
 use std::time::Duration;
 
 use axum::{
-    body::Body,
-    http::{Method, Request, StatusCode, header::CONTENT_TYPE, request::Builder},
+    http::{Method, StatusCode, header::CONTENT_TYPE},
     response::IntoResponse,
     routing::{get, post},
 };
 use serde::Deserialize;
 use service_defaults::{
+    assembly::Assembled,
     extract::Json,
     problem::Rejection,
     process::Process,
@@ -15,7 +15,7 @@ use service_defaults::{
     settings::{Arguments, Checked, Sources},
     surface::{Limits, Routes, Surface},
 };
-use test_support::{API_KEY, Answer, Api};
+use test_support::{API_KEY, Answer, Api, keyless, send};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use validator::Validate;
@@ -29,12 +29,19 @@ impl Checked for Nothing {}
 
 /// A service whose routes fail in every way, with these variables.
 pub(crate) fn service(variables: &[(&str, &str)]) -> (Process<Nothing>, Api) {
+    let (process, assembled) = assembled(variables);
+    (process, Api(assembled.public))
+}
+
+/// The same with all that it is assembled of.
+pub(crate) fn assembled(variables: &[(&str, &str)]) -> (Process<Nothing>, Assembled) {
     let key = [("SAMPLE__API_KEYS__TEST__KEY", API_KEY)];
     let sources = Sources::new("sample", &[], Arguments::default())
         .with_environment(key.iter().chain(variables).copied());
     let process = Process::<Nothing>::new("sample", sources).unwrap();
     let routes = OpenApiRouter::new()
         .route("/own", get(async || "own"))
+        .route("/own/{word}", get(async || "own"))
         .route("/orders", post(async |Json(_): Json<Order>| "ordered"))
         .route("/panics", get(panics))
         .route("/fails", get(async || fault()))
@@ -57,8 +64,8 @@ pub(crate) fn service(variables: &[(&str, &str)]) -> (Process<Nothing>, Api) {
             operations,
         )
         .with(Surface::keyed(Scope::Api).with_limits(long), waits);
-    let api = Api(process.assemble(routes, &process.readiness()).public);
-    (process, api)
+    let assembled = process.assemble(routes, &process.readiness());
+    (process, assembled)
 }
 
 /// A body with a member of each kind that JSON numbers and texts become.
@@ -94,21 +101,6 @@ fn own_json() -> impl IntoResponse {
 
 /// An order that is taken.
 pub(crate) const ORDER: &str = r#"{"kind":"small"}"#;
-
-/// A request without a key.
-pub(crate) fn keyless(method: Method, path: &str) -> Builder {
-    Request::builder().method(method).uri(path)
-}
-
-/// A request with the test key.
-pub(crate) fn keyed(method: Method, path: &str) -> Builder {
-    keyless(method, path).header("x-api-key", API_KEY)
-}
-
-/// Sends a request that has no body.
-pub(crate) async fn send(api: &Api, request: Builder) -> Answer {
-    api.send(request.body(Body::empty()).unwrap()).await
-}
 
 /// A request with this key, or without one.
 pub(crate) async fn get_with_key(api: &Api, path: &str, key: Option<&str>) -> Answer {

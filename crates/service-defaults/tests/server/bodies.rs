@@ -4,7 +4,7 @@ use test_support::metric;
 use tokio::io::AsyncWriteExt;
 use validator::Validate;
 
-use crate::support::{KEY, Running, within};
+use super::support::{KEY, Running, within};
 
 #[derive(serde::Deserialize, Validate)]
 struct Text {

@@ -4,7 +4,7 @@ use axum::{Router, extract::Request, routing::get};
 use test_support::metric;
 use tokio::{io::AsyncWriteExt, sync::Notify};
 
-use crate::support::Running;
+use super::support::Running;
 
 #[tokio::test]
 async fn a_connection_over_the_limit_waits_until_another_closes() {

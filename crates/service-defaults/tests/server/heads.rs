@@ -1,6 +1,6 @@
 use axum::{Router, routing::get};
 
-use crate::support::{KEY, Running};
+use super::support::{KEY, Running};
 
 fn routes() -> Router {
     Router::new().route("/own", get(async || "own"))

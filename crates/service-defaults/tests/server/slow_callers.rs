@@ -3,7 +3,7 @@ use std::time::Duration;
 use axum::{Router, routing::get};
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Running, process, within};
+use super::support::{Running, process, within};
 
 const IMPATIENT: [(&str, &str); 1] = [("HEADER_READ_TIMEOUT", "100ms")];
 

@@ -9,7 +9,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::support::{KEY, Running, within};
+use super::support::{KEY, Running, within};
 
 /// A handler that says when it was entered and ends when it is told to.
 #[derive(Clone, Default)]

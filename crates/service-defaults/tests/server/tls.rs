@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::support::{Caller, KEY, Nothing, Running, within};
+use super::support::{Caller, KEY, Nothing, Running, within};
 
 /// A certificate for `localhost` and its key, in files.
 fn certificate() -> (TempDir, String, String, RootCertStore) {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::support::{KEY, Place};
+use super::support::{KEY, Place};
 
 /// A place is asked so often that nothing can go by chance.
 const STARTS: usize = 20;

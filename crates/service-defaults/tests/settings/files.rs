@@ -13,7 +13,7 @@ use std::{
 use service_defaults::process::Process;
 use tokio::time::sleep;
 
-use crate::support::{Place, Sample};
+use super::support::{Place, Sample};
 
 const MIB: usize = 1024 * 1024;
 

@@ -1,6 +1,6 @@
 use service_defaults::settings::Settings;
 
-use crate::support::{Place, Sample};
+use super::support::{Place, Sample};
 
 #[test]
 fn a_value_that_cannot_be_used_is_named_with_its_setting_and_its_bound() {

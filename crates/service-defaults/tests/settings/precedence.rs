@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::support::Place;
+use super::support::Place;
 
 const SECRETS: &str = r#"{"sample": {"sample": {"word": "secrets"}}, "other": {"port": "any"}}"#;
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::support::{Place, Sample};
+use super::support::{Place, Sample};
 
 const OLD: &str = "old-key-0123456789abc";
 const NEW: &str = "new-key-0123456789abc";

@@ -1,4 +1,4 @@
-use crate::support::{KEY, Place};
+use super::support::{KEY, Place};
 
 /// A text that is nowhere but in the secret of a test.
 const SECRET: &str = "hunter2hunter2hunter2";

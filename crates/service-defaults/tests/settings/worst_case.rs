@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use settings::Quantity;
 
-use crate::support::Place;
+use super::support::Place;
 
 /// The figure of this name that these settings have, and its sum in words.
 fn figure(config: &str, name: &str) -> (Quantity, String) {

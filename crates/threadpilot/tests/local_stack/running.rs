@@ -15,6 +15,8 @@ use tokio::{
     time::{interval, timeout},
 };
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_threadpilot");
+
 /// A folder for a stack's data that the account which runs PostgreSQL for root can enter.
 pub(crate) fn data_dir() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -41,7 +43,18 @@ const PATIENT: [(&str, &str); 12] = [
 
 /// The program with any free ports and its data in this folder.
 pub(crate) fn command(data_dir: &Path, options: &[&str]) -> Command {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_threadpilot"));
+    prepared(std::process::Command::new(PROGRAM), data_dir, options)
+}
+
+/// The same, started by a shell with this umask.
+pub(crate) fn command_with_umask(umask: &str, data_dir: &Path, options: &[&str]) -> Command {
+    let mut shell = std::process::Command::new("sh");
+    let script = "umask \"$1\" && shift && exec \"$@\"";
+    shell.args(["-c", script, "sh", umask, PROGRAM]);
+    prepared(shell, data_dir, options)
+}
+
+fn prepared(mut command: std::process::Command, data_dir: &Path, options: &[&str]) -> Command {
     command
         .args(["--vehicle-port", "0", "--insurance-port", "0", "--data-dir"])
         .arg(data_dir)
@@ -75,24 +88,6 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) async fn start(data_dir: &Path, options: &[&str]) -> Self {
         Self::of(command(data_dir, options).spawn().unwrap()).await
-    }
-
-    /// Started by a shell with this umask.
-    pub(crate) async fn start_with_umask(umask: &str, data_dir: &Path, options: &[&str]) -> Self {
-        let plain = command(data_dir, options);
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", "umask \"$1\" && shift && exec \"$@\"", "sh", umask])
-            .arg(plain.as_std().get_program())
-            .args(plain.as_std().get_args())
-            .env_remove("THREADPILOT_DATABASE_URL")
-            .envs(PATIENT)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
-        Self::of(command.spawn().unwrap()).await
     }
 
     /// The stack that this process has started, once it runs.

@@ -1,24 +1,31 @@
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, path::Path};
 
+use reqwest::Client;
 use tokio::io::AsyncReadExt;
 
-use crate::running::{Running, client, command, data_dir, said, until};
+use super::running::{Running, client, command, command_with_umask, data_dir, said, until};
 
 #[tokio::test]
-async fn one_command_serves_both_apis_with_the_sample_data() {
+async fn one_command_serves_what_it_prints() {
     let folder = data_dir();
     let stack = Running::start(folder.path(), &[]).await;
     let client = client(None);
+    both_apis_have_the_sample_data(&stack, &client).await;
+    the_printed_lines_name_what_is_served(&stack, &client).await;
+    only_the_printed_operations_key_controls_the_guard(&stack, &client).await;
+    a_toggle_in_the_printed_file_takes_effect(&stack, &client).await;
+}
 
+async fn both_apis_have_the_sample_data(stack: &Running, client: &Client) {
     let url = format!("{}/api/v1/vehicles/abc%20123", stack.vehicle);
-    let (status, text) = stack.get(&client, &url).await;
+    let (status, text) = stack.get(client, &url).await;
     assert_eq!(status, 200, "{text}");
     assert_eq!(
         text,
         r#"{"registrationNumber":"ABC123","make":"Volvo","model":"XC60","modelYear":2021}"#
     );
     let url = format!("{}/api/v1/insurances/19900101-1234", stack.insurance);
-    let (status, text) = stack.get(&client, &url).await;
+    let (status, text) = stack.get(client, &url).await;
     assert_eq!(status, 200, "{text}");
     assert!(
         text.contains(r#""model":"XC60""#) && text.contains(r#""source":"live""#),
@@ -27,21 +34,15 @@ async fn one_command_serves_both_apis_with_the_sample_data() {
     assert!(text.contains(r#""totalMonthlyCost":40.00"#), "{text}");
     for service in [&stack.vehicle, &stack.insurance] {
         assert_eq!(
-            stack.get(&client, &format!("{service}/swagger/")).await.0,
+            stack.get(client, &format!("{service}/swagger/")).await.0,
             200
         );
-        assert_eq!(
-            stack.get(&client, &format!("{service}/readyz")).await.0,
-            200
-        );
+        let ready = format!("{service}/readyz");
+        until(async || stack.get(client, &ready).await.0 == 200).await;
     }
 }
 
-#[tokio::test]
-async fn the_printed_lines_name_what_is_served() {
-    let folder = data_dir();
-    let stack = Running::start(folder.path(), &[]).await;
-    let client = client(None);
+async fn the_printed_lines_name_what_is_served(stack: &Running, client: &Client) {
     for line in &stack.curls {
         assert!(
             line.contains(&format!("'X-Api-Key: {}'", stack.key)),
@@ -65,13 +66,9 @@ async fn the_printed_lines_name_what_is_served() {
     }
 }
 
-#[tokio::test]
-async fn only_the_printed_operations_key_controls_the_guard() {
-    let folder = data_dir();
-    let stack = Running::start(folder.path(), &[]).await;
-    let client = client(None);
+async fn only_the_printed_operations_key_controls_the_guard(stack: &Running, client: &Client) {
     let url = format!("{}/api/v1/operations/vehicle-guard", stack.insurance);
-    assert_eq!(stack.get(&client, &url).await.0, 403);
+    assert_eq!(stack.get(client, &url).await.0, 403);
     let state = client
         .get(&url)
         .header("x-api-key", &stack.operations_key)
@@ -83,15 +80,11 @@ async fn only_the_printed_operations_key_controls_the_guard() {
     assert!(text.starts_with(r#"{"mode":"automatic""#), "{text}");
 }
 
-#[tokio::test]
-async fn a_toggle_in_the_printed_file_takes_effect() {
-    let folder = data_dir();
-    let stack = Running::start(folder.path(), &[]).await;
-    let client = client(None);
+async fn a_toggle_in_the_printed_file_takes_effect(stack: &Running, client: &Client) {
     let url = format!("{}/api/v1/insurances/199001011234", stack.insurance);
     assert!(
         stack
-            .get(&client, &url)
+            .get(client, &url)
             .await
             .1
             .contains(r#""source":"live""#)
@@ -102,7 +95,7 @@ async fn a_toggle_in_the_printed_file_takes_effect() {
     )
     .unwrap();
     until(async || {
-        let (_, text) = stack.get(&client, &url).await;
+        let (_, text) = stack.get(client, &url).await;
         text.contains(r#""source":"batch""#)
     })
     .await;
@@ -111,7 +104,8 @@ async fn a_toggle_in_the_printed_file_takes_effect() {
 #[tokio::test]
 async fn https_is_served_with_a_certificate_made_for_this_machine() {
     let folder = data_dir();
-    let stack = Running::start_with_umask("022", folder.path(), &["--https"]).await;
+    let mut command = command_with_umask("022", folder.path(), &["--https"]);
+    let stack = Running::of(command.spawn().unwrap()).await;
     secrets_are_kept(&folder.path().join("stack"));
     assert!(
         stack.insurance.starts_with("https://127.0.0.1:"),
@@ -147,20 +141,12 @@ fn secrets_are_kept(folder: &Path) {
 }
 
 #[tokio::test]
-async fn it_starts_under_a_strict_umask() {
-    let parent = data_dir();
-    let folder = parent.path().join("made/by/the/program");
-    let stack = Running::start_with_umask("077", &folder, &[]).await;
-    let url = format!("{}/readyz", stack.vehicle);
-    assert_eq!(stack.get(&client(None), &url).await.0, 200);
-}
-
-#[tokio::test]
-async fn a_database_url_of_the_environment_is_told_and_not_used() {
-    let (folder, production) = (data_dir(), TcpListener::bind("127.0.0.1:0").unwrap());
+async fn it_starts_under_a_strict_umask_and_tells_that_database_url_is_not_used() {
+    let (parent, production) = (data_dir(), TcpListener::bind("127.0.0.1:0").unwrap());
     production.set_nonblocking(true).unwrap();
     let place = format!("{}/production", production.local_addr().unwrap());
-    let mut command = command(folder.path(), &[]);
+    let folder = parent.path().join("made/by/the/program");
+    let mut command = command_with_umask("077", &folder, &[]);
     command.env("DATABASE_URL", format!("postgres://owner:s3cret@{place}"));
     let stack = Running::of(command.spawn().unwrap()).await;
     let said = stack.said.join("\n");
@@ -169,8 +155,8 @@ async fn a_database_url_of_the_environment_is_told_and_not_used() {
         "{said}"
     );
     assert!(!said.contains("s3cret"), "{said}");
-    let url = format!("{}/readyz", stack.vehicle);
-    assert_eq!(stack.get(&client(None), &url).await.0, 200);
+    let (client, url) = (client(None), format!("{}/readyz", stack.vehicle));
+    until(async || stack.get(&client, &url).await.0 == 200).await;
     let called = production.accept();
     assert!(called.is_err(), "the server of DATABASE_URL was called");
 }

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use tokio::io::AsyncReadExt;
 
-use crate::running::{
+use super::running::{
     Running, client, command, data_dir, is_alive, keeper_of, kill, server_pid, service_of, until,
 };
 
@@ -22,25 +22,18 @@ async fn a_service_that_ends_by_itself_is_started_again_and_the_other_goes_on() 
         assert_ne!(service_of(program, name), killed);
         assert_eq!(service_of(program, other), spared);
     }
+    // A port that is taken meanwhile is tried again.
+    let address = stack.vehicle.trim_start_matches("http://").to_owned();
+    kill(service_of(program, "vehicle").unwrap());
+    stack.says("starting vehicle again in").await;
+    let taken = TcpListener::bind(&address).unwrap();
+    stack.says("starting vehicle again in").await;
+    drop(taken);
+    stack.says("vehicle runs again").await;
     let url = format!("{}/api/v1/insurances/199001011234", stack.insurance);
     let (status, text) = stack.get(&client(None), &url).await;
     assert_eq!(status, 200, "{text}");
     assert!(text.contains(r#""source":"live""#), "{text}");
-}
-
-#[tokio::test]
-async fn a_service_whose_port_is_taken_meanwhile_is_tried_again() {
-    let folder = data_dir();
-    let mut stack = Running::start(folder.path(), &[]).await;
-    let address = stack.vehicle.trim_start_matches("http://").to_owned();
-    kill(service_of(stack.process.id().unwrap(), "vehicle").unwrap());
-    stack.says("starting vehicle again in 500 ms").await;
-    let taken = TcpListener::bind(&address).unwrap();
-    stack.says("starting vehicle again in 1000 ms").await;
-    drop(taken);
-    stack.says("vehicle runs again").await;
-    let url = format!("{}/readyz", stack.vehicle);
-    assert_eq!(stack.get(&client(None), &url).await.0, 200);
 }
 
 #[tokio::test]

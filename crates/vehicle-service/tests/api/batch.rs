@@ -1,9 +1,8 @@
-use axum::body::Body;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 use test_support::Answer;
 
-use crate::service::{Service, keyed};
+use super::service::Service;
 
 const PATH: &str = "/api/v1/vehicles/batch";
 
@@ -64,14 +63,6 @@ async fn invalid_entries_are_returned_as_they_were_sent_and_fail_no_other() {
 }
 
 #[tokio::test]
-async fn a_batch_of_nothing_but_invalid_entries_is_answered() {
-    let service = Service::start().await;
-    let answer = batch(&service, &texts(&["?"])).await;
-    assert_eq!(answer.status, StatusCode::OK);
-    assert_eq!(answer.json()["invalid"].as_array().map(Vec::len), Some(1));
-}
-
-#[tokio::test]
 async fn as_many_entries_as_allowed_are_all_accounted_for() {
     let service = Service::start().await;
     service
@@ -106,98 +97,4 @@ async fn as_many_entries_as_allowed_are_all_accounted_for() {
         expected(0)
     );
     assert_eq!(numbers(&answer["notFound"], ""), expected(1));
-}
-
-#[tokio::test]
-async fn a_batch_of_another_size_is_refused() {
-    let service = Service::start().await;
-    for (entries, code) in [(0, "batch_empty"), (501, "batch_too_large")] {
-        let answer = batch(&service, &vec![json!("ABC123"); entries]).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-        insta::assert_json_snapshot!(code, answer.problem());
-    }
-}
-
-#[tokio::test]
-async fn a_body_of_another_shape_is_refused_with_a_pointer() {
-    let service = Service::start().await;
-    for (body, pointer) in [
-        ("{}", ""),
-        ("[]", ""),
-        ("null", ""),
-        (r#"{"registrationNumbers":null}"#, "/registrationNumbers"),
-        (
-            r#"{"registrationNumbers":"ABC123"}"#,
-            "/registrationNumbers",
-        ),
-        (
-            r#"{"registrationNumbers":["ABC123",7]}"#,
-            "/registrationNumbers/1",
-        ),
-        (
-            r#"{"registrationNumbers":["ABC123",["X"]]}"#,
-            "/registrationNumbers/1",
-        ),
-        (r#"{"registrationNumbers":["ABC123"],"more":1}"#, "/more"),
-        (r#"{"registration_numbers":["ABC123"]}"#, ""),
-        (r#"{"registrationNumbers":["ABC123"],"199001011234":1}"#, ""),
-    ] {
-        let answer = service.api.post_text(PATH, body).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
-        let problem = answer.problem();
-        assert_eq!(problem["code"], "invalid_body", "{body}");
-        assert_eq!(problem["errors"][0]["pointer"], pointer, "{body}");
-        assert!(!answer.problem().to_string().contains("1990"), "{body}");
-    }
-}
-
-#[tokio::test]
-async fn a_text_that_is_not_json_is_refused_with_the_place() {
-    let service = Service::start().await;
-    for body in [
-        "",
-        "{",
-        "hello",
-        r#"{"registrationNumbers":["199001011234]}"#,
-        r#"{"registrationNumbers":["ABC123"]} trailing"#,
-        r#"{"registrationNumbers":["\ud800"]}"#,
-        &format!("{{\"registrationNumbers\":{}", "[".repeat(10_000)),
-    ] {
-        let answer = service.api.post_text(PATH, body).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
-        assert!(!answer.problem().to_string().contains("1990"));
-    }
-    let answer = service.api.post_text(PATH, "{\n\"a").await;
-    insta::assert_json_snapshot!("malformed_json", answer.problem());
-}
-
-#[tokio::test]
-async fn only_json_is_taken_for_a_body() {
-    let service = Service::start().await;
-    let body = r#"{"registrationNumbers":["ABC123"]}"#;
-    let typed = |media_type: Option<&str>| {
-        let mut request = keyed(Method::POST, PATH);
-        if let Some(media_type) = media_type {
-            request = request.header("content-type", media_type);
-        }
-        request.body(Body::from(body)).unwrap()
-    };
-    for media_type in ["application/json", "Application/JSON; charset=utf-8"] {
-        let answer = service.api.send(typed(Some(media_type))).await;
-        assert_eq!(answer.status, StatusCode::OK, "{media_type}");
-    }
-    for media_type in [
-        None,
-        Some(""),
-        Some("text/plain"),
-        Some("application/jsonp"),
-    ] {
-        let answer = service.api.send(typed(media_type)).await;
-        assert_eq!(
-            answer.status,
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "{media_type:?}"
-        );
-        insta::assert_json_snapshot!("unsupported_media_type", answer.problem());
-    }
 }

@@ -1,11 +1,12 @@
-//! The connections to the database: all there before the first caller, and none lost to callers
-//! who leave or to a server that ends idle sessions.
+//! The connections to the database, what happens to requests that wait for one, and what the
+//! readiness says of them.
 
-use futures_util::{FutureExt, future::join_all};
+use futures_util::future::join_all;
 use http::StatusCode;
+use serde_json::json;
 use test_support::{Answer, Relay, TestDatabase};
 
-use crate::service::{Service, get_open};
+use super::service::Service;
 
 const PATH: &str = "/api/v1/vehicles/ABC123";
 const POOL: usize = 8;
@@ -23,7 +24,7 @@ async fn through_relay(allowed: usize) -> (Relay, Service) {
 }
 
 async fn ready(service: &Service) -> Answer {
-    get_open(&service.api.0, "/readyz").await
+    service.api.get_open("/readyz").await
 }
 
 async fn until_ready(service: &Service) {
@@ -53,41 +54,98 @@ async fn a_service_with_one_connection_missing_is_alive_and_not_ready() {
     let (relay, service) = through_relay(POOL - 1).await;
     let answer = ready(&service).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    let alive = get_open(&service.api.0, "/healthz").await;
+    let alive = service.api.get_open("/healthz").await;
     assert_eq!(alive.status, StatusCode::OK);
     relay.allow(1);
     until_ready(&service).await;
 }
 
 #[tokio::test]
-async fn sessions_that_the_server_ends_fail_no_request() {
-    let (_relay, service) = through_relay(usize::MAX >> 3).await;
-    until_ready(&service).await;
-    for _ in 0..3 {
-        // Returns once the sessions have ended.
-        let end = "select pg_terminate_backend(pid, 60000) from pg_stat_activity
-            where datname = current_database() and usename = 'vehicle_service'";
-        service.database.execute(end).await;
-        assert_served(&service, 1).await;
-        assert_served(&service, 2 * POOL).await;
+async fn a_database_that_goes_away_is_a_503_and_comes_back_by_itself() {
+    let service = Service::start().await;
+    assert_eq!(service.api.get(PATH).await.status, StatusCode::OK);
+    limit_connections(&service, 0).await;
+    // Returns once the sessions have ended.
+    let end = "select pg_terminate_backend(pid, 60000) from pg_stat_activity
+        where datname = current_database() and usename = 'vehicle_service'";
+    service.database.execute(end).await;
+    let answer = service.api.get(PATH).await;
+    assert_eq!(answer.problem()["code"], "database_unavailable");
+    limit_connections(&service, -1).await;
+    assert_eq!(service.api.get(PATH).await.status, StatusCode::OK);
+}
+
+/// Lets so many of the service's sessions into its database; -1 = all.
+async fn limit_connections(service: &Service, limit: i32) {
+    let limit = format!(
+        "do $$ begin
+             execute format('alter database %I connection limit {limit}', current_database());
+         end $$"
+    );
+    service.database.execute(&limit).await;
+}
+
+#[tokio::test]
+async fn a_service_whose_connections_are_all_at_work_is_ready_and_says_so() {
+    let service = Service::with(&[
+        ("DATABASE__MAX_CONNECTIONS", "1"),
+        ("DATABASE__ACQUIRE_TIMEOUT", "500ms"),
+    ])
+    .await;
+    // The first connection may take longer than that.
+    while service.api.get(PATH).await.status != StatusCode::OK {}
+    let mut lock = service.database.lock("vehicle.vehicles").await;
+    let ready_meanwhile = async {
+        lock.queued(1).await;
+        let answer = ready(&service).await;
+        lock.release().await;
+        answer
+    };
+    let (held, answer) = tokio::join!(service.api.get(PATH), ready_meanwhile);
+    assert_eq!(held.status, StatusCode::OK);
+    assert_eq!(answer.status, StatusCode::OK);
+    let report = answer.json();
+    assert_eq!(report["ready"], true);
+    assert_eq!(
+        report["checks"][1],
+        json!({"name": "database", "status": "warn", "detail": "no database connection was free in time"})
+    );
+}
+
+#[tokio::test]
+async fn a_schema_of_a_newer_release_is_ready_and_a_step_that_failed_is_not() {
+    for (change, status) in [
+        (
+            "insert into vehicle._sqlx_migrations
+             select max(version) + 1, 'newer', now(), true, '', 0 from vehicle._sqlx_migrations",
+            StatusCode::OK,
+        ),
+        (
+            "update vehicle._sqlx_migrations set success = false",
+            StatusCode::SERVICE_UNAVAILABLE,
+        ),
+    ] {
+        let service = Service::start().await;
+        // Readiness waits for a second, and the first connection may take longer.
+        assert_eq!(service.api.get(PATH).await.status, StatusCode::OK);
+        service.database.execute(change).await;
+        assert_eq!(ready(&service).await.status, status, "{change}");
     }
 }
 
 #[tokio::test]
-async fn callers_who_leave_cost_the_others_no_connection() {
-    let (relay, service) = through_relay(usize::MAX >> 3).await;
-    until_ready(&service).await;
-    let mut left = 0;
-    for _ in 0..50 {
-        for _ in 0..POOL {
-            // Asked once, the statement is on its way; then its caller leaves.
-            let answer = service.api.get(PATH).now_or_never();
-            left += u32::from(answer.is_none());
-        }
-        assert_served(&service, 2).await;
-    }
-    assert!(left > 200, "{left}");
-    // A statement may take longer than its grace where the machine is busy. When each caller who
-    // left took a session along, it was more than 400.
-    assert!(relay.opened() <= 8 * POOL, "{}", relay.opened());
+async fn when_its_callers_time_is_up_a_request_ends_and_so_does_its_statement() {
+    // No limit of the service's own ends it first.
+    let service = Service::with(&[
+        ("SERVER__REQUEST_DEADLINE", "5m"),
+        ("DATABASE__STATEMENT_TIMEOUT", "60s"),
+    ])
+    .await;
+    let mut lock = service.database.lock("vehicle.vehicles").await;
+    let two_seconds = [("x-deadline-ms", "2000")];
+    let request = service.api.get_with(PATH, &two_seconds);
+    // The first connection takes its time too.
+    let (answer, ()) = tokio::join!(request, lock.queued(1));
+    assert_eq!(answer.problem()["code"], "deadline_exceeded");
+    lock.queued(0).await;
 }

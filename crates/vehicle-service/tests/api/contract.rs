@@ -4,9 +4,9 @@
 use axum::body::Body;
 use http::Request;
 use serde_json::Value;
-use test_support::{API_KEY, Answer};
+use test_support::{API_KEY, Answer, nowhere};
 
-use crate::service::{Service, nowhere};
+use super::service::Service;
 
 const CONTRACT: &str = include_str!("../../../../docs/contracts/insurance-vehicle.json");
 

@@ -2,9 +2,9 @@
 
 use http::{Method, StatusCode};
 use serde_json::json;
-use test_support::{Examples, Routes, record_shared};
+use test_support::{Examples, Routes, keyed, nowhere, record_shared, send};
 
-use crate::service::{Service, get_open, keyed, nowhere, send};
+use super::service::Service;
 
 const PATH: &str = "/api/v1/vehicles/ABC123";
 const BATCH: &str = "/api/v1/vehicles/batch";
@@ -53,9 +53,9 @@ async fn the_examples_are_answers_that_the_service_gives() {
         ("get_readiness", "ready", "/readyz"),
         ("get_problem", "overloaded", "/problems/overloaded"),
     ] {
-        examples.answer(operation, name, &get_open(&api.0, path).await);
+        examples.answer(operation, name, &api.get_open(path).await);
     }
-    let unknown = get_open(&api.0, "/problems/unknown").await;
+    let unknown = api.get_open("/problems/unknown").await;
     assert_eq!(unknown.status, StatusCode::NOT_FOUND);
     examples.problem("get_problem", &unknown);
     let (_socket, url) = nowhere();
@@ -64,7 +64,7 @@ async fn the_examples_are_answers_that_the_service_gives() {
         ("DATABASE__ACQUIRE_TIMEOUT", "50ms"),
     ];
     let down = Service::with(&down).await;
-    let answer = get_open(&down.api.0, "/readyz").await;
+    let answer = down.api.get_open("/readyz").await;
     examples.answer("get_readiness", "database_down", &answer);
 
     let start = async |settings: &[(&str, &str)]| {

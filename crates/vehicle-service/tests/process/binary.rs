@@ -15,7 +15,7 @@ use tokio::{
     },
 };
 
-use crate::caller::within;
+use super::caller::within;
 
 /// The binary with the variables of a database and nothing else of this process's environment.
 pub(crate) fn command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {

@@ -1,12 +1,11 @@
 use std::{ffi::OsString, net::TcpListener, os::unix::ffi::OsStringExt};
 
-use test_support::TestDatabase;
-use tokio::net::TcpSocket;
+use test_support::{TestDatabase, nowhere};
 use vehicle_service::SCHEMA;
 
-use crate::{
-    binary::{Serving, command, run, text},
-    caller::{Caller, within},
+use super::{
+    binary::{command, run, text},
+    caller::within,
 };
 
 const KEY: (&str, &str) = ("API_KEYS__TEST__KEY", "test-key-0123456789");
@@ -58,56 +57,20 @@ async fn help_says_what_the_service_is_how_it_is_called_and_what_its_exit_codes_
 }
 
 #[tokio::test]
-async fn check_speaks_json_to_programs() {
-    let check = async |variable, code| {
-        let arguments = ["check", "--output", "json"];
-        let output = within(command(&arguments, &[KEY, variable]).output()).await;
-        let output = output.unwrap();
-        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
-        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
-    };
-    let good = check(("DATABASE__MAX_CONNECTIONS", "7"), 0).await;
-    assert_eq!(good["settings"], "good");
-    let figures = good["worstCase"].as_array().unwrap();
-    let most = figures
-        .iter()
-        .find(|it| it["name"] == "most_database_connections");
-    assert_eq!(most.unwrap()["value"], 7);
-    let bad = check(("DATABASE__STATEMENT_TIMEOUT", "9501ms"), 78).await;
-    assert_eq!(bad["settings"], "bad");
-    let violation = &bad["violations"][0];
-    assert_eq!(violation["setting"], "database.statement_timeout");
-    let rule = violation["rule"].as_str().unwrap();
-    assert!(
-        rule.ends_with(
-            "= 10s 1ms, over server.request_deadline = 10s (VEHICLE__DATABASE__STATEMENT_TIMEOUT)"
-        ),
-        "{rule}"
-    );
-}
-
-#[tokio::test]
-async fn check_names_what_is_wrong() {
+async fn what_is_wrong_is_named_and_stops_the_start() {
     for (arguments, variable, message) in [
         (&["check"][..], ("SERVER__PORT", "99999"), "server.port"),
-        (
-            &["check"],
-            ("API_KEYS__TEST__KEY", ""),
-            "api_keys.test.key: is not set",
-        ),
-        (
-            &["check"],
-            ("VEHICLES__MAX_AGE", "25h"),
-            "vehicles.max_age: 1day 1h is outside 0s..=1day",
-        ),
-        (&["check"], ("VEHICLES__MIN_AGE", "1h"), "min_age"),
         (&["check"], ("DATABASE__URL", "nonsense"), "database.url"),
         (
             &["check", "--config", "/missing.toml"],
             ("LOG__FORMAT", "json"),
             "/missing.toml",
         ),
-        (&["serve"], ("SERVER__PORT", "99999"), "server.port"),
+        (
+            &["serve"],
+            ("API_KEYS__TEST__KEY", ""),
+            "api_keys.test.key: is not set",
+        ),
     ] {
         let output = within(command(arguments, &[KEY, variable]).output())
             .await
@@ -123,61 +86,9 @@ async fn check_names_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_service_without_a_key_does_not_start() {
-    let output = within(command(&["serve"], &[]).output()).await.unwrap();
-    assert_eq!(output.status.code(), Some(78));
-    assert!(text(&output.stderr).contains("api_keys: a service needs at least one key"));
-}
-
-#[tokio::test]
-async fn an_empty_database_is_migrated_seeded_and_served() {
-    let database = TestDatabase::empty(vehicle_service::NAME).await;
-    let seed = run(&database, &["seed"], &[]).await;
-    assert_eq!(seed.status.code(), Some(1), "there is no table to seed yet");
-    for command in ["migrate", "migrate", "seed", "seed"] {
-        let output = run(&database, &[command], &[]).await;
-        assert_eq!(
-            output.status.code(),
-            Some(0),
-            "{command}: {}",
-            text(&output.stdout)
-        );
-        // Nothing but what was done.
-        assert_eq!(text(&output.stdout).lines().count(), 1, "{output:?}");
-    }
-    let serving = Serving::start(&database, &[]).await;
-    let mut caller = Caller::connect(serving.address).await;
-    let (head, body) = caller.get("/api/v1/vehicles/abc-123").await;
-    assert!(
-        head.starts_with("http/1.1 200") && body.contains("XC60"),
-        "{head}{body}"
-    );
-    let (head, body) = caller.get("/readyz").await;
-    assert!(
-        head.starts_with("http/1.1 200") && body.contains("true"),
-        "{head}{body}"
-    );
-}
-
-#[tokio::test]
-async fn a_service_starts_before_its_schema_and_says_that_it_is_not_ready() {
-    let database = TestDatabase::empty(vehicle_service::NAME).await;
-    let serving = Serving::start(&database, &[]).await;
-    let mut caller = Caller::connect(serving.address).await;
-    let (head, _) = caller.get("/readyz").await;
-    assert!(head.starts_with("http/1.1 503"), "{head}");
-    let output = run(&database, &["migrate"], &[]).await;
-    assert_eq!(output.status.code(), Some(0));
-    within(async { while !caller.get("/readyz").await.0.starts_with("http/1.1 200") {} }).await;
-}
-
-#[tokio::test]
 async fn a_migration_without_a_server_gives_up() {
     let database = TestDatabase::empty(vehicle_service::NAME).await;
-    // Has the port and does not listen.
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    let url = format!("postgres://{}/none", socket.local_addr().unwrap());
+    let (_socket, url) = nowhere();
     let more = [
         ("DATABASE__URL", &*url),
         ("DATABASE__WAIT_FOR_SERVER", "0s"),

@@ -6,27 +6,12 @@ use serde_json::{Value, json};
 use test_support::TestDatabase;
 use vehicle_service::{NAME, SCHEMA};
 
-use crate::{
+use super::{
     binary::{Serving, command, text},
     caller::within,
 };
 
 const KEY: (&str, &str) = ("API_KEYS__TEST__KEY", "test-key-0123456789");
-
-#[tokio::test]
-async fn two_names_for_one_setting_stop_every_start() {
-    for name in ["vehicle__api_keys__test__key", "VEHICLE__API_KEYS__TEST"] {
-        let mut check = command(&["check"], &[KEY]);
-        let output = within(check.env(name, "test-key-9876543210").output()).await;
-        let output = output.unwrap();
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(78), "{said}");
-        for name in [name, "VEHICLE__API_KEYS__TEST__KEY"] {
-            assert!(said.contains(name), "{said}");
-        }
-        assert!(!said.contains("test-key"), "{said}");
-    }
-}
 
 #[tokio::test]
 async fn what_is_no_text_stops_the_start() {

@@ -1,14 +1,11 @@
-use std::{
-    net::TcpListener,
-    time::{Duration, Instant},
-};
+use std::net::TcpListener;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use test_support::TestDatabase;
 use tokio::net::TcpSocket;
 use vehicle_service::SCHEMA;
 
-use crate::{
+use super::{
     binary::{Serving, command, run, text},
     caller::within,
     fifo::Fifo,
@@ -79,15 +76,8 @@ async fn a_file_that_stalls_holds_no_answer_up() {
         ("SERVER__TLS_CERTIFICATE", fifo.path()),
         ("SERVER__TLS_PRIVATE_KEY", fifo.path()),
     ];
-    let asked = Instant::now();
     let output = within(command(&["--healthcheck"], &settings).output()).await;
     let output = output.unwrap();
-    // 2 s, and what a busy machine takes to start a program.
-    assert!(
-        asked.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        asked.elapsed()
-    );
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
     assert!(

@@ -3,7 +3,7 @@ use test_support::{Remote, TestDatabase};
 use tokio::task::JoinSet;
 use vehicle_service::{NAME, SCHEMA};
 
-use crate::{
+use super::{
     binary::Serving,
     caller::{Caller, within},
 };
@@ -11,37 +11,6 @@ use crate::{
 const PATH: &str = "/api/v1/vehicles/ABC123";
 const TABLE: &str = "vehicle.vehicles";
 const OTHER_KEY: &str = "other-key-0123456789";
-
-#[tokio::test]
-async fn a_flood_is_refused_at_once_and_costs_those_in_progress_nothing() {
-    let database = TestDatabase::new(NAME, SCHEMA).await;
-    let settings = [
-        ("LIMITS__MAX_REQUESTS_IN_PROGRESS", "4"),
-        ("DATABASE__STATEMENT_TIMEOUT", "60s"),
-        ("SERVER__REQUEST_DEADLINE", "2m"),
-    ];
-    let serving = Serving::start(&database, &settings).await;
-    let at = Remote(serving.address);
-    let mut lock = database.lock(TABLE).await;
-    let accepted = (0..4).map(|_| async move { at.get(PATH).await });
-    let accepted: JoinSet<_> = accepted.collect();
-    lock.queued(4).await;
-
-    for answer in at.flood(PATH, 500).await {
-        assert_eq!(answer.problem()["code"], "overloaded");
-        assert_eq!(answer.status, 503);
-        assert_eq!(answer.header("retry-after"), "1");
-    }
-    let refused = at.post_without_its_body("/api/v1/vehicles/batch").await;
-    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
-    assert_eq!(at.get("/healthz").await.status, 200);
-
-    lock.release().await;
-    for answer in accepted.join_all().await {
-        assert_eq!(answer.json()["model"], "XC60");
-    }
-    assert_eq!(at.get(PATH).await.status, 200);
-}
 
 #[tokio::test]
 async fn a_noisy_key_is_slowed_down_and_no_other() {

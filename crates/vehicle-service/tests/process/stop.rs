@@ -1,69 +1,17 @@
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::fs;
 
 use rustix::process::Signal;
 use test_support::TestDatabase;
-use tokio::{net::unix::pipe::Sender, sync::watch, task::JoinSet};
+use tokio::net::unix::pipe::Sender;
 use vehicle_service::{NAME, SCHEMA};
 
-use crate::{
+use super::{
     binary::{Serving, command},
     caller::{Caller, within},
     fifo::Fifo,
 };
 
-const PATH: &str = "/api/v1/vehicles/ABC123";
-
-/// Asks over one connection until told to go elsewhere: how many requests there were.
-async fn ask(mut caller: Caller, begun: watch::Sender<u32>) -> u32 {
-    for count in 1.. {
-        let (head, _) = caller.get(PATH).await;
-        assert!(head.starts_with("http/1.1 200"), "{head}");
-        if count == 1 {
-            begun.send_modify(|callers| *callers += 1);
-        }
-        if head.contains("connection: close") {
-            return count;
-        }
-    }
-    unreachable!()
-}
-
-#[tokio::test]
-async fn a_stop_under_load_fails_no_request() {
-    let database = TestDatabase::new(NAME, SCHEMA).await;
-    let serving = Serving::start(&database, &[("SERVER__DRAIN_DELAY", "2s")]).await;
-    let (begun, mut callers) = watch::channel(0);
-    let mut asking = JoinSet::new();
-    for _ in 0..4 {
-        let caller = Caller::connect(serving.address).await;
-        asking.spawn(ask(caller, begun.clone()));
-    }
-    within(callers.wait_for(|callers| *callers == 4))
-        .await
-        .unwrap();
-    serving.signal(Signal::TERM);
-    let (counts, (code, log)) = tokio::join!(within(asking.join_all()), serving.end());
-    assert!(counts.iter().all(|count| *count > 1), "{counts:?}");
-    assert_eq!(code, Some(0));
-    let ended = log
-        .iter()
-        .filter(|line| line.contains("\"request ended\""))
-        .count();
-    assert_eq!(
-        ended,
-        counts.iter().map(|count| *count as usize).sum::<usize>()
-    );
-    assert!(log.last().unwrap().contains("\"stopped\""), "{log:?}");
-    for line in &log {
-        assert!(
-            serde_json::from_str::<serde_json::Value>(line).is_ok(),
-            "{line}"
-        );
-    }
-}
+const GIVEN_UP: &str = "settings not reloaded; the last good ones stay";
 
 #[tokio::test]
 async fn either_signal_begins_the_stop() {
@@ -98,22 +46,18 @@ async fn with_a_stalled_certificate(database: &TestDatabase) -> (Serving, Fifo, 
 async fn a_file_that_stalls_delays_no_stop() {
     let database = TestDatabase::new(NAME, SCHEMA).await;
     let (serving, _fifo, _writer) = with_a_stalled_certificate(&database).await;
-    let told = Instant::now();
     serving.signal(Signal::TERM);
-    let (code, _) = serving.end().await;
+    let (code, log) = serving.end().await;
     assert_eq!(code, Some(0));
-    // The file is given up 5 s after its reading began.
-    let waited = told.elapsed();
-    assert!(waited < Duration::from_secs(4), "{waited:?}");
+    // It ended before the file was given up, 5 s after its reading began.
+    assert!(!log.join("\n").contains(GIVEN_UP), "{log:?}");
 }
 
 #[tokio::test]
 async fn a_certificate_that_stalls_does_not_end_the_following_of_settings() {
     let database = TestDatabase::new(NAME, SCHEMA).await;
     let (mut serving, fifo, _writer) = with_a_stalled_certificate(&database).await;
-    serving
-        .until_line("settings not reloaded; the last good ones stay")
-        .await;
+    serving.until_line(GIVEN_UP).await;
     fs::write(fifo.beside("vehicle.toml"), "[log]\nfilter = \"info\"").unwrap();
     serving.until_line("settings reloaded").await;
 }

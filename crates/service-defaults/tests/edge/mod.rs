@@ -1,10 +1,5 @@
 //! The layers around a service's routes, each seen to do its work.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "in a test a panic is the failure that is wanted"
-)]
-
 mod access;
 mod bodies;
 mod browser;

@@ -2,11 +2,6 @@
 //! and what reaches a scripted Vehicle. The settings are the documented ones but where a test
 //! says otherwise.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, also in the functions that tests share"
-)]
-
 mod at_work;
 mod breaker;
 mod cap;

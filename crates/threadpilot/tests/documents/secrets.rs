@@ -1,10 +1,5 @@
 //! `init.sh`, its template and the services agree on what a secret is.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a panic is the failure that a test wants"
-)]
-
 use std::{
     fs,
     path::{Path, PathBuf},

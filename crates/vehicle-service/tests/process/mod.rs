@@ -1,10 +1,5 @@
 //! The real binary: its commands, its exit codes, its log, its manners under load and its end.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "in a test a panic is the failure that is wanted"
-)]
-
 mod binary;
 mod caller;
 mod commands;

@@ -1,16 +1,10 @@
 //! The Insurance service through its real router, with its real database and a Vehicle on a real
 //! socket.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, also in the functions that tests share"
-)]
-
-mod access;
 mod capture;
 mod causes;
 mod contradictions;
-mod documentation;
+mod document;
 mod enrichment;
 mod examples;
 mod explanation;

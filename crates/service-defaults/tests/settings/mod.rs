@@ -1,11 +1,6 @@
 //! Where settings come from, what is said about those that cannot be used, and how they change
 //! while a service runs.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "in a test a panic is the failure that is wanted"
-)]
-
 mod environment;
 mod files;
 mod messages;

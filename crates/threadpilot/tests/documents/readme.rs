@@ -1,10 +1,5 @@
 //! The README, the page of the API and the page of settings say what is so.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a panic is the failure that a test wants"
-)]
-
 use std::{collections::BTreeSet, fmt::Write, fs, path::Path, time::Duration};
 
 use contracts::{Cause, EnrichmentStatus, PROBLEMS, Product, ProfileEnrichment, Source, Value};
@@ -16,7 +11,7 @@ use service_defaults::{
 };
 use vehicle_service::{VehicleService, VehicleSettings};
 
-const README: &str = include_str!("../../../README.md");
+const README: &str = include_str!("../../../../README.md");
 const SETTINGS: &str = "docs/settings.md";
 
 /// Problems of requests that reach no route: the last resort for what has no code of its own.
@@ -78,8 +73,8 @@ fn the_words_of_an_answer_are_those_of_the_contract() {
 fn every_code_of_a_problem_has_an_example_that_was_given() {
     let mut given = BTreeSet::new();
     for document in [
-        include_str!("../../../docs/api/vehicle.openapi.json"),
-        include_str!("../../../docs/api/insurance.openapi.json"),
+        include_str!("../../../../docs/api/vehicle.openapi.json"),
+        include_str!("../../../../docs/api/insurance.openapi.json"),
     ] {
         let document: serde_json::Value = serde_json::from_str(document).unwrap();
         let codes = &document["components"]["schemas"]["ProblemCode"]["enum"];

@@ -1,0 +1,16 @@
+//! The OpenAPI document, and the routes that it names.
+
+use test_support::{FakeVehicle, KEYS, assert_documented, assert_keys_are_needed};
+
+use super::service::Service;
+
+#[tokio::test]
+async fn the_document_is_the_reviewed_one_and_every_route_asks_for_the_key_that_it_names() {
+    let service = Service::with(FakeVehicle::healthy().await, &KEYS).await;
+    let served = service.api.get_open("/openapi.json").await.json();
+    assert_eq!(served, service.document);
+    assert_documented("api/insurance.openapi.json", &served);
+    let operated = Some("/api/v1/operations/");
+    assert_keys_are_needed(&service.api, &served, operated).await;
+    assert_eq!(service.vehicle.calls(), 0);
+}
