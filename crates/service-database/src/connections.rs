@@ -1,4 +1,4 @@
-//! The connections of a service, lent to one statement at a time.
+//! The connections of a service, lent to one statement or transaction at a time.
 //!
 //! sqlx's own pool does not fit: whoever finds no idle connection opens one and throws the session
 //! away by leaving meanwhile, and its task that keeps a minimum open holds places of the pool for

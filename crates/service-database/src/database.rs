@@ -9,6 +9,7 @@ use crate::{
     DatabaseSettings, Error,
     connections::{Connections, Session},
     finish::finish,
+    transaction::{Transaction, Work},
 };
 
 /// How long a statement that nobody waits for any more has to end by itself. Most take less, and
@@ -68,6 +69,29 @@ impl Database {
         finish(answer, self.grace).await
     }
 
+    /// Runs statements that take effect together or not at all, within `limit`: the wait for a
+    /// connection, every statement and the commit.
+    ///
+    /// On an error, over the limit and where the caller leaves meanwhile, it is rolled back; the
+    /// next one to use the connection finds nothing of it. It runs once: only its beginning is
+    /// tried again on a fresh connection. A commit that was cut off may have taken effect.
+    pub async fn transaction<A, T, E: From<Error>>(
+        &self,
+        limit: Duration,
+        argument: &A,
+        work: Work<A, T, E>,
+    ) -> Result<T, E> {
+        let all = async {
+            let session = self.connections.lend().await?;
+            let mut transaction = Transaction::begin(session, limit, self.grace).await?;
+            let done = transaction.run(argument, work).await?;
+            transaction.commit().await?;
+            Ok(done)
+        };
+        let done = timeout(limit, all).await;
+        done.unwrap_or_else(|_| Err(Error::TimedOut.into()))
+    }
+
     /// Waits, not longer than this, until `min_connections` were open once.
     pub(crate) async fn filled(&self, longest: Duration) -> Result<(), Filling> {
         let filled = timeout(longest, self.connections.filled()).await;
@@ -110,7 +134,12 @@ impl Database {
     }
 }
 
-async fn run<A, T>(session: &mut Session, argument: &A, read: Read<A, T>) -> Result<T, Error> {
+/// Runs a statement, on a fresh connection where the one that was lent turns out to be dead.
+pub(crate) async fn run<A, T>(
+    session: &mut Session,
+    argument: &A,
+    read: Read<A, T>,
+) -> Result<T, Error> {
     let mut result = session.run(argument, read).await;
     if let Err(error) = &result
         && session.was_dead()

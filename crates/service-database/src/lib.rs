@@ -1,4 +1,4 @@
-//! How a service holds its PostgreSQL schema: connections, migrations, readiness, and which errors
+//! How a service holds its PostgreSQL schema: connections, transactions, migrations, readiness, and which errors
 //! mean that asking again makes sense.
 
 mod connections;
@@ -8,9 +8,11 @@ mod finish;
 mod migration;
 mod roles;
 mod settings;
+mod transaction;
 
 pub use database::{Database, Read};
 pub use error::Error;
 pub use migration::{MigrateError, Schema};
 pub use roles::{Login, PrepareError, prepare};
 pub use settings::DatabaseSettings;
+pub use transaction::Work;

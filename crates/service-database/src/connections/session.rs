@@ -1,11 +1,12 @@
 use std::sync::Arc;
 
+use sqlx::PgConnection;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{Opened, Shared};
 use crate::{Error, Read, error::is_broken};
 
-/// A connection for the time of one statement. Dropped, it goes back to the others, unless it is
+/// A connection for the time of one statement or transaction. Dropped, it goes back to the others, unless it is
 /// broken or a statement still runs on it.
 pub(crate) struct Session {
     shared: Arc<Shared>,
@@ -53,6 +54,20 @@ impl Session {
             _ => Condition::Usable,
         };
         result
+    }
+
+    /// The connection, for statements after which [`Session::run`] shows what became of it.
+    pub(crate) fn statements(&mut self) -> sqlx::Result<&mut PgConnection> {
+        self.condition = Condition::Running;
+        let opened = self.opened.as_mut();
+        opened
+            .map(|opened| &mut opened.raw)
+            .ok_or(sqlx::Error::PoolClosed)
+    }
+
+    /// Leaves the connection to nobody else.
+    pub(crate) fn close(&mut self) {
+        self.condition = Condition::Broken;
     }
 
     /// Whether the connection may have died before the statement came.

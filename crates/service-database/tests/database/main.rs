@@ -14,3 +14,4 @@ mod readiness;
 mod roles;
 mod settings;
 mod support;
+mod transactions;
