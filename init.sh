@@ -176,9 +176,7 @@ find_fetched() {
 }
 
 has_pip() {
-    command -v python3 >/dev/null && {
-        python3 -m pip --version >/dev/null 2>&1 || command -v pip3 >/dev/null || command -v pip >/dev/null
-    }
+    python3 -m pip --version >/dev/null 2>&1
 }
 
 check_postgres() {

@@ -2,6 +2,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::account::Account;
+use crate::error::Error;
 use crate::find::Miss;
 
 /// The oldest major version that is taken: the oldest one with a maintainer.
@@ -33,20 +34,19 @@ impl Binaries {
             .into_iter()
             .find(|program| !dir.join(program).is_file())
         {
-            return Err(Miss::ProgramMissing { program, dir });
+            return Err(Miss(format!("{} has no {program}", dir.display())));
         }
-        let account = Account::for_tools().ok_or(Miss::NoAccount)?;
+        let account = Account::for_tools().ok_or_else(|| Miss(Error::NoAccount.to_string()))?;
         let mut major = 0;
         // Each one, because each needs other shared libraries.
         for program in PROGRAMS {
             major = ask_version(&account, &dir, program)?;
         }
         if major < OLDEST_MAJOR {
-            return Err(Miss::TooOld {
-                dir,
-                major,
-                oldest: OLDEST_MAJOR,
-            });
+            return Err(Miss(format!(
+                "{} holds PostgreSQL {major}, older than {OLDEST_MAJOR}",
+                dir.display()
+            )));
         }
         Ok(Self { dir, major })
     }
@@ -60,23 +60,19 @@ impl fmt::Display for Binaries {
 
 fn ask_version(account: &Account, dir: &Path, name: &str) -> Result<u32, Miss> {
     let program = dir.join(name);
-    let output = match account
-        .command(&program, Path::new("/"))
-        .arg("--version")
-        .output()
-    {
-        Ok(output) => output,
-        Err(source) => return Err(Miss::Unrunnable { program, source }),
-    };
+    let mut asked = account.command(&program, Path::new("/"));
+    let program = program.display();
+    let output = asked.arg("--version").output();
+    let output = output.map_err(|error| Miss(format!("cannot run {program}: {error}")))?;
     let said = if output.status.success() {
         output.stdout
     } else {
         output.stderr
     };
     let said = String::from_utf8_lossy(&said);
-    major_version(&said).ok_or_else(|| Miss::NoVersion {
-        program,
-        said: said.trim().to_owned(),
+    major_version(&said).ok_or_else(|| {
+        let said = said.trim();
+        Miss(format!("{program} does not tell its version: {said}"))
     })
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::account::Account;
 use crate::binaries::Binaries;
 use crate::error::Error;
-use crate::folder::Folder;
+use crate::folder::{DataDir, Folder};
 use crate::keeper::Keeper;
 use crate::left_over;
 
@@ -19,32 +19,12 @@ const PORT_ATTEMPTS: u32 = 5;
 /// What the server logs when its port is taken.
 const PORT_TAKEN: &str = "could not create any TCP/IP sockets";
 
-/// What happens to the data folder when the cluster stops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lifetime {
-    /// It is removed.
-    Temporary,
-    /// It is kept for the next start.
-    Kept,
-}
-
-/// How to run a cluster.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Holds everything the cluster writes, its password included. Made when it is not there, and as root given to
-    /// the account that runs Postgres.
-    pub data_dir: PathBuf,
-    /// What happens to the data folder afterwards.
-    pub lifetime: Lifetime,
-}
-
 /// A running Postgres server on 127.0.0.1, stopped when this is dropped or the process ends in any way.
 pub struct Cluster {
     keeper: Option<Keeper>,
     programs: PathBuf,
     account: Account,
     folder: Folder,
-    lifetime: Lifetime,
     port: u16,
     admin_url: String,
 }
@@ -58,8 +38,8 @@ impl Cluster {
     ///
     /// [`Error::AlreadyInUse`] while another launcher has the folder, [`Error::OtherVersion`] when another major
     /// version of Postgres wrote it; the others name what failed.
-    pub fn start(binaries: &Binaries, options: &Options) -> Result<Self, Error> {
-        Self::start_on(binaries, options, free_port)
+    pub fn start(binaries: &Binaries, data_dir: &DataDir) -> Result<Self, Error> {
+        Self::start_on(binaries, data_dir, free_port)
     }
 
     /// The port on 127.0.0.1.
@@ -74,7 +54,7 @@ impl Cluster {
 
     /// Whether the server runs and would end with this process; either may have been killed.
     pub fn is_running(&mut self) -> bool {
-        self.keeper.as_mut().is_some_and(Keeper::lives) && left_over::serves(&self.folder)
+        self.keeper.as_mut().is_some_and(Keeper::lives)
     }
 
     /// Starts a server that has ended, with its data, port and password; one that would outlive this process is
@@ -84,21 +64,10 @@ impl Cluster {
     ///
     /// [`Error::NotStopped`], [`Error::NotStarted`], also for a while after the server was killed, until its last child has noticed.
     pub fn start_again(&mut self) -> Result<(), Error> {
-        // `None` only after the stop, which takes the cluster.
-        let Some(keeper) = &mut self.keeper else {
-            return Ok(());
-        };
-        if keeper.lives() {
-            return keeper.start_again(&self.folder);
-        }
+        self.end_server()?;
         left_over::stop(&self.programs, &self.account, &self.folder)?;
-        *keeper = Keeper::start(
-            &self.programs,
-            &self.account,
-            &self.folder,
-            self.port,
-            self.lifetime,
-        )?;
+        let keeper = Keeper::start(&self.programs, &self.account, &self.folder, self.port)?;
+        self.keeper = Some(keeper);
         Ok(())
     }
 
@@ -109,12 +78,11 @@ impl Cluster {
 
     fn start_on(
         binaries: &Binaries,
-        options: &Options,
+        data_dir: &DataDir,
         mut pick_port: impl FnMut() -> io::Result<u16>,
     ) -> Result<Self, Error> {
         let account = Account::for_tools().ok_or(Error::NoAccount)?;
-        let folder = Folder::open(&options.data_dir, &account)?;
-        let programs = binaries.dir().to_owned();
+        let folder = Folder::open(data_dir, &account)?;
         if let Some(made_by) = folder.made_by()?
             && made_by != binaries.major().to_string()
         {
@@ -124,54 +92,50 @@ impl Cluster {
                 found: binaries.major(),
             });
         }
-        left_over::stop(&programs, &account, &folder)?;
         let password = folder.password(&account)?;
-
+        // From here on its end removes what a temporary cluster leaves.
+        let mut cluster = Self {
+            keeper: None,
+            programs: binaries.dir().to_owned(),
+            account,
+            folder,
+            port: 0,
+            admin_url: String::new(),
+        };
         let mut attempt = 1;
-        let (keeper, port) = loop {
+        loop {
             let port = pick_port().map_err(Error::NoPort)?;
-            match Keeper::start(&programs, &account, &folder, port, options.lifetime) {
-                Ok(keeper) => break (keeper, port),
+            cluster.port = port;
+            cluster.admin_url = format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres");
+            match cluster.start_again() {
+                Ok(()) => return Ok(cluster),
                 Err(Error::NotStarted { log, .. })
                     if log.contains(PORT_TAKEN) && attempt < PORT_ATTEMPTS =>
                 {
                     attempt += 1;
                 }
-                Err(error) => {
-                    if options.lifetime == Lifetime::Temporary {
-                        // The error that matters is the first one.
-                        let _ = folder.remove();
-                    }
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
             }
-        };
-        let admin_url = format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres");
-        Ok(Self {
-            keeper: Some(keeper),
-            programs,
-            account,
-            folder,
-            lifetime: options.lifetime,
-            port,
-            admin_url,
-        })
+        }
     }
 
     fn shut_down(&mut self) -> Result<(), Error> {
-        let Some(keeper) = self.keeper.take() else {
-            return Ok(());
-        };
-        if !keeper.finish().is_ok_and(|status| status.success()) {
-            left_over::stop(&self.programs, &self.account, &self.folder)?;
-        }
-        if self.lifetime == Lifetime::Temporary {
+        let ended = self.end_server();
+        if self.folder.temporary {
             self.folder.remove().map_err(|error| Error::NotStopped {
                 path: self.folder.path.clone(),
                 log: error.to_string(),
             })?;
         }
-        Ok(())
+        ended
+    }
+
+    /// Lets the keeper stop the server; stops one whose keeper was killed.
+    fn end_server(&mut self) -> Result<(), Error> {
+        match self.keeper.take().map(Keeper::finish) {
+            Some(Err(_)) => left_over::stop(&self.programs, &self.account, &self.folder),
+            _ => Ok(()),
+        }
     }
 }
 

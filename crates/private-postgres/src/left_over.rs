@@ -18,7 +18,10 @@ pub(crate) fn stop(programs: &Path, account: &Account, folder: &Folder) -> Resul
     let Ok(content) = fs::read_to_string(&pid_file) else {
         return Ok(());
     };
-    if !is_server(&content, &data) {
+    let command_line = content.lines().next().and_then(command_line);
+    // As the keeper starts it.
+    let server = format!("-D {} ", data.display());
+    if !command_line.is_some_and(|line| line.contains(&server)) {
         return remove_file(&pid_file).map_err(|source| Error::Folder {
             path: pid_file,
             source,
@@ -41,38 +44,14 @@ pub(crate) fn stop(programs: &Path, account: &Account, folder: &Folder) -> Resul
     })
 }
 
-/// Whether the server that wrote `postmaster.pid` still runs.
-pub(crate) fn serves(folder: &Folder) -> bool {
-    let data = folder.data();
-    fs::read_to_string(data.join("postmaster.pid")).is_ok_and(|content| is_server(&content, &data))
-}
-
-fn is_server(pid_file: &str, data: &Path) -> bool {
-    pid_file
-        .lines()
-        .next()
-        .and_then(command_line)
-        .is_some_and(|line| names(&line, data))
-}
-
 /// The arguments of a running process, from `/proc` where there is one, else from `ps`.
 pub(crate) fn command_line(pid: &str) -> Option<String> {
     let pid: u32 = pid.trim().parse().ok()?;
     if Path::new("/proc/self/cmdline").exists() {
-        return Some(
-            fs::read_to_string(format!("/proc/{pid}/cmdline"))
-                .ok()?
-                .replace('\0', " "),
-        );
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        return Some(line.replace('\0', " "));
     }
-    let output = Command::new("ps")
-        .args(["-ww", "-o", "command=", "-p", &pid.to_string()])
-        .output()
-        .ok()?;
-    String::from_utf8(output.stdout).ok()
-}
-
-/// `pg_ctl` starts the server as `postgres -D <data>`.
-fn names(command_line: &str, data: &Path) -> bool {
-    command_line.contains(&format!("-D {} ", data.display()))
+    let mut ps = Command::new("ps");
+    let output = ps.args(["-ww", "-o", "command=", "-p", &pid.to_string()]);
+    String::from_utf8(output.output().ok()?.stdout).ok()
 }

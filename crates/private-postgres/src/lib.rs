@@ -9,24 +9,18 @@
 //! Unix only; standard library, no runtime.
 
 mod account;
-mod apt;
 mod binaries;
-mod cache;
-mod client;
 mod cluster;
 mod error;
+mod fetch;
 mod find;
 mod folder;
 mod keeper;
 mod left_over;
 mod machine;
-mod npm;
-mod pip;
-mod search;
 
 pub use binaries::Binaries;
-pub use cluster::{Cluster, Lifetime, Options};
+pub use cluster::Cluster;
 pub use error::Error;
-pub use find::{NoBinaries, Step, find};
-pub use folder::{default_data_dir, make_parent, temporary_data_dir};
-pub use search::Search;
+pub use find::{NoBinaries, Search, Step, find};
+pub use folder::{DataDir, default_data_dir, make_parent};

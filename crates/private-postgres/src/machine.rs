@@ -1,12 +1,15 @@
-//! The links of the chain that need no network.
+//! The links of the chain that lead to what is installed on the machine, or is installed for it.
 
 use std::cmp::Reverse;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use crate::account;
 use crate::binaries::Binaries;
-use crate::find::Miss;
-use crate::search::Search;
+use crate::fetch;
+use crate::find::{Miss, Progress, Search, Step, run};
 
 /// Parent folders and the part of the name before the version; the programs lie in `bin` below.
 const FAMILIES: [(&str, &str); 7] = [
@@ -25,7 +28,8 @@ const FAMILIES: [(&str, &str); 7] = [
 ];
 
 pub(crate) fn pg_bin(search: &Search) -> Result<Binaries, Miss> {
-    let dir = search.pg_bin.clone().ok_or(Miss::NotSet)?;
+    let dir = search.pg_bin.clone();
+    let dir = dir.ok_or_else(|| Miss("not set".to_owned()))?;
     Binaries::in_folder(dir)
 }
 
@@ -35,28 +39,55 @@ pub(crate) fn on_path(search: &Search) -> Result<Binaries, Miss> {
         let program = program.canonicalize().ok()?;
         program.parent().map(Path::to_owned)
     });
-    first_that_runs(folders).unwrap_or(Err(Miss::NotOnPath { program: "initdb" }))
+    first_that_runs(folders, "initdb is not on PATH")
 }
 
 pub(crate) fn usual_folders(search: &Search) -> Result<Binaries, Miss> {
     if !search.system_folders {
-        return Err(Miss::NotLookedAt);
+        return Err(Miss("not looked at".to_owned()));
     }
     let folders = FAMILIES
         .iter()
         .flat_map(|(parent, prefix)| newest_first(Path::new(parent), prefix));
-    first_that_runs(folders).unwrap_or(Err(Miss::NoneInstalled))
+    first_that_runs(folders, "nothing installed there")
 }
 
-/// `None` for no folder at all; of several that do not run, the reason of the last.
-fn first_that_runs(folders: impl Iterator<Item = PathBuf>) -> Option<Result<Binaries, Miss>> {
-    let mut last = None;
+/// Debian's and Ubuntu's own package, installed for the whole system: for root, when nothing else helps.
+pub(crate) fn installed(search: &Search, progress: &mut Progress<'_>) -> Result<Binaries, Miss> {
+    let installer = search.installer.as_ref();
+    let installer = installer.ok_or_else(|| Miss("not looked at".to_owned()))?;
+    search.program("apt-get")?;
+    if !account::is_root() {
+        return Err(Miss("only root may install it".to_owned()));
+    }
+    let _lock = fetch::lock(&search.cache_dir)?;
+    let find_again = || on_path(search).or_else(|_| usual_folders(search));
+    // Another process may have been faster.
+    if let Ok(binaries) = find_again() {
+        return Ok(binaries);
+    }
+    progress(
+        Step::Change,
+        "Installing the package postgresql for the whole system with apt-get, as root: 260 MB, about a minute, once.",
+    );
+    let mut install = Command::new("/bin/sh");
+    // Unlike a download it does not end by Ctrl-C: no package is left half installed.
+    install.arg(installer).arg("--postgres").process_group(0);
+    run(search, "apt-get", &mut install)?;
+    find_again()
+}
+
+/// Of several that do not run, the reason of the last.
+fn first_that_runs(
+    folders: impl Iterator<Item = PathBuf>,
+    none: &'static str,
+) -> Result<Binaries, Miss> {
+    let mut last = Err(Miss(none.to_owned()));
     for dir in folders {
-        let found = Binaries::in_folder(dir);
-        if found.is_ok() {
-            return Some(found);
+        last = Binaries::in_folder(dir);
+        if last.is_ok() {
+            break;
         }
-        last = Some(found);
     }
     last
 }

@@ -4,7 +4,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use private_postgres::{Cluster, Lifetime, Options, Search, Step, find, temporary_data_dir};
+use private_postgres::{Cluster, DataDir, Search, Step, find};
 use service_database::{Login, Schema, prepare};
 use service_defaults::settings::Secret;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -181,11 +181,7 @@ async fn server() -> Server {
     let cluster = tokio::task::spawn_blocking(|| {
         let binaries = find(&Search::of_this_machine(), &mut announce)
             .unwrap_or_else(|error| panic!("{error}"));
-        let options = Options {
-            data_dir: temporary_data_dir(),
-            lifetime: Lifetime::Temporary,
-        };
-        Cluster::start(&binaries, &options).unwrap_or_else(|error| panic!("{error}"))
+        Cluster::start(&binaries, &DataDir::Temporary).unwrap_or_else(|error| panic!("{error}"))
     })
     .await
     .unwrap();

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use private_postgres::{Cluster, Lifetime, Search, find};
+use private_postgres::{Cluster, DataDir, Search, find};
 use service_database::{Login, prepare};
 use service_defaults::settings::Secret;
 use tokio::{
@@ -141,11 +141,5 @@ fn start_private(data_dir: PathBuf) -> Result<Cluster, Error> {
     let search = Search::of_this_machine();
     let binaries = find(&search, &mut |_, sentence| screen::step(sentence))?;
     screen::step(&format!("starting {binaries}"));
-    Ok(Cluster::start(
-        &binaries,
-        &private_postgres::Options {
-            data_dir,
-            lifetime: Lifetime::Kept,
-        },
-    )?)
+    Ok(Cluster::start(&binaries, &DataDir::Kept(data_dir))?)
 }
