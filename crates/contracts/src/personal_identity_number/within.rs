@@ -58,6 +58,9 @@ pub fn may_hold_personal_identity_number(text: &str) -> bool {
         if holds(&text, this_year) {
             return true;
         }
+        if !text.contains('%') {
+            return false;
+        }
         // Each turn shortens the text.
         let Cow::Owned(decoded) = percent_decode_str(&text).decode_utf8_lossy() else {
             return false;
@@ -67,11 +70,12 @@ pub fn may_hold_personal_identity_number(text: &str) -> bool {
 }
 
 fn holds(text: &str, this_year: u32) -> bool {
-    let digits = if text.is_ascii() {
-        digits(text.chars())
+    let mut digits = Vec::with_capacity(text.len());
+    if text.is_ascii() {
+        collect_digits(text.chars(), &mut digits);
     } else {
-        digits(text.nfkc())
-    };
+        collect_digits(text.nfkc(), &mut digits);
+    }
     let random = is_random_id(text);
     let any_letters = !random || text.len() == SPAN_ID;
     let long = digits.windows(LENGTH).any(|window| {
@@ -95,9 +99,8 @@ struct Digit {
     letters: usize,
 }
 
-fn digits(text: impl Iterator<Item = char>) -> Vec<Digit> {
+fn collect_digits(text: impl Iterator<Item = char>, digits: &mut Vec<Digit>) {
     let mut letters = 0;
-    let mut digits = Vec::new();
     for character in text {
         if character.is_numeric() {
             let value = character.to_digit(10);
@@ -107,7 +110,6 @@ fn digits(text: impl Iterator<Item = char>) -> Vec<Digit> {
             letters += 1;
         }
     }
-    digits
 }
 
 /// The gaps between the digits that hold a letter, as bits, if none holds more than one.

@@ -7,12 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use axum::{
-    extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::WWW_AUTHENTICATE},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 use serde::Deserialize;
 use settings::list;
 use sha2::{Digest, Sha256};
@@ -163,6 +158,22 @@ impl KeyRing {
         self.0.store(Arc::new(held(keys)));
     }
 
+    /// Refuses a request without a valid key that has the scope. Its context learns the key's id.
+    pub(crate) fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        scope: Scope,
+        context: &RequestContext,
+    ) -> Result<(), Rejection> {
+        let key = self.identify(headers, SystemTime::now());
+        let key = key.ok_or_else(unauthorized)?;
+        context.set_key_id(&key.id);
+        if key.scopes.contains(&scope) {
+            return Ok(());
+        }
+        Err(insufficient_scope(scope))
+    }
+
     /// The presented key, unless it has expired.
     fn identify(&self, headers: &HeaderMap, now: SystemTime) -> Option<Arc<Held>> {
         let mut presented = headers.get_all(X_API_KEY).iter();
@@ -203,24 +214,6 @@ fn from_hex(text: &str) -> Option<[u8; 32]> {
             .filter(|_| !pair.starts_with('+'))?;
     }
     Some(bytes)
-}
-
-/// Refuses every request without a valid key that has the scope.
-pub(crate) async fn authenticate(
-    State((keys, scope)): State<(KeyRing, Scope)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let Some(key) = keys.identify(request.headers(), SystemTime::now()) else {
-        return unauthorized().into_response();
-    };
-    if let Some(context) = request.extensions().get::<RequestContext>() {
-        context.set_key_id(&key.id);
-    }
-    if !key.scopes.contains(&scope) {
-        return insufficient_scope(scope).into_response();
-    }
-    next.run(request).await
 }
 
 fn unauthorized() -> Rejection {

@@ -3,9 +3,9 @@
 use axum::{
     Router,
     http::{StatusCode, header::ALLOW},
-    middleware::map_response,
     response::Response,
 };
+use tower::util::MapResponseLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -91,11 +91,11 @@ fn listener(mounted: Vec<(Surface, Router)>, parts: &Parts<'_>, port: u16) -> Ro
     // Around the router, which adds `Allow` outside all of its layers.
     Router::new()
         .fallback_service(routes)
-        .layer(map_response(tell_methods_with_405))
+        .layer(MapResponseLayer::new(tell_methods_with_405))
 }
 
 /// Drops `Allow` from all other answers: who may not use a route does not learn its methods.
-async fn tell_methods_with_405(mut response: Response) -> Response {
+fn tell_methods_with_405(mut response: Response) -> Response {
     if response.status() != StatusCode::METHOD_NOT_ALLOWED {
         response.headers_mut().remove(ALLOW);
     }

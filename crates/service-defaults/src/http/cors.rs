@@ -1,9 +1,9 @@
 //! Which pages of other origins may call the API from a browser (CORS).
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
-    extract::{Request, State},
+    extract::Request,
     http::{
         HeaderName, HeaderValue, Method,
         header::{
@@ -11,11 +11,11 @@ use axum::{
             WWW_AUTHENTICATE,
         },
     },
-    middleware::Next,
     response::Response,
 };
+use futures_util::FutureExt;
 use settings::section;
-use tower::{Layer, ServiceExt};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::CorsLayer;
 
 use crate::{
@@ -56,9 +56,8 @@ fn is_origin(text: &str) -> bool {
 }
 
 /// What the pages of the allowed origins are told.
-#[derive(Clone)]
 pub(crate) struct CrossOrigin {
-    origins: Arc<[HeaderValue]>,
+    origins: Vec<HeaderValue>,
     layer: CorsLayer,
 }
 
@@ -99,25 +98,25 @@ impl CrossOrigin {
                 rate_limit::RATE_LIMIT_POLICY,
             ])
             .max_age(PREFLIGHT_MAX_AGE);
-        let origins = origins.into();
         Some(Self { origins, layer })
     }
-}
 
-/// Leads only requests of allowed origins through the CORS layer: it answers every `OPTIONS`, key
-/// or not, and puts most of its headers on every answer.
-pub(crate) async fn answer(
-    State(cross_origin): State<CrossOrigin>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let origin = request.headers().get(ORIGIN);
-    if origin.is_some_and(|origin| cross_origin.origins.contains(origin)) {
-        let answered = cross_origin.layer.layer(next).oneshot(request).await;
-        return answered.unwrap_or_else(|never| match never {});
+    /// Leads only requests of allowed origins through the CORS layer: it answers every `OPTIONS`,
+    /// key or not, and puts most of its headers on every answer.
+    pub(crate) async fn answer<F: Future<Output = Response>>(
+        &self,
+        request: Request,
+        inner: impl Fn(Request) -> F,
+    ) -> Response {
+        let origin = request.headers().get(ORIGIN);
+        if origin.is_some_and(|origin| self.origins.contains(origin)) {
+            let inner = service_fn(|request| inner(request).map(Ok));
+            let answered: Result<_, Infallible> = self.layer.layer(inner).oneshot(request).await;
+            return answered.unwrap_or_else(|never| match never {});
+        }
+        let mut response = inner(request).await;
+        let origin = HeaderValue::from_static("origin");
+        response.headers_mut().append(VARY, origin);
+        response
     }
-    let mut response = next.run(request).await;
-    let origin = HeaderValue::from_static("origin");
-    response.headers_mut().append(VARY, origin);
-    response
 }

@@ -1,26 +1,27 @@
-//! The edge of a service: every layer that a request passes before it reaches a handler.
+//! The edge of a service: what every request passes before it reaches a handler.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
-    Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, response::IntoResponse,
+    Router,
+    extract::Request,
+    response::{IntoResponse, Response},
+    routing::Route,
 };
-use tower::{ServiceBuilder, util::option_layer};
-use tower_http::catch_panic::CatchPanicLayer;
+use futures_util::FutureExt;
+use tower::{layer::layer_fn, service_fn};
 
-use super::{
-    head,
-    observe::{Observer, observe},
-    secure::{Headers, secure},
-};
+use super::{head, observe::Observer, secure::Headers};
 use crate::{
-    access,
+    access::KeyRing,
     assembly::Parts,
-    cors::{self, CrossOrigin},
-    limits::{self, Admission},
-    metrics::Origin,
+    cors::CrossOrigin,
+    limits::{Admission, call},
+    metrics::{Origin, RouteSeries},
     problem::Rejection,
-    rate_limit::{self, Buckets},
+    rate_limit::Buckets,
+    request_context::RequestContext,
+    scope::Scope,
     surface::{Access, Limits, Surface},
 };
 
@@ -34,74 +35,129 @@ pub(crate) struct Edge<'a> {
 
 impl<'a> Edge<'a> {
     pub(crate) fn new(parts: &'a Parts<'a>, port: u16) -> Self {
+        let (server, limits) = (&parts.settings.server, &parts.settings.limits);
         Self {
             parts,
-            origin: Origin::new(&parts.settings.server, port),
+            origin: Origin::new(server, port),
             admission: admission(
                 parts,
-                parts.settings.server.request_deadline,
-                parts.settings.limits.max_requests_in_progress,
+                server.request_deadline,
+                limits.max_requests_in_progress,
             ),
             buckets: parts.settings.rate_limit.buckets(),
         }
     }
 
-    /// Puts the layers around routes, outermost first:
-    ///
-    /// 1. `observe`: ids, span, metrics, closing log line, problem documents; sees every answer.
-    /// 2. `secure`: security headers on every answer.
-    /// 3. panics become a 500, inside what must see that 500.
-    /// 4. CORS, which answers preflights of allowed origins; they carry no key.
-    /// 5. `head::check`: what the request's head alone decides, before anything reads it.
-    /// 6. `authenticate`, unless the surface is open: no key, no further.
-    /// 7. `rate_limit::per_key`, if it has limits: a noisy key takes no place from another one.
-    /// 8. `limits::admit`, likewise: the body and its bounds, a place in progress, the time of the
-    ///    handler and its queries.
+    /// Puts the edge around routes.
     pub(crate) fn around(&self, surface: &Surface, routes: Router) -> Router {
         let settings = self.parts.settings;
-        let observer = Observer {
-            metrics: self.parts.metrics.clone(),
-            origin: self.origin.clone(),
-            shutdown: self.parts.shutdown.clone(),
-            is_routine: surface.is_routine,
-        };
-        let headers = Headers {
-            https: settings.server.scheme() == "https",
-            content_policy: surface.content_policy.clone(),
-        };
-        let cross_origin = CrossOrigin::new(&settings.cors);
-        let head_limits = Arc::new(settings.limits.clone());
-        let keys = match surface.access {
-            Access::Open => None,
-            Access::Key(scope) => Some((self.parts.keys.clone(), scope)),
-        };
         let admission = match surface.limits {
             Limits::None => None,
             Limits::Shared => Some(self.admission.clone()),
             Limits::Own { deadline, places } => Some(admission(self.parts, deadline, places)),
         };
-        let buckets = self.buckets.clone().filter(|_| admission.is_some());
-        let layers = ServiceBuilder::new()
-            .layer(from_fn_with_state(observer, observe))
-            .layer(from_fn_with_state(headers, secure))
-            .layer(CatchPanicLayer::custom(|_| {
-                Rejection::internal().into_response()
-            }))
-            .layer(option_layer(
-                cross_origin.map(|it| from_fn_with_state(it, cors::answer)),
-            ))
-            .layer(from_fn_with_state(head_limits, head::check))
-            .layer(option_layer(
-                keys.map(|it| from_fn_with_state(it, access::authenticate)),
-            ))
-            .layer(option_layer(
-                buckets.map(|it| from_fn_with_state(it, rate_limit::per_key)),
-            ))
-            .layer(option_layer(admission.map(|it| {
-                let admit = from_fn_with_state(it, limits::admit);
-                (admit, DefaultBodyLimit::disable())
-            })));
-        routes.layer(layers)
+        let passage = Arc::new(Passage {
+            observer: Observer {
+                metrics: self.parts.metrics.clone(),
+                origin: self.origin.clone(),
+                shutdown: self.parts.shutdown.clone(),
+                is_routine: surface.is_routine,
+            },
+            headers: Headers {
+                https: settings.server.scheme() == "https",
+                content_policy: surface.content_policy.clone(),
+            },
+            cross_origin: CrossOrigin::new(&settings.cors),
+            max_body_bytes: settings.limits.max_body_bytes,
+            keys: match surface.access {
+                Access::Open => None,
+                Access::Key(scope) => Some((self.parts.keys.clone(), scope)),
+            },
+            buckets: self.buckets.clone().filter(|_| admission.is_some()),
+            admission,
+        });
+        routes.layer(layer_fn(move |route: Route| {
+            let (passage, series) = (passage.clone(), Arc::<RouteSeries>::default());
+            service_fn(move |request| passage.clone().lead(request, route.clone(), series.clone()))
+        }))
+    }
+}
+
+/// What the requests to one surface pass.
+struct Passage {
+    observer: Observer,
+    headers: Headers,
+    cross_origin: Option<CrossOrigin>,
+    max_body_bytes: usize,
+    keys: Option<(KeyRing, Scope)>,
+    buckets: Option<Arc<Buckets>>,
+    admission: Option<Arc<Admission>>,
+}
+
+impl Passage {
+    /// From a request to its answer. Ids, span, metrics, problem documents, security headers and
+    /// the closing log line are for every answer, that of a panic included.
+    async fn lead(
+        self: Arc<Self>,
+        mut request: Request,
+        route: Route,
+        series: Arc<RouteSeries>,
+    ) -> Result<Response, Infallible> {
+        let observed = self.observer.begin(&mut request, &series);
+        let context = observed.context().clone();
+        // Pinned, so that what wraps it moves a pointer and not all of it.
+        let answered = pin!(self.cross(request, route, &context));
+        let caught = observed.within(AssertUnwindSafe(answered).catch_unwind());
+        let failed = |_| Rejection::internal().into_response();
+        let mut response = caught.await.unwrap_or_else(failed);
+        self.headers.write(response.headers_mut());
+        Ok(observed.end(response))
+    }
+
+    /// CORS answers preflights of allowed origins by itself: they carry no key.
+    async fn cross(&self, request: Request, route: Route, context: &RequestContext) -> Response {
+        let inner = |request| self.enter(request, route.clone(), context);
+        match &self.cross_origin {
+            None => inner(request).await,
+            Some(cross_origin) => cross_origin.answer(request, inner).await,
+        }
+    }
+
+    /// What comes before the handler, in this order:
+    ///
+    /// 1. what the head alone decides, before anything reads it;
+    /// 2. the key, unless the surface is open: without one, no further;
+    /// 3. the key's rate: a noisy key takes no place from another one;
+    /// 4. the body and its bounds, a place in progress, the time of the handler and its queries.
+    async fn enter(&self, request: Request, route: Route, context: &RequestContext) -> Response {
+        if let Err(rejection) = self.identify(&request, context) {
+            return rejection.into_response();
+        }
+        let Some(buckets) = &self.buckets else {
+            return self.serve(request, route).await;
+        };
+        let rate = buckets.take(context.key_id().unwrap_or_default());
+        let mut response = match rate.check() {
+            Ok(()) => self.serve(request, route).await,
+            Err(rejection) => rejection.into_response(),
+        };
+        buckets.tell(rate, response.headers_mut());
+        response
+    }
+
+    fn identify(&self, request: &Request, context: &RequestContext) -> Result<(), Rejection> {
+        head::check(request, self.max_body_bytes)?;
+        match &self.keys {
+            Some((keys, scope)) => keys.authenticate(request.headers(), *scope, context),
+            None => Ok(()),
+        }
+    }
+
+    async fn serve(&self, request: Request, route: Route) -> Response {
+        match &self.admission {
+            Some(admission) => admission.pass(request, route).await,
+            None => call(route, request).await,
+        }
     }
 }
 

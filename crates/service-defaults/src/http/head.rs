@@ -1,19 +1,17 @@
 //! What a request's head alone decides, before anything else reads it.
 
-use std::{net::Ipv6Addr, sync::Arc};
+use std::net::Ipv6Addr;
 
 use axum::{
-    extract::{Request, State},
+    extract::Request,
     http::{
         HeaderMap, HeaderValue, StatusCode, Uri, Version,
         header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
         uri::Authority,
     },
-    middleware::Next,
-    response::{IntoResponse, Response},
 };
 
-use crate::{extract::invalid_parameter, limits::LimitSettings, problem::Rejection};
+use crate::{extract::invalid_parameter, problem::Rejection};
 
 /// Longest request URI, in bytes. This limit and the next two are those of common proxies, and under
 /// those of the HTTP parser, which would refuse by itself without a problem document.
@@ -25,21 +23,13 @@ const MAX_HEADERS: usize = 100;
 
 /// Refuses a request whose head is too large (414, 431), does not say which host it is for or is
 /// framed in a way that is not understood (400), or announces too large a body (413).
-pub(crate) async fn check(
-    State(limits): State<Arc<LimitSettings>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let (headers, version) = (request.headers(), request.version());
-    let checked = uri(request.uri())
-        .and_then(|()| header_lines(headers))
-        .and_then(|()| host(headers, version))
-        .and_then(|()| transfer_coding(headers))
-        .and_then(|()| announced_body(headers, &limits));
-    match checked {
-        Ok(()) => next.run(request).await,
-        Err(rejection) => rejection.into_response(),
-    }
+pub(crate) fn check(request: &Request, max_body_bytes: usize) -> Result<(), Rejection> {
+    let headers = request.headers();
+    uri(request.uri())?;
+    header_lines(headers)?;
+    host(headers, request.version())?;
+    transfer_coding(headers)?;
+    announced_body(headers, max_body_bytes)
 }
 
 fn uri(uri: &Uri) -> Result<(), Rejection> {
@@ -142,11 +132,11 @@ fn transfer_coding(headers: &HeaderMap) -> Result<(), Rejection> {
 }
 
 /// Nobody has to send a body that is refused (RFC 9110, 10.1.1).
-fn announced_body(headers: &HeaderMap, limits: &LimitSettings) -> Result<(), Rejection> {
+fn announced_body(headers: &HeaderMap, max_body_bytes: usize) -> Result<(), Rejection> {
     let length = headers
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > limits.max_body_bytes as u64) {
+    if length.is_some_and(|length| length > max_body_bytes as u64) {
         return Err(Rejection::of_status(StatusCode::PAYLOAD_TOO_LARGE));
     }
     Ok(())

@@ -1,13 +1,13 @@
 //! Bounds on what one request may ask of a service, and on how many may ask at once.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{
     body::{Body, HttpBody},
-    extract::{Request, State},
+    extract::{DefaultBodyLimit, Request},
     http::{HeaderMap, StatusCode},
-    middleware::Next,
     response::{IntoResponse, Response},
+    routing::Route,
 };
 use contracts::X_DEADLINE_MS;
 use http_body_util::BodyExt;
@@ -16,6 +16,7 @@ use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
 };
+use tower::ServiceExt;
 
 use crate::{extract::invalid_parameter, problem::Rejection};
 
@@ -56,9 +57,17 @@ impl Admission {
         }
     }
 
+    /// Refuses a request at once (503) while as many as allowed are in progress. Reads its body, in
+    /// bounds (413, 408), and ends it (503) when it takes longer than the service allows or its
+    /// caller waits, whichever is less.
+    pub(crate) async fn pass(&self, request: Request, route: Route) -> Response {
+        let admitted = self.admit(request, route).await;
+        admitted.unwrap_or_else(IntoResponse::into_response)
+    }
+
     /// A body is read before the request takes a place: slow bodies of one caller would take them
     /// all from the others. There are no more of them than connections.
-    async fn pass(&self, request: Request, next: Next) -> Result<Response, Rejection> {
+    async fn admit(&self, request: Request, route: Route) -> Result<Response, Rejection> {
         let limit = callers_limit(request.headers())?.map_or(self.request_deadline, |callers| {
             callers.min(self.request_deadline)
         });
@@ -73,7 +82,7 @@ impl Admission {
         let mut request = self.receive(request, deadline).await?;
         let _place = self.places.try_acquire().map_err(|_| overloaded())?;
         request.extensions_mut().insert(RequestDeadline(deadline));
-        timeout_at(deadline, next.run(request))
+        timeout_at(deadline, call(route, request))
             .await
             .map_err(|_| deadline_exceeded())
     }
@@ -87,7 +96,10 @@ impl Admission {
         let bytes = timeout_at(deadline, read(body, self.max_body_bytes))
             .await
             .map_err(|_| body_too_slow())??;
-        Ok(Request::from_parts(parts, Body::from(bytes)))
+        let mut request = Request::from_parts(parts, Body::from(bytes));
+        // Ours is the limit.
+        DefaultBodyLimit::disable().apply(&mut request);
+        Ok(request)
     }
 }
 
@@ -108,16 +120,12 @@ async fn read(mut body: Body, most: usize) -> Result<Vec<u8>, Rejection> {
     Ok(bytes)
 }
 
-/// Refuses a request at once (503) while as many as allowed are in progress. Reads its body, in
-/// bounds (413, 408), and ends it (503) when it takes longer than the service allows or its caller
-/// waits, whichever is less.
-pub(crate) async fn admit(
-    State(admission): State<Arc<Admission>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let admitted = admission.pass(request, next).await;
-    admitted.unwrap_or_else(IntoResponse::into_response)
+/// Has the handler answer.
+pub(crate) async fn call(route: Route, request: Request) -> Response {
+    route
+        .oneshot(request)
+        .await
+        .unwrap_or_else(|never| match never {})
 }
 
 fn overloaded() -> Rejection {

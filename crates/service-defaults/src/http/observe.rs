@@ -1,14 +1,13 @@
 //! What is measured and told of a request: its identity, its span, metrics and its closing line.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     http::{
         HeaderValue,
         header::{CACHE_CONTROL, CONNECTION},
     },
-    middleware::Next,
     response::Response,
 };
 use opentelemetry::{
@@ -21,13 +20,12 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use crate::{
     error_chain::chain,
     lifecycle::Shutdown,
-    metrics::{Metrics, Origin, Outcome, method_label},
+    metrics::{Metrics, Origin, Outcome, RouteSeries, Series, method_label},
     problem,
     request_context::{RequestContext, callers_span, request_id},
     server::ListenerPort,
 };
 
-#[derive(Clone)]
 pub(crate) struct Observer {
     pub(crate) metrics: Metrics,
     pub(crate) origin: Origin,
@@ -35,41 +33,41 @@ pub(crate) struct Observer {
     pub(crate) is_routine: bool,
 }
 
-/// Gives a request its identity, watches it to its end and writes its one closing line.
-///
-/// Neither the span nor the line has the request's path, only its route's template: the path may
-/// hold personal data.
-pub(crate) async fn observe(
-    State(mut observer): State<Observer>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    if let Some(ListenerPort(port)) = request.extensions().get() {
-        observer.origin.set_port(*port);
+impl Observer {
+    /// Gives a request its identity, to watch it to its end and write its one closing line.
+    ///
+    /// Neither the span nor the line has the request's path, only its route's template: the path
+    /// may hold personal data.
+    pub(crate) fn begin(&self, request: &mut Request, of_route: &RouteSeries) -> Observed<'_> {
+        let method = method_label(request.method());
+        let extensions = request.extensions();
+        let port = extensions
+            .get()
+            .map_or(self.origin.port, |ListenerPort(port)| *port);
+        let route = extensions.get::<MatchedPath>().cloned();
+        let route_name = route.as_ref().map_or("", MatchedPath::as_str);
+        let caller = callers_span(request.headers());
+        let request_id = request_id(request.headers());
+        let span = span(method, route_name, &request_id, caller.as_ref());
+        let recorded = recorded(&span);
+        let context = RequestContext::new(request_id, caller.as_ref(), recorded.as_ref());
+        request.extensions_mut().insert(context.clone());
+        let series = of_route.of(method, port, || {
+            let route = route.as_ref().map(MatchedPath::as_str);
+            self.metrics.series(&self.origin, port, method, route)
+        });
+        series.request_started();
+        Observed {
+            observer: self,
+            context,
+            span,
+            series,
+            method,
+            route,
+            started: Instant::now(),
+            outcome: Outcome::Cancelled,
+        }
     }
-    let method = method_label(request.method());
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let route_name = route.as_ref().map_or("", MatchedPath::as_str);
-    let caller = callers_span(request.headers());
-    let request_id = request_id(request.headers());
-    let span = span(method, route_name, &request_id, caller.as_ref());
-    let recorded = recorded(&span);
-    let context = RequestContext::new(request_id, caller.as_ref(), recorded.as_ref());
-    request.extensions_mut().insert(context.clone());
-
-    observer.metrics.request_started(method, &observer.origin);
-    let ending = Ending {
-        observer,
-        context,
-        span,
-        method,
-        route,
-        started: Instant::now(),
-        outcome: Outcome::Cancelled,
-    };
-    let handled = next.run(request).instrument(ending.span.clone());
-    let response = ending.context.scope(handled).await;
-    ending.answer(response)
 }
 
 /// The span of a request. Disabled where no tracing back-end is, which costs nothing.
@@ -103,18 +101,30 @@ fn recorded(span: &Span) -> Option<SpanContext> {
 }
 
 /// A request until its end. Dropped before there is an answer, it was cancelled by its caller.
-struct Ending {
-    observer: Observer,
+pub(crate) struct Observed<'a> {
+    observer: &'a Observer,
     context: RequestContext,
     span: Span,
+    series: Arc<Series>,
     method: &'static str,
     route: Option<MatchedPath>,
     started: Instant,
     outcome: Outcome,
 }
 
-impl Ending {
-    fn answer(mut self, response: Response) -> Response {
+impl Observed<'_> {
+    /// Who the request is.
+    pub(crate) fn context(&self) -> &RequestContext {
+        &self.context
+    }
+
+    /// What this future does is of the request.
+    pub(crate) fn within<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        self.context.scope(future.instrument(self.span.clone()))
+    }
+
+    /// Ends it with an answer.
+    pub(crate) fn end(mut self, response: Response) -> Response {
         let (mut response, cause) = problem::render(response, &self.context);
         let status = response.status();
         self.outcome = Outcome::Answered(status.as_u16());
@@ -148,17 +158,14 @@ impl Ending {
     }
 }
 
-impl Drop for Ending {
+impl Drop for Observed<'_> {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         if !self.span.is_disabled() {
             self.record();
         }
         let route = self.route.as_ref().map(MatchedPath::as_str);
-        let Observer {
-            metrics, origin, ..
-        } = &self.observer;
-        metrics.request_ended(self.method, origin, route, self.outcome, duration);
+        self.series.request_ended(self.outcome, duration);
         let status = match self.outcome {
             Outcome::Answered(status) => status,
             // Nginx's number for a request that its client closed.

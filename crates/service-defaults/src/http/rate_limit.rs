@@ -2,12 +2,7 @@
 
 use std::{num::NonZeroU32, sync::Arc};
 
-use axum::{
-    extract::{Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, DefaultClock},
@@ -16,7 +11,7 @@ use governor::{
 };
 use settings::section;
 
-use crate::{problem::Rejection, request_context::RequestContext};
+use crate::problem::Rejection;
 
 pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -60,34 +55,54 @@ pub(crate) struct Buckets {
     clock: DefaultClock,
 }
 
-/// Refuses a request (429) whose key has no token left, and tells every caller what is left
-/// (`RateLimit` and `RateLimit-Policy`, draft-ietf-httpapi-ratelimit-headers).
-pub(crate) async fn per_key(
-    State(buckets): State<Arc<Buckets>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let key_id = request
-        .extensions()
-        .get::<RequestContext>()
-        .and_then(RequestContext::key_id)
-        .unwrap_or_default()
-        .to_owned();
-    let (mut response, left, seconds) = match buckets.limiter.check_key(&key_id) {
-        Ok(state) => (next.run(request).await, state.remaining_burst_capacity(), 1),
-        Err(refusal) => {
-            let wait = refusal.wait_time_from(buckets.clock.now());
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            (too_many_requests(seconds).into_response(), 0, seconds)
+/// What is left of a key's rate.
+#[derive(Clone, Copy)]
+pub(crate) struct Rate {
+    left: u32,
+    /// Until there is more.
+    seconds: u64,
+    exhausted: bool,
+}
+
+impl Rate {
+    /// Refuses a request (429) whose key had no token left.
+    pub(crate) fn check(self) -> Result<(), Rejection> {
+        if self.exhausted {
+            return Err(too_many_requests(self.seconds));
         }
-    };
-    if let Ok(value) = HeaderValue::from_str(&format!("\"per-key\";r={left};t={seconds}")) {
-        response.headers_mut().insert(RATE_LIMIT, value);
+        Ok(())
     }
-    response
-        .headers_mut()
-        .insert(RATE_LIMIT_POLICY, buckets.policy.clone());
-    response
+}
+
+impl Buckets {
+    /// Takes a token of this key, if it has one left.
+    pub(crate) fn take(&self, key_id: &str) -> Rate {
+        match self.limiter.check_key(&key_id.to_owned()) {
+            Ok(state) => Rate {
+                left: state.remaining_burst_capacity(),
+                seconds: 1,
+                exhausted: false,
+            },
+            Err(refusal) => {
+                let wait = refusal.wait_time_from(self.clock.now());
+                Rate {
+                    left: 0,
+                    seconds: wait.as_secs() + u64::from(wait.subsec_nanos() > 0),
+                    exhausted: true,
+                }
+            }
+        }
+    }
+
+    /// Tells a caller what is left (`RateLimit` and `RateLimit-Policy`,
+    /// draft-ietf-httpapi-ratelimit-headers).
+    pub(crate) fn tell(&self, rate: Rate, headers: &mut HeaderMap) {
+        let Rate { left, seconds, .. } = rate;
+        if let Ok(value) = HeaderValue::from_str(&format!("\"per-key\";r={left};t={seconds}")) {
+            headers.insert(RATE_LIMIT, value);
+        }
+        headers.insert(RATE_LIMIT_POLICY, self.policy.clone());
+    }
 }
 
 fn too_many_requests(seconds: u64) -> Rejection {

@@ -3,12 +3,16 @@
 //! Each service has its own registry instead of the process-wide one, so that two services in one
 //! process (tests) do not count for each other.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
 
 use axum::{extract::State, http::header::CONTENT_TYPE, response::IntoResponse};
 use opentelemetry::{
     KeyValue,
-    metrics::{Histogram, Meter, MeterProvider, UpDownCounter},
+    metrics::{BoundHistogram, BoundUpDownCounter, Histogram, Meter, MeterProvider, UpDownCounter},
 };
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
@@ -99,33 +103,95 @@ impl Metrics {
         let _ = self.provider.shutdown();
     }
 
-    pub(crate) fn request_started(&self, method: &'static str, origin: &Origin) {
-        self.http.active.add(1, &origin.labels(method));
+    /// The series of the requests to a route by a method on a port.
+    pub(crate) fn series(
+        &self,
+        origin: &Origin,
+        port: u16,
+        method: &'static str,
+        route: Option<&str>,
+    ) -> Series {
+        let mut labels = origin.labels(method, port).to_vec();
+        let active = self.http.active.bind(&labels);
+        labels.extend(route.map(|route| KeyValue::new("http.route", route.to_owned())));
+        Series {
+            active,
+            duration: self.http.duration.clone(),
+            labels,
+            ended: Mutex::default(),
+        }
     }
+}
 
-    pub(crate) fn request_ended(
+/// The series of one route, by method and port. There are few of them, which are looked up in a
+/// list: to hash all labels at each request would take longer than the rest of the measuring.
+#[derive(Default)]
+pub(crate) struct RouteSeries(RwLock<Vec<(MethodAndPort, Arc<Series>)>>);
+
+type MethodAndPort = (&'static str, u16);
+
+impl RouteSeries {
+    pub(crate) fn of(
         &self,
         method: &'static str,
-        origin: &Origin,
-        route: Option<&str>,
-        outcome: Outcome,
-        duration: Duration,
-    ) {
-        let mut labels = origin.labels(method).to_vec();
-        self.http.active.add(-1, &labels);
-        labels.extend(route.map(|route| KeyValue::new("http.route", route.to_owned())));
-        if let Outcome::Answered(status) = outcome {
-            labels.push(KeyValue::new(
-                "http.response.status_code",
-                i64::from(status),
-            ));
+        port: u16,
+        make: impl FnOnce() -> Series,
+    ) -> Arc<Series> {
+        let key = (method, port);
+        let found = |all: &[(_, Arc<Series>)]| {
+            let (_, series) = all.iter().find(|(of, _)| *of == key)?;
+            Some(series.clone())
+        };
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(series) = found(&known) {
+            return series;
         }
-        labels.extend(
-            outcome
-                .error_type()
-                .map(|kind| KeyValue::new("error.type", kind)),
-        );
-        self.http.duration.record(duration.as_secs_f64(), &labels);
+        drop(known);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        found(&known).unwrap_or_else(|| {
+            let series = Arc::new(make());
+            known.push((key, series.clone()));
+            series
+        })
+    }
+}
+
+/// What is measured of the requests to one route by one method on one port.
+pub(crate) struct Series {
+    active: BoundUpDownCounter<i64>,
+    duration: Histogram<f64>,
+    labels: Vec<KeyValue>,
+    ended: Mutex<Vec<(Outcome, BoundHistogram<f64>)>>,
+}
+
+impl Series {
+    pub(crate) fn request_started(&self) {
+        self.active.add(1);
+    }
+
+    pub(crate) fn request_ended(&self, outcome: Outcome, duration: Duration) {
+        self.active.add(-1);
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = ended.iter().find(|(of, _)| *of == outcome);
+        let known = known.map(|(_, bound)| bound.clone());
+        let bound = known.unwrap_or_else(|| {
+            let bound = self.duration.bind(&self.ended_labels(outcome));
+            ended.push((outcome, bound.clone()));
+            bound
+        });
+        drop(ended);
+        bound.record(duration.as_secs_f64());
+    }
+
+    fn ended_labels(&self, outcome: Outcome) -> Vec<KeyValue> {
+        let mut labels = self.labels.clone();
+        if let Outcome::Answered(status) = outcome {
+            let status = i64::from(status);
+            labels.push(KeyValue::new("http.response.status_code", status));
+        }
+        let failure = outcome.error_type();
+        labels.extend(failure.map(|kind| KeyValue::new("error.type", kind)));
+        labels
     }
 }
 
@@ -134,7 +200,8 @@ impl Metrics {
 pub(crate) struct Origin {
     scheme: &'static str,
     address: Arc<str>,
-    port: u16,
+    /// Where the settings leave it to the system, a request knows by which it came.
+    pub(crate) port: u16,
 }
 
 impl Origin {
@@ -147,17 +214,12 @@ impl Origin {
         }
     }
 
-    /// Names the port on which a request came in, which the settings may leave to the system.
-    pub(crate) fn set_port(&mut self, port: u16) {
-        self.port = port;
-    }
-
-    fn labels(&self, method: &'static str) -> [KeyValue; 4] {
+    fn labels(&self, method: &'static str, port: u16) -> [KeyValue; 4] {
         [
             KeyValue::new("http.request.method", method),
             KeyValue::new("url.scheme", self.scheme),
             KeyValue::new("server.address", self.address.clone()),
-            KeyValue::new("server.port", i64::from(self.port)),
+            KeyValue::new("server.port", i64::from(port)),
         ]
     }
 }
