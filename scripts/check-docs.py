@@ -269,7 +269,7 @@ class Checker:
                 self.say(number, f"no setting for the variable `{service}__{path}`")
 
     def paths(self, number, line):
-        tops = r"(?:\.ci|\.cargo|\.github|\.sqlx|crates|deploy|docs|migrations|scripts)"
+        tops = r"(?:\.ci|\.cargo|\.github|\.sqlx|benchmarks|crates|deploy|docs|migrations|scripts)"
         for path in re.findall(rf"(?<![\w./-])(?:\./)?({tops}/[\w./*{{}}<>,-]*)", line):
             path = path.rstrip(".,/")
             pattern = re.sub(r"\{[^}]*\}|<[^>]*>", "*", path)

@@ -1,0 +1,234 @@
+"""The processes of a run: PostgreSQL, the services and their peers. All end with the run."""
+
+import ctypes
+import hashlib
+import http.client
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from kit import machine
+from kit.data import KEY, plate
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS = ROOT / "benchmarks"
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+FOLDER = TARGET / "benchmarks"
+RELEASE = TARGET / "release"
+MINIMUM_WAIT = 0.001
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def end_with_us():
+    """Has Linux end a child when this process ends, however it does."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+class Candidate:
+    """A running server under test, with the processes behind it."""
+
+    def __init__(self, name, process, port, upstream=None):
+        self.name, self.process, self.port, self.upstream = name, process, port, upstream
+
+
+class Stack:
+    """Starts processes and ends all of them."""
+
+    def __init__(self):
+        self.processes = []
+
+    def spawn(self, command, **more):
+        given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, **more}
+        process = subprocess.Popen(command, preexec_fn=end_with_us, start_new_session=True, **given)
+        self.processes.append(process)
+        return process
+
+    def stop(self, process):
+        """Ends a process with its group."""
+        if process.stdin:
+            process.stdin.close()
+        else:
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self.processes.remove(process)
+
+    def stop_all(self):
+        for process in reversed(list(self.processes)):
+            try:
+                self.stop(process)
+            except ProcessLookupError:
+                self.processes.remove(process)
+
+    def serve(self, name, command, port, upstream=None, environment=None):
+        """Starts a server and waits for its first 200 of /healthz."""
+        process = self.spawn(command, env={**os.environ, **(environment or {})})
+        for _ in range(30000):
+            if process.poll() is not None:
+                raise SystemExit(f"{name} has ended with {process.returncode}")
+            if is_healthy(port):
+                return Candidate(name, process, port, upstream)
+            time.sleep(MINIMUM_WAIT)
+        raise SystemExit(f"{name} does not answer")
+
+
+def is_healthy(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+class Database:
+    """The private PostgreSQL with one database for each size."""
+
+    def __init__(self, stack):
+        self.password = secrets.token_hex(16)
+        pipe = subprocess.PIPE
+        command = [RELEASE / "benchmarks", "database", TARGET, self.password]
+        self.process = stack.spawn(command, stdin=pipe, stdout=pipe, text=True)
+        self.url = self.process.stdout.readline().strip()
+        if not self.url:
+            raise SystemExit("PostgreSQL did not start")
+        self.port = int(self.url.rpartition("@")[2].split("/")[0].split(":")[1])
+
+    def ask(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().strip()
+        if not answer:
+            raise SystemExit(f"PostgreSQL refused {line}")
+        return answer
+
+    def load(self, vehicles, persons):
+        """A database with the data, named by everything that it is made of."""
+        files = sorted([*(ROOT / "migrations").rglob("*.sql"), *(BENCHMARKS / "data").glob("*.sql")])
+        made_of = hashlib.sha256(b"".join(file.read_bytes() for file in files))
+        made_of.update(f"{vehicles} {persons}".encode())
+        name = f"benchmark_{made_of.hexdigest()[:12]}"
+        if self.ask(name) == "loaded":
+            return name
+        for service in ("vehicle", "insurance"):
+            environment = self.environment(service, name)
+            migrate = [RELEASE / f"{service}-service", "migrate"]
+            subprocess.run(migrate, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, check=True)
+        values = {":vehicles": str(vehicles), ":persons": str(persons)}
+        statements = [(BENCHMARKS / "data" / f"{file}.sql").read_text(encoding="utf-8") for file in ("vehicles", "insurances")]
+        for text in [*statements, "vacuum analyze", "create table benchmark_data ()"]:
+            for word, value in values.items():
+                text = text.replace(word, value)
+            rendered = FOLDER / "statements.sql"
+            rendered.write_text(text, encoding="utf-8")
+            self.ask(f"{name} {rendered}")
+        return name
+
+    def pgbench(self, name, postgres):
+        """Microseconds of PostgreSQL for each one-row select; nothing where there is no pgbench."""
+        if not shutil.which("pgbench"):
+            return None
+        script = FOLDER / "select.sql"
+        select = "select registration_number, make, model, model_year, version from vehicle.vehicles"
+        script.write_text(f"{select} where registration_number = '{plate(4711)}';\n", encoding="utf-8")
+        command = ["pgbench", "--no-vacuum", "--protocol=prepared", "--client=8", "--time=3", f"--file={script}"]
+        before = machine.cpu_seconds(postgres)
+        run = subprocess.run([*command, self.of("vehicle", name)], capture_output=True, text=True, check=True)
+        count = int(re.search(r"actually processed: (\d+)", run.stdout).group(1))
+        return 1e6 * (machine.cpu_seconds(postgres) - before) / count
+
+    def of(self, service, name):
+        """URL of a service's role."""
+        return f"postgres://{service}_service:{self.password}@127.0.0.1:{self.port}/{name}"
+
+    def environment(self, service, name):
+        """The variables of one of our services."""
+        values = {
+            "DATABASE__URL": f"postgres://127.0.0.1:{self.port}/{name}",
+            "DATABASE__PASSWORD": self.password,
+            "DATABASE__MIGRATION_PASSWORD": self.password,
+            "API_KEYS__BENCHMARK__KEY": KEY,
+            "LOG__FORMAT": "json",
+        }
+        if service == "insurance":
+            values["VEHICLE_CLIENT__API_KEY"] = KEY
+        return {f"{service.upper()}__{key}": value for key, value in values.items()}
+
+
+class Services:
+    """Starts candidates on one database."""
+
+    def __init__(self, stack, database, name):
+        self.stack, self.database, self.name = stack, database, name
+
+    def ours(self, service, name="ours", upstream=None, **settings):
+        port = free_port()
+        environment = self.database.environment(service, self.name)
+        if upstream:
+            settings["VEHICLE_CLIENT__BASE_URL"] = f"http://127.0.0.1:{upstream.port}"
+        settings["SERVER__PORT"] = str(port)
+        environment |= {f"{service.upper()}__{key}": value for key, value in settings.items()}
+        return self.stack.serve(name, [RELEASE / f"{service}-service"], port, upstream, environment)
+
+    def node(self, service, name="node", duties=True, upstream=None, batch=False):
+        return self.peer(["node", FOLDER / "node" / "server.mjs"], service, name, duties, upstream, batch)
+
+    def python(self, service, name="python", duties=True, upstream=None, batch=False):
+        command = [FOLDER / "python" / "bin" / "python", BENCHMARKS / "peers" / "python" / "server.py"]
+        return self.peer(command, service, name, duties, upstream, batch)
+
+    def peer(self, command, service, name, duties, upstream, batch):
+        port = free_port()
+        settings = {
+            "service": service,
+            "port": port,
+            "database": self.database.of(service, self.name),
+            "key": KEY,
+            "duties": duties,
+            "vehicle": f"http://127.0.0.1:{upstream.port}" if upstream else None,
+            "batch": batch,
+        }
+        return self.stack.serve(name, [*command, json.dumps(settings)], port, upstream)
+
+    def limit(self, kind):
+        port = free_port()
+        more = [self.database.of("vehicle", self.name)] if kind == "sqlx" else []
+        environment = {"EDGE__SERVER__PORT": str(port), "EDGE__API_KEYS__BENCHMARK__KEY": KEY, "EDGE__LOG__FORMAT": "json"}
+        return self.stack.serve(kind, [RELEASE / "benchmarks", "limit", f"127.0.0.1:{port}", kind, *more], port, environment=environment)
+
+
+def build():
+    """Our binaries, and what the peers are made of, pinned."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    packages = [f"--package={name}" for name in ("benchmarks", "vehicle-service", "insurance-service")]
+    subprocess.run(["cargo", "build", "--release", "--locked", "--quiet", *packages], cwd=ROOT, check=True)
+    node, source = FOLDER / "node", BENCHMARKS / "peers" / "node"
+    node.mkdir(exist_ok=True)
+    for file in source.iterdir():
+        shutil.copy(file, node)
+    npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock"]
+    subprocess.run([*npm, "--prefix", node], check=True)
+    python = FOLDER / "python"
+    requirements = (BENCHMARKS / "peers" / "python" / "requirements.txt").read_text(encoding="utf-8").split()
+    installed = python / "installed"
+    if not installed.exists() or installed.read_text(encoding="utf-8").split() != requirements:
+        subprocess.run(["python3", "-m", "venv", "--clear", python], check=True)
+        subprocess.run([python / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *requirements], check=True)
+        installed.write_text("\n".join(requirements), encoding="utf-8")

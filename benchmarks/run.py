@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Measures both services beside tuned peers on this machine, on 127.0.0.1 only.
+
+    benchmarks/run.py            the short form, under ten minutes once everything is built
+    benchmarks/run.py --full     longer and more rounds, FastAPI at each scenario
+    benchmarks/run.py --write    writes docs/performance.md and its chart from this run
+    benchmarks/run.py vehicle insurance limits overload process    these parts only
+"""
+
+import argparse
+import datetime
+import json
+import signal
+import statistics
+import sys
+import time
+
+from kit import machine
+from kit.capacity import Overload
+from kit.data import Requests
+from kit.load import Bench, postgres_pid
+from kit.page import write_page
+from kit.stack import FOLDER, Database, Services, Stack, build
+
+PARTS = ["process", "limits", "vehicle", "insurance", "overload"]
+SMALL = 10_000
+CONNECTIONS = [1, 16, 64, 1500, 2500, 4000]
+
+
+class Run:
+    """The parts of one run."""
+
+    def __init__(self, options, stack):
+        self.full, self.stack = options.full, stack
+        self.rounds = 5 if self.full else 3
+        vehicles, persons = (1_000_000, 300_000) if self.full else (1_000_000, 100_000)
+        self.database = Database(stack)
+        tell("loading the data, once for each state of the schema")
+        name, small = self.database.load(vehicles, persons), self.database.load(SMALL, 16)
+        self.services = Services(stack, self.database, name)
+        self.small = Services(stack, self.database, small)
+        self.requests = Requests(FOLDER, vehicles, persons).all()
+        small_folder = FOLDER / "small"
+        small_folder.mkdir(exist_ok=True)
+        self.small_requests = Requests(small_folder, SMALL, 16).all()
+        self.bench = Bench(stack, postgres_pid(self.database.port), 5 if self.full else 2)
+        self.facts = {}
+
+    def end(self, candidates):
+        for candidate in candidates:
+            self.stack.stop(candidate.process)
+
+    def process(self):
+        """Start-up and memory at rest."""
+        starts = {"ours": self.services.ours, "node": self.services.node}
+        starts |= {"python": self.services.python} if self.full else {}
+        for name, start in starts.items():
+            times, memory = [], []
+            for _ in range(5):
+                begun = time.monotonic()
+                candidate = start("vehicle")
+                times.append(1e3 * (time.monotonic() - begun))
+                time.sleep(1)
+                memory.append(machine.memory_mb(candidate.process.pid))
+                self.end([candidate])
+            self.facts[f"start {name}"] = {"ms": statistics.median(times), "memory_mb": statistics.median(memory)}
+
+    def limits(self):
+        """A static answer with and without the edge, and one row straight from PostgreSQL."""
+        candidates = [self.services.limit(kind) for kind in ("hyper", "axum", "edge")]
+        self.bench.rounds([("static", self.requests["static"], candidates, {})], self.rounds)
+        self.bench.rounds([("401 at the edge", self.requests["401"], candidates[-1:], {})], self.rounds)
+        self.facts["pgbench"] = self.database.pgbench(self.services.name, self.bench.postgres)
+        self.end(candidates)
+
+    def vehicle(self):
+        services, bench = self.services, self.bench
+        ours, node, bare = services.ours("vehicle"), services.node("vehicle"), services.node("vehicle", "node, bare", duties=False)
+        plain, python = services.limit("sqlx"), services.python("vehicle")
+        small = self.small.ours("vehicle", "ours, 10,000")
+        slowest = [python] if self.full else []
+        scenarios = [
+            ("hit", self.requests["hit"], [ours, node, bare, plain, python], {}),
+            ("hit", self.small_requests["hit"], [small], {}),
+            ("miss", self.requests["miss"], [ours, node, bare, plain, *slowest], {}),
+            ("batch", self.requests["batch"], [ours, node, bare, plain, *slowest], {}),
+            ("401", self.requests["401"], [ours, node, bare, *slowest], {}),
+        ]
+        bench.rounds(scenarios, self.rounds)
+        for connections in CONNECTIONS:
+            if connections != 64:
+                options = {"connections": connections, "sweep": True}
+                bench.rounds([("hit", self.requests["hit"], [ours, node, plain], options)], self.rounds if self.full else 1)
+        self.end([ours, node, bare, plain, python, small])
+
+    def insurance(self):
+        services, bench = self.services, self.bench
+        vehicle, node_vehicle = services.ours("vehicle"), services.node("vehicle")
+        off = {"VEHICLE_CLIENT__CACHE__ENABLED": "false"}
+        batch = {"FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL": "true"}
+        # As many calls as the peers make.
+        wide = {"VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_SINGLE": "64"}
+        start = lambda **settings: services.ours("insurance", upstream=vehicle, **settings)
+        default, single_off = start(), start(**off, **wide)
+        batch_warm, batch_off = start(**batch), start(**off, **batch)
+        node, node_batch = (services.node("insurance", upstream=node_vehicle, batch=batch) for batch in (False, True))
+        started = [vehicle, node_vehicle, default, single_off, batch_warm, batch_off, node, node_batch]
+        peers, batch_peers = [node], [node_batch]
+        if self.full:
+            python_vehicle = services.python("vehicle")
+            python, python_batch = (services.python("insurance", upstream=python_vehicle, batch=batch) for batch in (False, True))
+            started += [python_vehicle, python, python_batch]
+            peers.append(python), batch_peers.append(python_batch)
+        scenarios = [
+            ("1 car, cache warm", "1 car warm", default, peers),
+            ("1 car, cache off", "1 car", single_off, peers),
+            ("8 cars single, cache warm", "8 cars warm", default, peers),
+            ("8 cars single, cache off", "8 cars", single_off, peers),
+            ("8 cars batch, cache warm", "8 cars warm", batch_warm, batch_peers),
+            ("8 cars batch, cache off", "8 cars", batch_off, batch_peers),
+        ]
+        bench.rounds([(name, self.requests[file], [ours, *others], {}) for name, file, ours, others in scenarios], self.rounds)
+        self.end(reversed(started))
+
+    def overload(self):
+        """Beyond capacity, one candidate at a time, because nothing else may run meanwhile."""
+        for start in (self.services.ours, self.services.node):
+            candidate = start("vehicle")
+            overload = Overload(self.bench, candidate, self.requests["hit"], 5 if self.full else 3)
+            self.facts[f"overload {candidate.name}"] = overload.run()
+            self.end([candidate])
+
+
+def tell(what):
+    print(f"== {what}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART")
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    parts = options.parts or PARTS
+    if options.write and parts != PARTS:
+        parser.error("the page is written from all parts")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    tell("building")
+    build()
+    begun = time.monotonic()
+    stack = Stack()
+    try:
+        run = Run(options, stack)
+        for part in parts:
+            tell(f"{part} ({time.monotonic() - begun:.0f} s)")
+            getattr(run, part)()
+        results = {
+            "machine": machine.describe(),
+            "date": datetime.date.today().isoformat(),
+            "full": options.full,
+            "seconds": run.bench.seconds,
+            "rounds": run.rounds,
+            "facts": run.facts,
+            "records": run.bench.records,
+        }
+    finally:
+        stack.stop_all()
+    (FOLDER / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    tell(f"done in {time.monotonic() - begun:.0f} s; {FOLDER / 'results.json'}")
+    if options.write:
+        write_page(results)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,57 @@
+//! A service with one static route behind the edge that both services have.
+
+use axum::routing::get;
+use service_defaults::{
+    assembly::Assembled,
+    process::{Process, ProcessError},
+    scope::Scope,
+    service::Service,
+    settings::{Arguments, Checked, Sources},
+    surface::{Routes, Surface},
+};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+/// What the static route answers, everywhere in the benchmarks.
+pub(crate) const ANSWER: &str =
+    r#"{"registrationNumber":"ABC123","make":"Volvo","model":"XC60","modelYear":2021}"#;
+
+settings::section! {
+    /// Nothing but what all services have.
+    pub(crate) struct Nothing {}
+}
+
+impl Checked for Nothing {}
+
+/// The edge around a static route, `/static`.
+pub(crate) struct Edge;
+
+impl Service for Edge {
+    const NAME: &'static str = "edge";
+    const ABOUT: &'static str = "A static route behind the edge of the services.";
+    type Settings = Nothing;
+    type Error = ProcessError;
+
+    fn sources(arguments: Arguments) -> Sources {
+        Sources::new(Self::NAME, &[], arguments)
+    }
+
+    fn build(process: &Process<Nothing>) -> Result<Assembled, ProcessError> {
+        let routes = OpenApiRouter::new().route("/static", get(async || json(ANSWER)));
+        let routes = Routes::new(OpenApi::default()).with(Surface::keyed(Scope::Api), routes);
+        Ok(process.assemble(routes, &process.readiness()))
+    }
+
+    async fn migrate(_: &Nothing) -> Result<(), ProcessError> {
+        Ok(())
+    }
+
+    async fn seed(_: &Nothing) -> Result<(), ProcessError> {
+        Ok(())
+    }
+}
+
+/// A text as JSON.
+pub(crate) fn json(text: &'static str) -> impl axum::response::IntoResponse {
+    ([(http::header::CONTENT_TYPE, "application/json")], text)
+}
