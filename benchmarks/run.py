@@ -12,6 +12,7 @@ import datetime
 import json
 import signal
 import statistics
+import subprocess
 import sys
 import time
 
@@ -20,7 +21,7 @@ from kit.capacity import Overload
 from kit.data import Requests
 from kit.load import Bench, postgres_pid
 from kit.page import write_page
-from kit.stack import FOLDER, Database, Services, Stack, build
+from kit.stack import FOLDER, ROOT, Database, Services, Stack, build
 
 PARTS = ["process", "limits", "vehicle", "insurance", "overload"]
 SMALL = 10_000
@@ -131,6 +132,11 @@ class Run:
             self.end([candidate])
 
 
+def commit():
+    run = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    return subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def tell(what):
     print(f"== {what}", flush=True)
 
@@ -144,7 +150,8 @@ def main():
     parts = options.parts or PARTS
     if options.write and parts != PARTS:
         parser.error("the page is written from all parts")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     tell("building")
     build()
     begun = time.monotonic()
@@ -155,6 +162,7 @@ def main():
             tell(f"{part} ({time.monotonic() - begun:.0f} s)")
             getattr(run, part)()
         results = {
+            "commit": commit(),
             "machine": machine.describe(),
             "date": datetime.date.today().isoformat(),
             "full": options.full,
@@ -172,7 +180,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    main()

@@ -148,7 +148,7 @@ def write_page(results):
     PAGE.write_text(
         f"""# Performance
 
-Written by `benchmarks/run.py {form}--write` on {results['date']}, on {results['machine']}, where the load and PostgreSQL share the cores with what is measured. Single times hold for that machine only: the ratios come from rounds in turn, each median [least..most] of {results['rounds']} rounds of {results['seconds']} s. [How it is measured](../benchmarks/README.md).
+Written by `benchmarks/run.py {form}--write` on {results['date']} from commit {results['commit']}, on {results['machine']}, where the load and PostgreSQL share the cores with what is measured. Single times hold for that machine only: the ratios come from rounds in turn, each median [least..most] of {results['rounds']} rounds of {results['seconds']} s. [How it is measured](../benchmarks/README.md).
 
 ![CPU for each request, Node = 1](performance.svg)
 

@@ -10,7 +10,7 @@ use std::{
     str::FromStr,
 };
 
-use private_postgres::{Cluster, Lifetime, Search, default_data_dir, find};
+use private_postgres::{Cluster, DataDir, Search, default_data_dir, find};
 use service_database::{Login, prepare};
 use settings::Secret;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgConnectOptions};
@@ -27,8 +27,7 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let data_dir = default_data_dir(&options.target.join("benchmarks"));
     let binaries = find(&Search::of_this_machine(), &mut |_, _| {})?;
-    let lifetime = Lifetime::Kept;
-    let cluster = Cluster::start(&binaries, &private_postgres::Options { data_dir, lifetime })?;
+    let cluster = Cluster::start(&binaries, &DataDir::Kept(data_dir))?;
     let server = Server {
         administrator: cluster.admin_url().into(),
         logins: [
