@@ -17,7 +17,7 @@ pub const PROBLEMS: &[Value] = &[
     ),
     (
         "body_too_large",
-        "The body is over the size limit (`limits.max_body_bytes`). Send less at once.",
+        "The body is over 65536 bytes. Send less at once.",
     ),
     (
         "body_too_slow",

@@ -31,6 +31,7 @@ pub const NAME: &str = "insurance";
 /// The `insurance` schema.
 pub const SCHEMA: Schema = Schema {
     migrator: &MIGRATOR,
+    owner: "insurance_migrator",
     sample_data: include_str!("../../../migrations/seed/insurance.sql"),
 };
 

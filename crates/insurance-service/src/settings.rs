@@ -10,7 +10,6 @@ use vehicle_client::Options;
 pub(crate) const DEFAULTS: &[(&str, &str)] = &[
     ("server.port", "5082"),
     ("database.user", r#""insurance_service""#),
-    ("database.migration_user", r#""insurance_migrator""#),
 ];
 /// Gathering saves calls, but its time is taken from the calls: one part in this many at most.
 const GATHERING_PARTS: u32 = 10;

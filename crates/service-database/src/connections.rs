@@ -46,7 +46,7 @@ pub(crate) struct Connections(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     options: PgConnectOptions,
-    min: u32,
+    most: u32,
     acquire_timeout: Duration,
     /// How long a session may outlive a connection that was closed in mid-statement.
     linger: Duration,
@@ -54,7 +54,7 @@ struct Shared {
     /// connection holds one; idle connections hold none.
     places: Arc<Semaphore>,
     state: Mutex<State>,
-    /// Whether `min` connections were open at some time.
+    /// Whether all connections were open at some time.
     filled: watch::Sender<bool>,
 }
 
@@ -63,7 +63,7 @@ struct State {
     idle: VecDeque<Opened>,
     /// Idle, lent, being opened, and closed in mid-statement where the server may not have
     /// noticed yet. At most as many as there are places, because a holder of a place opens one
-    /// only where none is idle, or under `min`. The sessions of a server that fell silent are not
+    /// only where none is idle, or one is missing. The sessions of a server that fell silent are not
     /// counted once their connections are given up.
     open: u32,
     opening: u32,
@@ -102,18 +102,19 @@ pub(crate) struct Counts {
 }
 
 impl Connections {
-    /// Begins to open `min_connections`.
+    /// Begins to open all of them.
     pub(crate) fn new(settings: &DatabaseSettings) -> sqlx::Result<Self> {
-        let most = usize::try_from(settings.max_connections).unwrap_or(Semaphore::MAX_PERMITS);
+        let most = settings.max_connections;
+        let places = usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             options: settings.service_options()?,
-            min: settings.min_connections(),
+            most,
             acquire_timeout: settings.acquire_timeout,
             linger: settings
                 .client_connection_check_interval
                 .min(settings.statement_timeout)
                 + END_OF_SESSION,
-            places: Arc::new(Semaphore::new(most)),
+            places: Arc::new(Semaphore::new(places)),
             state: Mutex::default(),
             filled: watch::Sender::new(false),
         });
@@ -135,7 +136,7 @@ impl Connections {
         counts.open > counts.opening
     }
 
-    /// Waits until `min` connections were open once.
+    /// Waits until all were open once.
     pub(crate) async fn filled(&self) {
         // The sender lives as long as this.
         let _ = self.0.filled.subscribe().wait_for(|filled| *filled).await;
@@ -185,13 +186,13 @@ impl Shared {
         }
     }
 
-    /// Keeps `min` connections open, in a task that ends when they are.
+    /// Keeps all connections open, in a task that ends when they are.
     fn fill(self: &Arc<Self>) {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
         let mut state = self.state();
-        if state.open < self.min && !state.filling {
+        if state.open < self.most && !state.filling {
             state.filling = true;
             runtime.spawn(fill(Arc::downgrade(self)));
         }
@@ -200,7 +201,7 @@ impl Shared {
     /// How many connections are missing; with none, the filling is over.
     fn missing(&self) -> u32 {
         let mut state = self.state();
-        let missing = self.min.saturating_sub(state.open);
+        let missing = self.most.saturating_sub(state.open);
         state.filling = missing > 0;
         missing
     }
@@ -210,7 +211,7 @@ impl Shared {
         let place = self.place().await?;
         let opening = {
             let mut state = self.state();
-            if state.open >= self.min {
+            if state.open >= self.most {
                 return Ok(());
             }
             self.begin_opening(&mut state)
@@ -221,12 +222,12 @@ impl Shared {
     fn give_back(self: &Arc<Self>, opened: Opened, place: OwnedSemaphorePermit) {
         let mut state = self.state();
         let runtime = Handle::try_current();
-        let (false, Ok(runtime)) = (state.keeps(&opened, self.min), runtime) else {
+        let (false, Ok(runtime)) = (state.keeps(&opened, self.most), runtime) else {
             state.idle.push_back(opened);
             return;
         };
         state.open -= 1;
-        let replacement = (state.open < self.min).then(|| self.begin_opening(&mut state));
+        let replacement = (state.open < self.most).then(|| self.begin_opening(&mut state));
         drop(state);
         // With its place, so that the others find enough connections meanwhile.
         runtime.spawn(async move {
@@ -276,9 +277,9 @@ impl State {
     /// Whether a connection serves on. An old one is replaced where no request waits for it:
     /// another one is idle, or it is the only one, and the server gave all that are wanted. Where
     /// that never comes, it is replaced a life later.
-    fn keeps(&self, opened: &Opened, min: u32) -> bool {
+    fn keeps(&self, opened: &Opened, most: u32) -> bool {
         let now = Instant::now();
-        let spare = (!self.idle.is_empty() || self.open == 1) && self.open >= min;
+        let spare = (!self.idle.is_empty() || self.open == 1) && self.open >= most;
         let due = opened.old <= now && spare || opened.old + LIFE <= now;
         !due || self.opening > 0
     }
@@ -331,7 +332,7 @@ impl Opening {
         {
             let mut state = self.shared.state();
             state.opening -= 1;
-            if state.open - state.opening >= self.shared.min {
+            if state.open - state.opening >= self.shared.most {
                 self.shared
                     .filled
                     .send_if_modified(|filled| !std::mem::replace(filled, true));

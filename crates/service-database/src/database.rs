@@ -12,10 +12,6 @@ use crate::{
     transaction::{Transaction, Work},
 };
 
-/// How long a statement that nobody waits for any more has to end by itself. Most take less, and
-/// a connection that is closed costs the others more than the rest of such a statement.
-const ABANDONED_GRACE: Duration = Duration::from_millis(100);
-
 /// A statement that only reads, with its argument. It may run twice.
 pub type Read<A, T> = for<'a> fn(&'a mut PgConnection, &'a A) -> BoxFuture<'a, sqlx::Result<T>>;
 
@@ -24,7 +20,6 @@ pub type Read<A, T> = for<'a> fn(&'a mut PgConnection, &'a A) -> BoxFuture<'a, s
 pub struct Database {
     connections: Connections,
     max_connections: u32,
-    min_connections: u32,
     limit: Duration,
     grace: Duration,
 }
@@ -33,18 +28,11 @@ impl Database {
     /// Begins to open connections and does not wait for them, so that a service starts without its
     /// database and says so by its readiness. Needs a Tokio runtime.
     pub fn new(settings: &DatabaseSettings) -> sqlx::Result<Self> {
-        let limit = settings.longest_statement();
         Ok(Self {
             connections: Connections::new(settings)?,
             max_connections: settings.max_connections,
-            min_connections: settings.min_connections(),
-            limit,
-            // A server that never looks whether its client is gone would work on.
-            grace: if settings.client_connection_check_interval.is_zero() {
-                limit
-            } else {
-                ABANDONED_GRACE
-            },
+            limit: settings.longest_statement(),
+            grace: settings.abandoned_grace,
         })
     }
 
@@ -92,14 +80,14 @@ impl Database {
         done.unwrap_or_else(|_| Err(Error::TimedOut.into()))
     }
 
-    /// Waits, not longer than this, until `min_connections` were open once.
+    /// Waits, not longer than this, until all connections were open once.
     pub(crate) async fn filled(&self, longest: Duration) -> Result<(), Filling> {
         let filled = timeout(longest, self.connections.filled()).await;
         filled.map_err(|_| {
             let counts = self.connections.counts();
             Filling {
                 open: counts.open - counts.opening,
-                of: self.min_connections,
+                of: self.max_connections,
             }
         })
     }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use service_defaults::{chain, health::Check};
+use settings::format_duration;
 use sqlx::{Connection, PgConnection, migrate::Migrator};
 use tokio::time::{Instant, sleep};
 
@@ -19,6 +20,8 @@ const LONGEST_FILLING: Duration = Duration::from_millis(500);
 pub struct Schema {
     /// The migrations, embedded in the binary.
     pub migrator: &'static Migrator,
+    /// The role that owns the schema, as `migrations/roles.sql` makes it.
+    pub owner: &'static str,
     /// SQL that inserts the sample data and may run any number of times.
     pub sample_data: &'static str,
 }
@@ -26,9 +29,9 @@ pub struct Schema {
 /// Why the schema was not brought up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// `database.wait_for_server` ran out.
-    #[error("database.wait_for_server: the server did not answer in time")]
-    NoServer(#[source] sqlx::Error),
+    /// The wait for it is over.
+    #[error("the database server gave no connection within {}", format_duration(*.0))]
+    NoServer(Duration, #[source] sqlx::Error),
     /// The server refused the connection for a reason that waiting does not mend.
     #[error("the server refused the connection")]
     Refused(#[source] sqlx::Error),
@@ -44,7 +47,7 @@ impl Schema {
     /// Applies the steps that are missing. Waits for the server with a bounded back-off and holds
     /// a lock, so that any number of migrators may run at once.
     pub async fn migrate(&self, settings: &DatabaseSettings) -> Result<(), MigrateError> {
-        let mut connection = connect(settings).await?;
+        let mut connection = self.connect(settings).await?;
         self.migrator.run(&mut connection).await?;
         tracing::info!(version = self.newest(), "schema is up to date");
         // The work is done; the server notices a lost goodbye by itself.
@@ -54,7 +57,7 @@ impl Schema {
 
     /// Inserts the sample data where it is missing.
     pub async fn seed(&self, settings: &DatabaseSettings) -> Result<(), MigrateError> {
-        let mut connection = connect(settings).await?;
+        let mut connection = self.connect(settings).await?;
         sqlx::raw_sql(self.sample_data)
             .execute(&mut connection)
             .await
@@ -82,6 +85,31 @@ impl Schema {
         match database.read((), statement).await {
             Ok(_) => self.filled(database, Check::pass("database")).await,
             Err(error) => self.without_answer(database, &error).await,
+        }
+    }
+
+    async fn connect(&self, settings: &DatabaseSettings) -> Result<PgConnection, MigrateError> {
+        let options = settings
+            .migration_options(self.owner)
+            .map_err(MigrateError::Refused)?;
+        let deadline = Instant::now() + settings.wait_for_server;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let attempt = PgConnection::connect_with(&options);
+            let error = match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(error)) => error,
+                Err(_) => sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()),
+            };
+            if !may_be_starting(&error) {
+                return Err(MigrateError::Refused(error));
+            }
+            if Instant::now() + pause > deadline {
+                return Err(MigrateError::NoServer(settings.wait_for_server, error));
+            }
+            tracing::info!(%error, "waiting for the database server");
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -135,31 +163,6 @@ fn is_missing(error: &sqlx::Error) -> bool {
     answer
         .and_then(sqlx::error::DatabaseError::code)
         .is_some_and(|code| is_withheld(&code) && code != "3D000")
-}
-
-async fn connect(settings: &DatabaseSettings) -> Result<PgConnection, MigrateError> {
-    let options = settings
-        .migration_options()
-        .map_err(MigrateError::Refused)?;
-    let deadline = Instant::now() + settings.wait_for_server;
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let attempt = PgConnection::connect_with(&options);
-        let error = match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
-            Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(error)) => error,
-            Err(_) => sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()),
-        };
-        if !may_be_starting(&error) {
-            return Err(MigrateError::Refused(error));
-        }
-        if Instant::now() + pause > deadline {
-            return Err(MigrateError::NoServer(error));
-        }
-        tracing::info!(%error, "waiting for the database server");
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
 }
 
 /// Whether an error of connecting goes away by itself once the server has started.

@@ -15,25 +15,29 @@ section! {
         pub user: String = "";
         /// Its password; empty = the URL's.
         pub password: Secret = "";
-        /// Role that owns the schema, for `migrate` and `seed`; empty = the URL's.
-        pub migration_user: String = "";
-        /// Its password; empty = the URL's.
+        /// Password of the role that owns the schema, for `migrate` and `seed`; empty = the URL's.
         pub migration_password: Secret = "";
-        /// Most connections of the pool.
+        /// Connections of the pool. All are open before the service is ready, and kept open.
         pub max_connections: u32 = 8, in 1..=1000;
-        /// Connections that are open before the service is ready, and kept open; 0 = all of
-        /// max_connections.
-        pub min_connections: u32 = 0, in 0..=1000;
         /// Longest wait for a free connection; then 503.
         pub acquire_timeout: Duration = "250ms", in millis(10)..=seconds(10);
         /// Longest run of one statement; the server cancels it, then 503.
         pub statement_timeout: Duration = "500ms", in millis(10)..=seconds(60);
-        /// How often the server looks whether the service still waits for a running statement; it
-        /// ends one that nobody has waited for during 100 ms. 0s for servers before PostgreSQL 14:
-        /// never.
-        pub client_connection_check_interval: Duration = "100ms", in Duration::ZERO..=seconds(10), where zero_or_more_than_moments;
-        /// How long `migrate` waits for a server that does not answer yet.
-        pub wait_for_server: Duration = "60s", in Duration::ZERO..=seconds(600);
+        /// How often the server looks whether the service still waits for a running statement
+        /// (PostgreSQL 14), and ends it where not.
+        pub client_connection_check_interval: Duration => millis(100);
+        /// How long a statement that nobody waits for any more has to end by itself. Most take
+        /// less, and a connection that is closed costs the others more than the rest of such a
+        /// statement.
+        pub abandoned_grace: Duration => millis(100);
+        /// How long `migrate` and `seed` wait for a server that does not answer yet.
+        pub wait_for_server: Duration => seconds(60);
+    }
+    removed {
+        "migration_user" => "is <service>_migrator, which migrations/roles.sql makes",
+        "min_connections" => "is max_connections",
+        "client_connection_check_interval" => "is 100ms",
+        "wait_for_server" => "is 60s",
     }
 }
 
@@ -43,13 +47,6 @@ fn usable_url(url: &Secret, at: &str, violations: &mut Violations) {
     let named = text.starts_with("postgres://") || text.starts_with("postgresql://");
     if !named || PgConnectOptions::from_str(text).is_err() {
         violations.report(at, "is no URL such as postgres://host:5432/database");
-    }
-}
-
-fn zero_or_more_than_moments(interval: &Duration, at: &str, violations: &mut Violations) {
-    if !interval.is_zero() && *interval < millis(10) {
-        let rule = format_args!("{} is under 10ms and not 0s", Shown(*interval));
-        violations.report(at, rule);
     }
 }
 
@@ -63,19 +60,6 @@ impl DatabaseSettings {
             if secret.is_placeholder() {
                 violations.secret(&Violations::path(at, key), secret);
             }
-        }
-        let (least, most) = (self.min_connections, self.max_connections);
-        if least > most {
-            let rule = format_args!("{least} is over {at}.max_connections = {most}");
-            violations.report(&Violations::path(at, "min_connections"), rule);
-        }
-    }
-
-    /// How many connections are kept open.
-    pub(crate) fn min_connections(&self) -> u32 {
-        match self.min_connections {
-            0 => self.max_connections,
-            min => min,
         }
     }
 
@@ -134,18 +118,16 @@ impl DatabaseSettings {
     /// How the running service connects.
     pub(crate) fn service_options(&self) -> sqlx::Result<PgConnectOptions> {
         let options = self.options(&self.user, &self.password)?;
-        let options = options.options([milliseconds("statement_timeout", self.statement_timeout)]);
         let check = self.client_connection_check_interval;
-        if check.is_zero() {
-            // Not even named: a server without the setting would refuse the connection.
-            return Ok(options);
-        }
-        Ok(options.options([milliseconds("client_connection_check_interval", check)]))
+        Ok(options.options([
+            milliseconds("statement_timeout", self.statement_timeout),
+            milliseconds("client_connection_check_interval", check),
+        ]))
     }
 
-    /// How `migrate` and `seed` connect.
-    pub(crate) fn migration_options(&self) -> sqlx::Result<PgConnectOptions> {
-        self.options(&self.migration_user, &self.migration_password)
+    /// How `migrate` and `seed` connect, as the role that owns the schema.
+    pub(crate) fn migration_options(&self, owner: &str) -> sqlx::Result<PgConnectOptions> {
+        self.options(owner, &self.migration_password)
     }
 
     fn options(&self, user: &str, password: &Secret) -> sqlx::Result<PgConnectOptions> {

@@ -2,7 +2,7 @@
 
 use ::settings::{Figure, Quantity, Shown};
 
-use crate::{server::HEAD_BUFFER_BYTES, settings::CommonSettings};
+use crate::{limits::MAX_BODY_BYTES, server::HEAD_BUFFER_BYTES, settings::CommonSettings};
 
 impl CommonSettings {
     /// What the edge of a service allows at worst.
@@ -53,10 +53,11 @@ impl CommonSettings {
     /// A head is read into a buffer that is larger than the limits, so that these answer first.
     fn request_memory(&self) -> Figure {
         let (connections, _) = self.connections();
-        let (head, body) = (HEAD_BUFFER_BYTES as u64, self.limits.max_body_bytes as u64);
+        let (head, body) = (HEAD_BUFFER_BYTES as u64, MAX_BODY_BYTES as u64);
         let because = format_args!(
-            "most_connections {connections} x ({} for a head + limits.max_body_bytes {body})",
-            Quantity::Bytes(head)
+            "most_connections {connections} x ({} for a head + {} for a body)",
+            Quantity::Bytes(head),
+            Quantity::Bytes(body)
         );
         let bytes = connections.saturating_mul(head.saturating_add(body));
         Figure::bytes("request_memory", bytes, because)

@@ -25,6 +25,7 @@ pub use bounded::{Bounded, millis, seconds};
 pub use figure::{Figure, Quantity, Shown, log, page};
 pub use file::read_file;
 pub use gauges::Gauges;
+pub use humantime::format_duration;
 pub use list::{List, list};
 pub use live::Live;
 pub use reader::Reader;

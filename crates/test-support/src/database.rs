@@ -110,7 +110,7 @@ impl TestDatabase {
             ("DATABASE__URL", self.url()),
             ("DATABASE__PASSWORD", PASSWORD.to_owned()),
             // Many tests share one server.
-            ("DATABASE__MIN_CONNECTIONS", "1".to_owned()),
+            ("DATABASE__MAX_CONNECTIONS", "2".to_owned()),
             ("DATABASE__MIGRATION_PASSWORD", PASSWORD.to_owned()),
             ("API_KEYS__TEST__KEY", API_KEY.to_owned()),
         ]

@@ -204,11 +204,7 @@ pub async fn record_shared(
         };
         tokio::join!(api.get(path), refused_while_one_waits);
     }
-    let limits = [
-        ("RATE_LIMIT__REQUESTS_PER_SECOND", "1"),
-        ("RATE_LIMIT__BURST", "1"),
-    ];
-    let (_, limited) = start(&limits).await;
+    let (_, limited) = start(&[("RATE_LIMIT__REQUESTS_PER_SECOND", "1")]).await;
     limited.get(path).await;
     examples.shared("edge", get, &limited.get(path).await);
     let nowhere = [

@@ -67,7 +67,6 @@ pub(crate) fn of(
         ("API_KEYS__LOCAL__KEY", secrets.key.clone()),
         ("SERVER__DRAIN_DELAY", "0s".to_owned()),
         ("SERVER__SHUTDOWN_TIMEOUT", "3s".to_owned()),
-        ("LOG__FORMAT", "json".to_owned()),
         // The line that says that the service listens is waited for.
         (
             "LOG__FILTER",

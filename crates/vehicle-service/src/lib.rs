@@ -24,6 +24,7 @@ pub const NAME: &str = "vehicle";
 /// The `vehicle` schema.
 pub const SCHEMA: Schema = Schema {
     migrator: &MIGRATOR,
+    owner: "vehicle_migrator",
     sample_data: include_str!("../../../migrations/seed/vehicle.sql"),
 };
 

@@ -8,7 +8,6 @@ use settings::{Figure, Violations, seconds, section};
 pub(crate) const DEFAULTS: &[(&str, &str)] = &[
     ("server.port", "5081"),
     ("database.user", r#""vehicle_service""#),
-    ("database.migration_user", r#""vehicle_migrator""#),
 ];
 
 section! {

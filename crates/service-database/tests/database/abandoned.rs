@@ -81,8 +81,8 @@ async fn whoever_leaves_while_a_connection_is_opened_leaves_it_to_the_others() {
     let place = TestDatabase::new("vehicle", vehicle_service::SCHEMA).await;
     let relay = Relay::open(&place).await;
     // However busy the machine is, no statement of somebody who left costs a connection.
-    let changes = json!({"max_connections": 4, "client_connection_check_interval": "0s"});
-    let settings = settings("vehicle", &relay.url, &changes);
+    let mut settings = settings("vehicle", &relay.url, &json!({"max_connections": 4}));
+    settings.abandoned_grace = Duration::from_mins(1);
     let database = Database::new(&settings).unwrap();
     let mut left = 0;
     for _ in 0..20 {
@@ -130,15 +130,13 @@ async fn the_queries_of_others_run_on() {
 async fn callers_in_a_hurry_do_not_heap_sessions_up() {
     let place = TestDatabase::new("vehicle", vehicle_service::SCHEMA).await;
     let relay = Relay::open(&place).await;
-    let settings = settings(
+    let mut settings = settings(
         "vehicle",
         &relay.url,
-        // The server looks too late for this test.
-        &json!({
-            "max_connections": 4, "min_connections": 4, "acquire_timeout": "100ms",
-            "statement_timeout": "60s", "client_connection_check_interval": "10s",
-        }),
+        &json!({"max_connections": 4, "acquire_timeout": "100ms", "statement_timeout": "60s"}),
     );
+    // The server looks too late for this test.
+    settings.client_connection_check_interval = Duration::from_secs(10);
     let database = Database::new(&settings).unwrap();
     while run(&database, "select 1").await.is_err() || relay.opened() < 4 {}
     let mut lock = place.lock(TABLE).await;
@@ -163,15 +161,4 @@ async fn callers_in_a_hurry_do_not_heap_sessions_up() {
     pass(Duration::from_secs(11)).await;
     while run(&database, "select 1").await.is_err() {}
     lock.sessions(ROLE, 4).await;
-}
-
-#[tokio::test]
-async fn where_the_server_never_looks_the_connection_stays() {
-    let changes = json!({"max_connections": 1, "client_connection_check_interval": "0s"});
-    let (place, database) = database(&changes).await;
-    let before = session(&database).await;
-    let mut lock = place.lock(TABLE).await;
-    drop(wait(&mut lock, &database, 1).await);
-    lock.release().await;
-    assert_eq!(session(&database).await, before);
 }

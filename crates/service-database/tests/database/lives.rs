@@ -17,9 +17,7 @@ const LONGEST_LIFE: Duration = Duration::from_mins(36);
 async fn filled() -> (TestDatabase, Relay, Database) {
     let place = TestDatabase::new("vehicle", vehicle_service::SCHEMA).await;
     let relay = Relay::allowing(&place, CONNECTIONS).await;
-    let changes = json!({
-        "max_connections": CONNECTIONS, "min_connections": CONNECTIONS, "statement_timeout": "500ms",
-    });
+    let changes = json!({"max_connections": CONNECTIONS, "statement_timeout": "500ms"});
     let database = Database::new(&settings("vehicle", &relay.url, &changes)).unwrap();
     let mut sessions = BTreeSet::new();
     while sessions.len() < CONNECTIONS {

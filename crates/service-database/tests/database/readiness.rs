@@ -37,7 +37,7 @@ async fn until_filled(database: &Database) {
 
 #[tokio::test]
 async fn idle_sessions_that_the_server_ends_do_not_fail_it() {
-    let changes = json!({"max_connections": 8, "min_connections": 0});
+    let changes = json!({"max_connections": 8});
     let (place, database) = database(&changes).await;
     until_filled(&database).await;
     end_sessions(&place).await;

@@ -24,10 +24,8 @@ pub(crate) fn read(
         "url": url,
         "user": format!("{service}_service"),
         "password": PASSWORD,
-        "migration_user": format!("{service}_migrator"),
         "migration_password": PASSWORD,
         "max_connections": 2,
-        "min_connections": 1,
         "acquire_timeout": "10s",
         "statement_timeout": "10s",
     });

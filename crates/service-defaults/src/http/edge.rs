@@ -1,6 +1,6 @@
 //! The edge of a service: what every request passes before it reaches a handler.
 
-use std::{convert::Infallible, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, panic::AssertUnwindSafe, pin::pin, sync::Arc};
 
 use axum::{
     Router,
@@ -39,11 +39,10 @@ impl<'a> Edge<'a> {
         Self {
             parts,
             origin: Origin::new(server, port),
-            admission: admission(
-                parts,
+            admission: Arc::new(Admission::new(
                 server.request_deadline,
                 limits.max_requests_in_progress,
-            ),
+            )),
             buckets: parts.settings.rate_limit.buckets(),
         }
     }
@@ -54,7 +53,7 @@ impl<'a> Edge<'a> {
         let admission = match surface.limits {
             Limits::None => None,
             Limits::Shared => Some(self.admission.clone()),
-            Limits::Own { deadline, places } => Some(admission(self.parts, deadline, places)),
+            Limits::Own { deadline, places } => Some(Arc::new(Admission::new(deadline, places))),
         };
         let passage = Arc::new(Passage {
             observer: Observer {
@@ -68,7 +67,6 @@ impl<'a> Edge<'a> {
                 content_policy: surface.content_policy.clone(),
             },
             cross_origin: CrossOrigin::new(&settings.cors),
-            max_body_bytes: settings.limits.max_body_bytes,
             keys: match surface.access {
                 Access::Open => None,
                 Access::Key(scope) => Some((self.parts.keys.clone(), scope)),
@@ -88,7 +86,6 @@ struct Passage {
     observer: Observer,
     headers: Headers,
     cross_origin: Option<CrossOrigin>,
-    max_body_bytes: usize,
     keys: Option<(KeyRing, Scope)>,
     buckets: Option<Arc<Buckets>>,
     admission: Option<Arc<Admission>>,
@@ -146,7 +143,7 @@ impl Passage {
     }
 
     fn identify(&self, request: &Request, context: &RequestContext) -> Result<(), Rejection> {
-        head::check(request, self.max_body_bytes)?;
+        head::check(request)?;
         match &self.keys {
             Some((keys, scope)) => keys.authenticate(request.headers(), *scope, context),
             None => Ok(()),
@@ -159,9 +156,4 @@ impl Passage {
             None => call(route, request).await,
         }
     }
-}
-
-fn admission(parts: &Parts<'_>, deadline: Duration, places: usize) -> Arc<Admission> {
-    let max_body_bytes = parts.settings.limits.max_body_bytes;
-    Arc::new(Admission::new(max_body_bytes, deadline, places))
 }

@@ -11,7 +11,7 @@ use axum::{
     },
 };
 
-use crate::{extract::invalid_parameter, problem::Rejection};
+use crate::{extract::invalid_parameter, limits::MAX_BODY_BYTES, problem::Rejection};
 
 /// Longest request URI, in bytes. This limit and the next two are those of common proxies, and under
 /// those of the HTTP parser, which would refuse by itself without a problem document.
@@ -23,13 +23,13 @@ const MAX_HEADERS: usize = 100;
 
 /// Refuses a request whose head is too large (414, 431), does not say which host it is for or is
 /// framed in a way that is not understood (400), or announces too large a body (413).
-pub(crate) fn check(request: &Request, max_body_bytes: usize) -> Result<(), Rejection> {
+pub(crate) fn check(request: &Request) -> Result<(), Rejection> {
     let headers = request.headers();
     uri(request.uri())?;
     header_lines(headers)?;
     host(headers, request.version())?;
     transfer_coding(headers)?;
-    announced_body(headers, max_body_bytes)
+    announced_body(headers)
 }
 
 fn uri(uri: &Uri) -> Result<(), Rejection> {
@@ -132,11 +132,11 @@ fn transfer_coding(headers: &HeaderMap) -> Result<(), Rejection> {
 }
 
 /// Nobody has to send a body that is refused (RFC 9110, 10.1.1).
-fn announced_body(headers: &HeaderMap, max_body_bytes: usize) -> Result<(), Rejection> {
+fn announced_body(headers: &HeaderMap) -> Result<(), Rejection> {
     let length = headers
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > max_body_bytes as u64) {
+    if length.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
         return Err(Rejection::of_status(StatusCode::PAYLOAD_TOO_LARGE));
     }
     Ok(())

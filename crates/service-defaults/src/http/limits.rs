@@ -23,18 +23,20 @@ use crate::{extract::invalid_parameter, problem::Rejection};
 section! {
     /// The section `[limits]`.
     pub struct LimitSettings {
-        /// Largest request body in bytes; then 413.
-        pub max_body_bytes: usize = 65536, in 256..=16_777_216;
         /// API requests in progress at once, no more than server.max_connections; then 503 with
         /// Retry-After.
         pub max_requests_in_progress: usize = 1024, in 1..=100_000;
     }
     removed {
+        "max_body_bytes" => "is 65536",
         "max_uri_bytes" => "is 8192",
         "max_header_bytes" => "is 16384",
         "max_headers" => "is 100",
     }
 }
+
+/// Largest request body in bytes; then 413.
+pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// When a request is ended; an extension of every API request, for handlers that can say something
 /// useful before.
@@ -44,15 +46,13 @@ pub struct RequestDeadline(pub Instant);
 /// Bounds on the API requests that are worked on, and on the time and the memory of each.
 pub(crate) struct Admission {
     places: Semaphore,
-    max_body_bytes: usize,
     request_deadline: Duration,
 }
 
 impl Admission {
-    pub(crate) fn new(max_body_bytes: usize, request_deadline: Duration, places: usize) -> Self {
+    pub(crate) fn new(request_deadline: Duration, places: usize) -> Self {
         Self {
             places: Semaphore::new(places),
-            max_body_bytes,
             request_deadline,
         }
     }
@@ -93,7 +93,7 @@ impl Admission {
             return Ok(request);
         }
         let (parts, body) = request.into_parts();
-        let bytes = timeout_at(deadline, read(body, self.max_body_bytes))
+        let bytes = timeout_at(deadline, read(body))
             .await
             .map_err(|_| body_too_slow())??;
         let mut request = Request::from_parts(parts, Body::from(bytes));
@@ -105,14 +105,14 @@ impl Admission {
 
 /// A whole body in one piece. A frame kept as it comes would keep the buffer that it was read into,
 /// so that small chunks would take many times the memory of what they hold.
-async fn read(mut body: Body, most: usize) -> Result<Vec<u8>, Rejection> {
+async fn read(mut body: Body) -> Result<Vec<u8>, Rejection> {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         // Trailers are of no use here.
         let Ok(data) = frame.map_err(|_| unreadable_body())?.into_data() else {
             continue;
         };
-        if bytes.len() + data.len() > most {
+        if bytes.len() + data.len() > MAX_BODY_BYTES {
             return Err(Rejection::of_status(StatusCode::PAYLOAD_TOO_LARGE));
         }
         bytes.extend_from_slice(&data);

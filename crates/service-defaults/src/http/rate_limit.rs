@@ -19,21 +19,21 @@ pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("rateli
 section! {
     /// The section `[rate_limit]`.
     pub struct RateLimitSettings {
-        /// Requests a second that each key may make; then 429 with Retry-After. 0 = no limit.
+        /// Requests a second that each key may make, after a pause as many at once; then 429 with
+        /// Retry-After. 0 = no limit.
         pub requests_per_second: u32 = 0, in 0..=1_000_000;
-        /// Requests that a key may make at once after a pause.
-        pub burst: u32 = 100, in 1..=1_000_000;
+    }
+    removed {
+        "burst" => "is requests_per_second",
     }
 }
 
 impl RateLimitSettings {
     pub(crate) fn buckets(&self) -> Option<Arc<Buckets>> {
         let rate = NonZeroU32::new(self.requests_per_second)?;
-        let burst = NonZeroU32::new(self.burst)?;
-        let limiter = RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst))
+        let limiter = RateLimiter::keyed(Quota::per_second(rate))
             .with_middleware::<StateInformationMiddleware>();
-        let window = u64::from(burst.get()).div_ceil(u64::from(rate.get()));
-        let policy = format!("\"per-key\";q={burst};w={window}");
+        let policy = format!("\"per-key\";q={rate};w=1");
         let policy = HeaderValue::from_str(&policy).ok()?;
         Some(Arc::new(Buckets {
             limiter,

@@ -20,7 +20,6 @@ use opentelemetry_sdk::{
     Resource,
     trace::{Sampler, SdkTracerProvider, TracerProviderBuilder},
 };
-use serde::Deserialize;
 use settings::section;
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
@@ -48,24 +47,13 @@ pub const AUDIT: &str = "audit";
 section! {
     /// The section `[log]`.
     pub struct LogSettings {
-        /// "json", "text", or "auto": text on a terminal, JSON elsewhere.
-        pub format: LogFormat = "auto";
         /// Levels by module, as tracing's EnvFilter reads them. Lines of the target `audit` always
         /// appear.
         pub filter: String = "info,sqlx=warn", where readable_filter;
     }
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
-    Auto,
-    /// One JSON object a line.
-    Json,
-    /// For reading.
-    Text,
+    removed {
+        "format" => "is text on a terminal and JSON elsewhere",
+    }
 }
 
 section! {
@@ -125,7 +113,7 @@ impl Telemetry {
         };
         let writer = LogWriter::start(stdout())?;
         // A layer that is there and does nothing would switch every span on.
-        let mut layers = vec![lines(log.format, writer.clone(), &log.filter)];
+        let mut layers = vec![lines(writer.clone(), &log.filter)];
         layers.extend(traces.as_ref().map(exported));
         tracing_subscriber::registry().with(layers).try_init()?;
         LOG.get_or_init(|| writer);
@@ -225,17 +213,9 @@ fn logged<S>(filter: &str) -> impl Filter<S> + use<S> {
     line.and(audit.or(EnvFilter::new(filter)))
 }
 
-fn lines(
-    format: LogFormat,
-    writer: LogWriter,
-    filter: &str,
-) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let json = match format {
-        LogFormat::Auto => !stdout().is_terminal(),
-        LogFormat::Json => true,
-        LogFormat::Text => false,
-    };
-    if json {
+/// Text on a terminal, JSON elsewhere.
+fn lines(writer: LogWriter, filter: &str) -> Box<dyn Layer<Registry> + Send + Sync> {
+    if !stdout().is_terminal() {
         return JsonLines(writer).with_filter(logged(filter)).boxed();
     }
     let text = fmt::layer().with_writer(writer).with_timer(TimeAndRequest);

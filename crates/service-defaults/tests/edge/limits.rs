@@ -81,13 +81,3 @@ async fn a_body_is_not_read_without_a_key() {
     let answer = api.send(request.body(body).unwrap()).await;
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
 }
-
-#[tokio::test]
-async fn the_largest_body_is_a_setting() {
-    let (_, api) = service(&[("SAMPLE__LIMITS__MAX_BODY_BYTES", "256")]);
-    let padded = format!("{ORDER}{}", " ".repeat(256));
-    assert_eq!(
-        api.post_text(ORDERS, &padded).await.status,
-        StatusCode::PAYLOAD_TOO_LARGE
-    );
-}

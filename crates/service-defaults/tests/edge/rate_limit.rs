@@ -5,9 +5,8 @@ use super::sample::{get_with_key, service};
 
 const OTHER_KEY: &str = "other-key-0123456789";
 
-const LIMITED: [(&str, &str); 3] = [
-    ("SAMPLE__RATE_LIMIT__REQUESTS_PER_SECOND", "1"),
-    ("SAMPLE__RATE_LIMIT__BURST", "3"),
+const LIMITED: [(&str, &str); 2] = [
+    ("SAMPLE__RATE_LIMIT__REQUESTS_PER_SECOND", "3"),
     ("SAMPLE__API_KEYS__OTHER__KEY", OTHER_KEY),
 ];
 
@@ -29,7 +28,7 @@ async fn a_key_over_its_rate_is_refused_and_told_when_to_come_back() {
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(answer.header("retry-after"), "1");
     assert_eq!(answer.header("ratelimit"), "\"per-key\";r=0;t=1");
-    assert_eq!(answer.header("ratelimit-policy"), "\"per-key\";q=3;w=3");
+    assert_eq!(answer.header("ratelimit-policy"), "\"per-key\";q=3;w=1");
     insta::assert_json_snapshot!("rate_limited", answer.problem());
 }
 
@@ -38,15 +37,7 @@ async fn a_caller_is_told_what_is_left() {
     let (_, api) = service(&LIMITED);
     let answer = api.get("/own").await;
     assert_eq!(answer.header("ratelimit"), "\"per-key\";r=2;t=1");
-    assert_eq!(answer.header("ratelimit-policy"), "\"per-key\";q=3;w=3");
-}
-
-#[tokio::test]
-async fn the_window_is_as_long_as_a_whole_burst_takes() {
-    let rate = ("SAMPLE__RATE_LIMIT__REQUESTS_PER_SECOND", "2");
-    let (_, api) = service(&[rate, LIMITED[1]]);
-    let answer = api.get("/own").await;
-    assert_eq!(answer.header("ratelimit-policy"), "\"per-key\";q=3;w=2");
+    assert_eq!(answer.header("ratelimit-policy"), "\"per-key\";q=3;w=1");
 }
 
 #[tokio::test]

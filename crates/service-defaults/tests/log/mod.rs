@@ -9,7 +9,7 @@ use service_defaults::{
     scope::Scope,
     settings::{Arguments, Checked, Sources},
     surface::{Routes, Surface},
-    telemetry::{AUDIT, LogFormat, LogSettings, Telemetry, TelemetrySettings},
+    telemetry::{AUDIT, LogSettings, Telemetry, TelemetrySettings},
 };
 use test_support::{API_KEY, Api};
 use utoipa::openapi::OpenApi;
@@ -21,7 +21,6 @@ const ODD: &str = "line\nbreak \"quote\" \u{1b}[31m {\"message\":1}";
 #[ignore = "logs for the other test, which runs it in a process of its own"]
 fn writes_a_log() {
     let log = LogSettings {
-        format: LogFormat::Auto,
         filter: "info".to_owned(),
     };
     let telemetry = TelemetrySettings {
@@ -39,7 +38,6 @@ fn writes_a_log() {
 #[ignore = "logs for the other test, which runs it in a process of its own"]
 fn writes_with_its_filter_off() {
     let log = LogSettings {
-        format: LogFormat::Json,
         filter: "off,audit=off".to_owned(),
     };
     let telemetry = TelemetrySettings {
@@ -73,7 +71,6 @@ impl Checked for Nothing {}
 #[ignore = "logs for the other test, which runs it in a process of its own"]
 async fn writes_of_a_request() {
     let log = LogSettings {
-        format: LogFormat::Json,
         filter: "info".to_owned(),
     };
     let telemetry = TelemetrySettings {

@@ -37,8 +37,7 @@ async fn a_caller_that_goes_away_frees_its_place() {
     let routes = Router::new()
         .route("/hangs", get(std::future::pending::<()>))
         .route("/", get(async || "done"));
-    let settings = [("MAX_CONNECTIONS", "1"), ("HEADER_READ_TIMEOUT", "100ms")];
-    let server = Running::start(&settings, routes).await;
+    let server = Running::impatient(&[("MAX_CONNECTIONS", "1")], routes).await;
     for _ in 0..5 {
         let mut gone = server.connect().await;
         gone.get("/hangs").await;
@@ -54,8 +53,7 @@ async fn a_caller_that_resets_its_connection_frees_its_place_at_once() {
     let routes = Router::new()
         .route("/hangs", get(std::future::pending::<()>))
         .route("/", get(async || "done"));
-    let settings = [("MAX_CONNECTIONS", "1"), ("HEADER_READ_TIMEOUT", "60s")];
-    let server = Running::start(&settings, routes).await;
+    let server = Running::start(&[("MAX_CONNECTIONS", "1")], routes).await;
     let mut gone = server.connect().await;
     gone.get("/hangs").await;
     gone.0.set_zero_linger().unwrap();

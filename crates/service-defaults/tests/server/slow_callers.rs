@@ -5,22 +5,20 @@ use tokio::io::AsyncWriteExt;
 
 use super::support::{Running, process, within};
 
-const IMPATIENT: [(&str, &str); 1] = [("HEADER_READ_TIMEOUT", "100ms")];
-
 fn routes() -> Router {
     Router::new().route("/", get(async || "done"))
 }
 
 #[tokio::test]
 async fn a_connection_that_says_nothing_is_closed() {
-    let server = Running::start(&IMPATIENT, routes()).await;
+    let server = Running::impatient(&[], routes()).await;
     let mut caller = server.connect().await;
     assert_eq!(caller.rest().await, "");
 }
 
 #[tokio::test]
 async fn a_connection_that_sends_half_a_head_is_closed() {
-    let server = Running::start(&IMPATIENT, routes()).await;
+    let server = Running::impatient(&[], routes()).await;
     for half in [
         "G",
         "GET / HTTP/1.1\r\n",
@@ -34,7 +32,7 @@ async fn a_connection_that_sends_half_a_head_is_closed() {
 
 #[tokio::test]
 async fn a_connection_that_trickles_its_head_is_closed() {
-    let server = Running::start(&IMPATIENT, routes()).await;
+    let server = Running::impatient(&[], routes()).await;
     let mut caller = server.connect().await;
     caller.write("GET / HTTP/1.1\r\n").await;
     let (mut reading, mut writing) = caller.0.into_split();
@@ -52,7 +50,7 @@ async fn a_connection_that_trickles_its_head_is_closed() {
 
 #[tokio::test]
 async fn a_connection_that_stays_idle_after_an_answer_is_closed() {
-    let server = Running::start(&IMPATIENT, routes()).await;
+    let server = Running::impatient(&[], routes()).await;
     let mut caller = server.connect().await;
     caller.get("/").await;
     assert_eq!(caller.answer().await.1, "done");
@@ -65,7 +63,7 @@ async fn a_slow_handler_is_not_a_slow_caller() {
         tokio::time::sleep(Duration::from_millis(300)).await;
         "slow"
     });
-    let server = Running::start(&IMPATIENT, Router::new().route("/", slow)).await;
+    let server = Running::impatient(&[], Router::new().route("/", slow)).await;
     let mut caller = server.connect().await;
     caller.get("/").await;
     assert_eq!(caller.answer().await.1, "slow");

@@ -9,7 +9,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::support::{KEY, Running, within};
+use super::support::{KEY, Running, process, within};
 
 /// A handler that says when it was entered and ends when it is told to.
 #[derive(Clone, Default)]
@@ -56,12 +56,10 @@ async fn a_request_in_flight_ends_well_after_nobody_listens_any_more() {
 
 #[tokio::test]
 async fn an_idle_connection_does_not_hold_the_stop_up() {
-    let patient = [
-        ("HEADER_READ_TIMEOUT", "60s"),
-        ("SHUTDOWN_TIMEOUT", "5m"),
-        ("DRAIN_DELAY", "0s"),
-    ];
-    let server = Running::start(&patient, Gate::default().routes()).await;
+    let process = process(&[("SHUTDOWN_TIMEOUT", "5m"), ("DRAIN_DELAY", "0s")]);
+    let mut settings = process.settings().common.server.clone();
+    settings.header_read_timeout = Duration::from_mins(5);
+    let server = Running::serve_with(&process, settings, Gate::default().routes()).await;
     let mut caller = server.connect().await;
     caller.get("/").await;
     caller.answer().await;

@@ -54,6 +54,14 @@ impl Running {
         Self::serve(&process(settings), routes).await
     }
 
+    /// The same, but a request's head has only 100 ms to arrive.
+    pub(crate) async fn impatient(settings: &[(&str, &str)], routes: Router) -> Self {
+        let process = process(settings);
+        let mut settings = process.settings().common.server.clone();
+        settings.header_read_timeout = Duration::from_millis(100);
+        Self::serve_with(&process, settings, routes).await
+    }
+
     /// Serves these routes behind the edge.
     pub(crate) async fn behind_edge(settings: &[(&str, &str)], routes: Router) -> Self {
         let process = process(settings);

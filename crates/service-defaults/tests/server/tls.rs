@@ -74,9 +74,8 @@ async fn a_handshake_that_does_not_begin_is_ended() {
     let settings = [
         ("TLS_CERTIFICATE", &*certificate),
         ("TLS_PRIVATE_KEY", &*key),
-        ("HEADER_READ_TIMEOUT", "100ms"),
     ];
-    let server = Running::start(&settings, routes()).await;
+    let server = Running::impatient(&settings, routes()).await;
     let mut silent = server.connect().await;
     assert_eq!(silent.rest().await, "");
     let mut plain = server.connect().await;

@@ -81,9 +81,9 @@ fn what_is_no_number_is_refused_where_one_is_due() {
         ("server.port", " 80", PORT),
         ("server.port", "65536", PORT),
         (
-            "limits.max_body_bytes",
+            "limits.max_requests_in_progress",
             "yes",
-            "whole number in 256..=16777216",
+            "whole number in 1..=100000",
         ),
         ("telemetry.sample_ratio", "true", RATIO),
         ("telemetry.sample_ratio", "off", RATIO),
@@ -135,8 +135,8 @@ fn what_is_no_number_is_refused_where_one_is_due() {
 fn a_value_that_cannot_be_used_is_told_with_its_variable() {
     for (name, value, setting) in [
         ("SAMPLE__SERVER__PORT", "70000", "server.port: "),
-        ("SAMPLE__RATE_LIMIT__BURST", "0", "rate_limit.burst: "),
-        ("SAMPLE__LOG__FORMAT", "xml", "log.format: "),
+        ("SAMPLE__SERVER__MAX_CONNECTIONS", "0", "max_connections: "),
+        ("SAMPLE__LOG__FILTER", "=", "log.filter: "),
         ("SAMPLE__SWAGGER__ENABLED", "maybe", "swagger.enabled: "),
         ("SAMPLE__SAMPLE__PAUSE", "soon", "sample.pause: "),
         ("SAMPLE__SERVER__PROT", "1", "prot"),
@@ -151,7 +151,9 @@ fn a_value_that_cannot_be_used_is_told_with_its_variable() {
     }
     // The file is at fault, not the variable beside it.
     let place = Place::new().with_variable("SAMPLE__SERVER__PORT", "80");
-    let message = place.with_config("[rate_limit]\nburst = 0").refused();
+    let message = place
+        .with_config("[rate_limit]\nrequests_per_second = -1")
+        .refused();
     assert!(!message.contains("SAMPLE__"), "{message}");
     assert!(message.contains("config.toml)"), "{message}");
 }

@@ -33,8 +33,8 @@ fn a_source_changes_nothing_but_what_it_names() {
         Duration::from_millis(250)
     );
     assert_eq!(
-        settings.common.server.header_read_timeout,
-        Duration::from_secs(5)
+        settings.common.server.shutdown_timeout,
+        Duration::from_secs(10)
     );
     assert_eq!(settings.service.sample.pause, Duration::from_secs(5));
 }

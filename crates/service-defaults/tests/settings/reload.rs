@@ -155,7 +155,7 @@ async fn what_takes_effect_only_at_a_start_is_named_until_then() {
     service.settle().await;
     place.write(
         "config.toml",
-        "[sample]\nword = \"after\"\n[limits]\nmax_body_bytes = 512\n[swagger]\nenabled = false\n",
+        "[sample]\nword = \"after\"\n[limits]\nmax_requests_in_progress = 512\n[swagger]\nenabled = false\n",
     );
     service.settle().await;
     assert_eq!(service.word(), "after");

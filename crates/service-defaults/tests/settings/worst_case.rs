@@ -17,7 +17,7 @@ fn figure(config: &str, name: &str) -> (Quantity, String) {
 fn each_figure_is_the_sum_that_it_names() {
     let config = "[server]\nmax_connections = 2000\nrequest_deadline = \"7s\"\n\
                   drain_delay = \"3s\"\nshutdown_timeout = \"8s\"\n\
-                  [limits]\nmax_body_bytes = 1024\nmax_requests_in_progress = 50\n";
+                  [limits]\nmax_requests_in_progress = 50\n";
     let managed = format!("{config}[management]\nport = 9000\n");
     for (config, name, quantity, because) in [
         (
@@ -47,8 +47,8 @@ fn each_figure_is_the_sum_that_it_names() {
         (
             config,
             "request_memory",
-            Quantity::Bytes(2_000 * (131_072 + 1_024)),
-            "most_connections 2000 x (128KiB for a head + limits.max_body_bytes 1024)",
+            Quantity::Bytes(2_000 * (131_072 + 65_536)),
+            "most_connections 2000 x (128KiB for a head + 64KiB for a body)",
         ),
         (
             config,

@@ -40,14 +40,17 @@ async fn a_service_that_ends_by_itself_is_started_again_and_the_other_goes_on() 
 async fn a_service_that_cannot_start_at_all_ends_the_stack_with_the_reason() {
     let folder = data_dir();
     let mut process = command(folder.path(), &[])
-        .env("VEHICLE__LIMITS__MAX_BODY_BYTES", "0")
+        .env("VEHICLE__LIMITS__MAX_REQUESTS_IN_PROGRESS", "0")
         .spawn()
         .unwrap();
     let mut complaint = String::new();
     let mut stderr = process.stderr.take().unwrap();
     stderr.read_to_string(&mut complaint).await.unwrap();
     assert_eq!(process.wait().await.unwrap().code(), Some(1));
-    assert!(complaint.contains("limits.max_body_bytes"), "{complaint}");
+    assert!(
+        complaint.contains("limits.max_requests_in_progress"),
+        "{complaint}"
+    );
 }
 
 #[tokio::test]

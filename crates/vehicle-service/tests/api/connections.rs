@@ -17,7 +17,7 @@ async fn through_relay(allowed: usize) -> (Relay, Service) {
     let relay = Relay::allowing(&database, allowed).await;
     let settings = [
         ("DATABASE__URL", relay.url.as_str()),
-        ("DATABASE__MIN_CONNECTIONS", "0"),
+        ("DATABASE__MAX_CONNECTIONS", &POOL.to_string()),
     ];
     let service = Service::on(database, &settings);
     (relay, service)

@@ -35,11 +35,8 @@ async fn replay(interaction: &Value) -> Answer {
             send(&Service::start().await, request, key).await
         }
         "the key is over its rate" => {
-            let one_a_second = [
-                ("RATE_LIMIT__REQUESTS_PER_SECOND", "1"),
-                ("RATE_LIMIT__BURST", "1"),
-            ];
-            let service = Service::with(&one_a_second).await;
+            let one_a_second = ("RATE_LIMIT__REQUESTS_PER_SECOND", "1");
+            let service = Service::with(&[one_a_second]).await;
             for _ in 0..100 {
                 let answer = send(&service, request, API_KEY).await;
                 if answer.status != 200 {

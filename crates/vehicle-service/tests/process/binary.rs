@@ -44,15 +44,17 @@ pub(crate) async fn run(
     more: &[(&str, &str)],
 ) -> Output {
     let mut command = command(arguments, more);
+    within(on(&mut command, database).output()).await.unwrap()
+}
+
+/// Gives a command what it needs for a database, as far as a test has not said otherwise.
+fn on<'a>(command: &'a mut Command, database: &TestDatabase) -> &'a mut Command {
     for (name, value) in database.variables() {
-        if !more
-            .iter()
-            .any(|(other, _)| name == format!("VEHICLE__{other}"))
-        {
+        if !command.as_std().get_envs().any(|(set, _)| set == &*name) {
             command.env(name, value);
         }
     }
-    within(command.output()).await.unwrap()
+    command
 }
 
 /// What a program wrote.
@@ -102,8 +104,7 @@ impl Serving {
 
     /// Starts this command on a database, and waits until it listens.
     pub(crate) async fn spawn(mut command: Command, database: &TestDatabase) -> Self {
-        let mut child = command
-            .envs(database.variables())
+        let mut child = on(&mut command, database)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

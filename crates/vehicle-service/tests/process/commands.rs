@@ -1,6 +1,6 @@
 use std::{ffi::OsString, net::TcpListener, os::unix::ffi::OsStringExt};
 
-use test_support::{TestDatabase, nowhere};
+use test_support::TestDatabase;
 use vehicle_service::SCHEMA;
 
 use super::{
@@ -63,7 +63,7 @@ async fn what_is_wrong_is_named_and_stops_the_start() {
         (&["check"], ("DATABASE__URL", "nonsense"), "database.url"),
         (
             &["check", "--config", "/missing.toml"],
-            ("LOG__FORMAT", "json"),
+            ("LOG__FILTER", "info"),
             "/missing.toml",
         ),
         (
@@ -83,20 +83,6 @@ async fn what_is_wrong_is_named_and_stops_the_start() {
         );
         assert!(!said.contains("nonsense"), "{said}");
     }
-}
-
-#[tokio::test]
-async fn a_migration_without_a_server_gives_up() {
-    let database = TestDatabase::empty(vehicle_service::NAME).await;
-    let (_socket, url) = nowhere();
-    let more = [
-        ("DATABASE__URL", &*url),
-        ("DATABASE__WAIT_FOR_SERVER", "0s"),
-    ];
-    let output = run(&database, &["migrate"], &more).await;
-    assert_eq!(output.status.code(), Some(1));
-    let log = text(&output.stdout);
-    assert!(log.contains("database.wait_for_server"), "{log}");
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ section! {
         pub max_connections: usize = 4096, in 1..=100_000;
         /// Time to receive a request's head, to stay idle between two requests, and to drop the
         /// rest of a request that was refused.
-        pub header_read_timeout: Duration = "5s", in millis(100)..=seconds(60);
+        pub header_read_timeout: Duration => seconds(5);
         /// Time for a request from its head to its answer, or what its X-Deadline-Ms says if that
         /// is less; then 503, or 408 while its body is still coming.
         pub request_deadline: Duration = "10s", in millis(10)..=seconds(600);
@@ -44,6 +44,7 @@ section! {
         pub tls_private_key: String = "";
     }
     removed {
+        "header_read_timeout" => "is 5s",
         "send_timeout" => "is 30s",
     }
 }
