@@ -165,7 +165,6 @@ class Database:
             "DATABASE__PASSWORD": self.password,
             "DATABASE__MIGRATION_PASSWORD": self.password,
             "API_KEYS__BENCHMARK__KEY": KEY,
-            "LOG__FORMAT": "json",
         }
         if service == "insurance":
             values["VEHICLE_CLIENT__API_KEY"] = KEY
@@ -210,7 +209,7 @@ class Services:
     def limit(self, kind):
         port = free_port()
         more = [self.database.of("vehicle", self.name)] if kind == "sqlx" else []
-        environment = {"EDGE__SERVER__PORT": str(port), "EDGE__API_KEYS__BENCHMARK__KEY": KEY, "EDGE__LOG__FORMAT": "json"}
+        environment = {"EDGE__SERVER__PORT": str(port), "EDGE__API_KEYS__BENCHMARK__KEY": KEY}
         return self.stack.serve(kind, [RELEASE / "benchmarks", "limit", f"127.0.0.1:{port}", kind, *more], port, environment=environment)
 
 

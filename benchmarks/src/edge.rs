@@ -6,9 +6,10 @@ use service_defaults::{
     process::{Process, ProcessError},
     scope::Scope,
     service::Service,
-    settings::{Arguments, Checked, Sources},
+    settings::Checked,
     surface::{Routes, Surface},
 };
+use settings::{Arguments, Sources};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 

@@ -6,9 +6,8 @@ use axum::{Router, body::Body};
 use clap::ValueEnum;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use service_defaults::{
-    process::Process, service::Service, settings::Arguments, telemetry::Telemetry,
-};
+use service_defaults::{process::Process, service::Service, telemetry::Telemetry};
+use settings::Arguments;
 use tower::ServiceExt;
 
 use crate::edge::Edge;
@@ -45,10 +44,8 @@ impl Scenario {
 
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
-    let sources = Edge::sources(Arguments::default()).with_environment([
-        ("EDGE__API_KEYS__BENCHMARK__KEY", KEY),
-        ("EDGE__LOG__FORMAT", "json"),
-    ]);
+    let sources = Edge::sources(Arguments::default())
+        .with_environment([("EDGE__API_KEYS__BENCHMARK__KEY", KEY)]);
     let process = Process::new(Edge::NAME, sources)?;
     let settings = process.settings();
     // As a service does: what is logged costs, too.

@@ -27,8 +27,8 @@ use hyper_util::rt::TokioIo;
 use service_defaults::{
     process::{Command, Start, block_on, run as serve_service},
     service::Service,
-    settings::Arguments,
 };
+use settings::Arguments;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::net::TcpListener;
 

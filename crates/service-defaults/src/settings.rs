@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-pub use ::settings::{
-    Arguments, List, Secret, Section, SettingsError, Sources, Violation, Violations,
-};
-use ::settings::{Field, Figure, Reader, section};
+use ::settings::{Field, Figure, Reader, Section, Violations, section};
 
 use crate::{
     access::{self, ApiKeySettings},

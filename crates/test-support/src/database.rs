@@ -6,7 +6,7 @@ use std::{
 
 use private_postgres::{Cluster, DataDir, Search, Step, find};
 use service_database::{Login, Schema, prepare};
-use service_defaults::settings::Secret;
+use settings::Secret;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::{
     net::TcpSocket,

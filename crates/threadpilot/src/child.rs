@@ -18,8 +18,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use service_defaults::{
     process::{self, Command},
     server, service,
-    settings::Arguments,
 };
+use settings::Arguments;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Child,

@@ -1,7 +1,7 @@
 use std::{io, path::PathBuf};
 
 use service_database::MigrateError;
-use service_defaults::settings::SettingsError;
+use settings::SettingsError;
 
 /// Why the local stack does not run.
 #[derive(Debug, thiserror::Error)]

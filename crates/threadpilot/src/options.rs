@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use service_defaults::settings::Secret;
+use settings::Secret;
 
 use crate::fault::Fault;
 

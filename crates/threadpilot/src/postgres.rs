@@ -7,7 +7,7 @@ use std::{
 
 use private_postgres::{Cluster, DataDir, Search, find};
 use service_database::{Login, prepare};
-use service_defaults::settings::Secret;
+use settings::Secret;
 use tokio::{
     task::spawn_blocking,
     time::{interval, sleep},

@@ -6,10 +6,8 @@ use std::{
 };
 
 use insurance_service::{InsuranceService, InsuranceSettings};
-use service_defaults::{
-    service::Service as _,
-    settings::{Arguments, Settings},
-};
+use service_defaults::{service::Service as _, settings::Settings};
+use settings::Arguments;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::timeout,

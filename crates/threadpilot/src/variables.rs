@@ -1,5 +1,5 @@
 use service_database::Login;
-use service_defaults::settings::Secret;
+use settings::Secret;
 
 use crate::{error::Error, folder::Folder, options::ServiceName};
 

@@ -1,7 +1,8 @@
 //! Both services together: the only thing between them is a socket.
 
 use insurance_service::InsuranceService;
-use service_defaults::{process::Process, server, service::Service as _, settings::Arguments};
+use service_defaults::{process::Process, server, service::Service as _};
+use settings::Arguments;
 use test_support::{Api, TestDatabase};
 use tokio::net::TcpListener;
 use vehicle_service::{VehicleService, VehicleSettings};

@@ -2,12 +2,8 @@ use std::fmt::Write;
 
 use insurance_service::{InsuranceService, InsuranceSettings, NAME, SCHEMA};
 use serde_json::{Value, json};
-use service_defaults::{
-    assembly::Assembled,
-    process::Process,
-    service::Service as _,
-    settings::{Arguments, Sources},
-};
+use service_defaults::{assembly::Assembled, process::Process, service::Service as _};
+use settings::{Arguments, Sources};
 use test_support::{Answer, Api, FakeVehicle, TestDatabase, metric};
 
 /// The person of the sample data who has a car and a pet.

@@ -1,10 +1,8 @@
 //! Settings that cannot be used are refused, with the key, the figure and the bound.
 
 use insurance_service::{InsuranceService, InsuranceSettings};
-use service_defaults::{
-    service::Service as _,
-    settings::{Arguments, Settings},
-};
+use service_defaults::{service::Service as _, settings::Settings};
+use settings::Arguments;
 
 /// Why these settings are refused; empty where they are not.
 pub(crate) fn refusal(settings: &[(&str, &str)]) -> String {

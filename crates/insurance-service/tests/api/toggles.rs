@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use service_defaults::settings::Arguments;
+use settings::Arguments;
 use tempfile::TempDir;
 use test_support::FakeVehicle;
 use tokio::time::{sleep, timeout};

@@ -9,14 +9,13 @@ use std::{
 use arc_swap::ArcSwap;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 use serde::Deserialize;
-use settings::list;
+use settings::{Secret, Violations, list};
 use sha2::{Digest, Sha256};
 
 use crate::{
     problem::Rejection,
     request_context::RequestContext,
     scope::{self, Scope},
-    settings::{Secret, Violations},
 };
 
 /// `X-Api-Key`.
@@ -245,8 +244,9 @@ mod tests {
 
     use axum::http::{HeaderMap, HeaderValue};
 
+    use settings::Violations;
+
     use super::{ApiKeySettings, KeyRing, Scope, X_API_KEY, check};
-    use crate::settings::Violations;
 
     fn keys(json: &str) -> ApiKeySettings {
         serde_json::from_str(json).unwrap()

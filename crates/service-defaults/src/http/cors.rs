@@ -14,7 +14,7 @@ use axum::{
     response::Response,
 };
 use futures_util::FutureExt;
-use settings::section;
+use settings::{List, Violations, section};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::CorsLayer;
 
@@ -22,7 +22,6 @@ use crate::{
     access::X_API_KEY,
     rate_limit,
     request_context::{TRACEPARENT, X_REQUEST_ID},
-    settings::{List, Violations},
 };
 
 /// How long a browser may keep the answer to a preflight.

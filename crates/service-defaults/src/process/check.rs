@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use ::settings::{Figure, page};
+use ::settings::{Figure, SettingsError, page};
 use serde_json::{Value, json};
 
-use crate::settings::{Checked, Settings, SettingsError};
+use crate::settings::{Checked, Settings};
 
 /// For whom `check` writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

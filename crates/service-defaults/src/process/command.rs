@@ -3,6 +3,7 @@
 use std::{io::Write, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, FromArgMatches};
+use settings::{Arguments, Sources};
 use tokio::net::TcpListener;
 
 use super::{
@@ -12,11 +13,7 @@ use super::{
     service::Service,
     tasks::OnEnd,
 };
-use crate::{
-    chain,
-    settings::{Arguments, Settings, Sources},
-    telemetry::Telemetry,
-};
+use crate::{chain, settings::Settings, telemetry::Telemetry};
 
 /// Exit code for settings that cannot be used (`EX_CONFIG` of sysexits.h).
 const EXIT_SETTINGS: u8 = 78;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use reqwest::{Client, StatusCode, redirect::Policy};
+use settings::{SettingsError, Sources};
 use tokio::{
     task::spawn_blocking,
     time::{Instant, timeout_at},
@@ -18,7 +19,7 @@ use tokio::{
 use crate::{
     management::ManagementSettings,
     server::ServerSettings,
-    settings::{Checked, Settings, SettingsError, Sources},
+    settings::{Checked, Settings},
     tls::install_crypto_provider,
 };
 
@@ -92,10 +93,11 @@ async fn readiness(scheme: &str, at: SocketAddr) -> reqwest::Result<(StatusCode,
 
 #[cfg(test)]
 mod tests {
+    use settings::{Arguments, Sources};
     use tokio::{net::TcpListener, time::Instant};
 
     use super::{Unhealthy, ask};
-    use crate::settings::{Arguments, Checked, Sources};
+    use crate::settings::Checked;
 
     ::settings::section! {
         /// A service with nothing but what all services have.

@@ -8,7 +8,7 @@ pub mod server;
 pub mod service;
 pub mod tasks;
 
-use ::settings::{Gauges, Loaded, log};
+use ::settings::{Gauges, Loaded, SettingsError, Sources, log};
 use opentelemetry::metrics::Meter;
 use tokio::net::TcpListener;
 
@@ -23,7 +23,7 @@ use crate::{
     assembly::{self, Assembled, Parts},
     health::{Check, Readiness},
     metrics::{Metrics, MetricsError},
-    settings::{Checked, Live, Settings, SettingsError, Sources},
+    settings::{Checked, Live, Settings},
     surface::Routes,
     telemetry::TelemetryError,
 };

@@ -2,10 +2,12 @@
 
 use std::error::Error;
 
+use settings::{Arguments, Sources};
+
 use crate::{
     assembly::Assembled,
     process::{Process, ProcessError},
-    settings::{Arguments, Checked, Sources},
+    settings::Checked,
 };
 
 /// One service: its name, its settings and how it is built.

@@ -20,7 +20,7 @@ use opentelemetry_sdk::{
     Resource,
     trace::{Sampler, SdkTracerProvider, TracerProviderBuilder},
 };
-use settings::section;
+use settings::{Violations, section};
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
@@ -35,7 +35,7 @@ use self::{
     log_lines::{JsonLines, TimeAndRequest},
     log_writer::LogWriter,
 };
-use crate::{settings::Violations, tls::install_crypto_provider};
+use crate::tls::install_crypto_provider;
 
 /// The writer of this process's log; like the subscriber, there is one.
 static LOG: OnceLock<LogWriter> = OnceLock::new();

@@ -12,9 +12,10 @@ use service_defaults::{
     problem::Rejection,
     process::Process,
     scope::Scope,
-    settings::{Arguments, Checked, Sources},
+    settings::Checked,
     surface::{Limits, Routes, Surface},
 };
+use settings::{Arguments, Sources};
 use test_support::{API_KEY, Answer, Api, keyless, send};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;

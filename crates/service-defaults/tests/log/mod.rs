@@ -7,10 +7,11 @@ use serde_json::Value;
 use service_defaults::{
     process::Process,
     scope::Scope,
-    settings::{Arguments, Checked, Sources},
+    settings::Checked,
     surface::{Routes, Surface},
     telemetry::{AUDIT, LogSettings, Telemetry, TelemetrySettings},
 };
+use settings::{Arguments, Sources};
 use test_support::{API_KEY, Api};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;

@@ -6,9 +6,10 @@ use service_defaults::{
     process::Process,
     scope::Scope,
     server::{self, ServerError, ServerSettings},
-    settings::{Arguments, Checked, Sources},
+    settings::Checked,
     surface::{Routes, Surface},
 };
+use settings::{Arguments, Sources};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},

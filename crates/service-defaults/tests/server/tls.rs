@@ -3,11 +3,8 @@ use std::sync::Arc;
 use axum::{Router, routing::get};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
-use service_defaults::{
-    install_crypto_provider,
-    process::Process,
-    settings::{Arguments, Sources},
-};
+use service_defaults::{install_crypto_provider, process::Process};
+use settings::{Arguments, Sources};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;

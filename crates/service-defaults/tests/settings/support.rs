@@ -4,8 +4,8 @@ use std::{
     time::Duration,
 };
 
-use service_defaults::settings::{Arguments, Checked, Settings, SettingsError, Sources};
-use settings::Figure;
+use service_defaults::settings::{Checked, Settings};
+use settings::{Arguments, Figure, SettingsError, Sources};
 use tempfile::TempDir;
 
 pub(crate) const KEY: &str = "sample-key-0123456789";

@@ -7,8 +7,9 @@ use insurance_service::{InsuranceService, InsuranceSettings};
 use service_defaults::{
     check::{self, Output},
     service::Service as _,
-    settings::{Arguments, Settings},
+    settings::Settings,
 };
+use settings::Arguments;
 use vehicle_service::{VehicleService, VehicleSettings};
 
 const README: &str = include_str!("../../../../README.md");

@@ -7,10 +7,8 @@ use std::{
 };
 
 use insurance_service::{InsuranceService, InsuranceSettings};
-use service_defaults::{
-    service::Service as _,
-    settings::{Arguments, Settings, SettingsError},
-};
+use service_defaults::{service::Service as _, settings::Settings};
+use settings::{Arguments, SettingsError};
 use tempfile::TempDir;
 use vehicle_service::{VehicleService, VehicleSettings};
 

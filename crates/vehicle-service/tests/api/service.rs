@@ -1,6 +1,5 @@
-use service_defaults::{
-    assembly::Assembled, process::Process, service::Service as _, settings::Arguments,
-};
+use service_defaults::{assembly::Assembled, process::Process, service::Service as _};
+use settings::Arguments;
 use test_support::{Api, TestDatabase};
 use vehicle_service::{VehicleService, VehicleSettings};
 

@@ -7,12 +7,12 @@ use rustls::{
         pem::{self, PemObject},
     },
 };
-use settings::{millis, read_file, seconds, section};
+use settings::{Violations, millis, read_file, seconds, section};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::listener::listen;
-use crate::{error_chain::chain, settings::Violations, tls::install_crypto_provider};
+use crate::{error_chain::chain, tls::install_crypto_provider};
 
 section! {
     /// The section `[server]`.
