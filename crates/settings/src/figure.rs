@@ -111,16 +111,24 @@ pub fn page(figures: &[Figure]) -> String {
     figures.iter().map(line).collect()
 }
 
-/// Writes the figures to the log, in one line.
+/// Writes the figures to the log, a line each: fields of one line could not have their names.
 pub fn log(figures: &[Figure]) {
-    let figures: Vec<_> = figures
-        .iter()
-        .map(|Figure { name, quantity, .. }| format!("{name}={quantity}"))
-        .collect();
-    tracing::info!(
-        figures = figures.join(", "),
-        "worst case that the settings allow"
-    );
+    const WORST_CASE: &str = "worst case that the settings allow";
+    for &Figure {
+        name: figure,
+        quantity,
+        ..
+    } in figures
+    {
+        match quantity {
+            Quantity::Duration(value) => {
+                tracing::info!(figure, seconds = value.as_secs_f64(), WORST_CASE);
+            }
+            Quantity::Count(count) => tracing::info!(figure, count, WORST_CASE),
+            Quantity::Ratio(ratio) => tracing::info!(figure, ratio, WORST_CASE),
+            Quantity::Bytes(bytes) => tracing::info!(figure, bytes, WORST_CASE),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use opentelemetry::{
     KeyValue,
     metrics::{Counter, Gauge, Meter},
@@ -10,7 +10,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::{Loaded, Section, SettingsError, Sources, file::Files};
+use crate::{Loaded, Section, SettingsError, Sources, file::Files, source::Applied};
 
 /// Two equal looks in a row settle a change, so that a file is not read half-written; together
 /// they stay under the promised 2 s.
@@ -18,48 +18,48 @@ const POLL: Duration = Duration::from_millis(500);
 
 /// The settings that are in force now: those of the start, and the newest of the sections that take
 /// effect while the service runs. Cheap to clone; all clones see a reload.
-pub struct Live<R> {
-    settings: Arc<ArcSwap<R>>,
-    last_error: Arc<ArcSwap<Option<String>>>,
-    started: Arc<Loaded<R>>,
-    awaiting_restart: Arc<ArcSwap<Vec<&'static str>>>,
+pub struct Live<R>(Arc<State<R>>);
+
+struct State<R> {
+    started: R,
+    settings: ArcSwap<R>,
+    last_error: ArcSwapOption<String>,
+    awaiting_restart: ArcSwap<Vec<&'static str>>,
+    /// What the last look came to, good or bad; a follower that is started again goes on from it.
+    applied: ArcSwap<Applied>,
 }
 
 impl<R> Clone for Live<R> {
     fn clone(&self) -> Self {
-        Self {
-            settings: self.settings.clone(),
-            last_error: self.last_error.clone(),
-            started: self.started.clone(),
-            awaiting_restart: self.awaiting_restart.clone(),
-        }
+        Self(self.0.clone())
     }
 }
 
 impl<R: Section> Live<R> {
     /// Starts from these settings.
     pub fn new(started: Loaded<R>) -> Self {
-        Self {
-            settings: Arc::new(ArcSwap::from_pointee(started.settings.clone())),
-            last_error: Arc::new(ArcSwap::from_pointee(None)),
-            started: Arc::new(started),
-            awaiting_restart: Arc::default(),
-        }
+        Self(Arc::new(State {
+            settings: ArcSwap::from_pointee(started.settings.clone()),
+            started: started.settings,
+            last_error: ArcSwapOption::empty(),
+            awaiting_restart: ArcSwap::default(),
+            applied: ArcSwap::from_pointee(started.applied),
+        }))
     }
 
     /// One consistent set. Take it once a request, so that no request mixes two.
     pub fn snapshot(&self) -> Arc<R> {
-        self.settings.load_full()
+        self.0.settings.load_full()
     }
 
     /// Why the newest contents of the files are not in force, if they are not.
     pub fn last_error(&self) -> Option<String> {
-        (**self.last_error.load()).clone()
+        self.0.last_error.load().as_deref().cloned()
     }
 
     /// The sections whose newest contents wait for a restart.
     pub fn awaiting_restart(&self) -> Vec<&'static str> {
-        (**self.awaiting_restart.load()).clone()
+        self.0.awaiting_restart.load().to_vec()
     }
 
     /// Re-reads the settings when the contents of their files change, for as long as it is polled.
@@ -67,18 +67,18 @@ impl<R: Section> Live<R> {
     /// Good settings come into force and are handed to `apply`. Bad ones are left: the last good
     /// ones stay in force, and a log line, a metric and [`Live::last_error`] say so.
     pub async fn follow(self, sources: Sources, meter: Meter, apply: impl Fn(&R) + Send + 'static) {
-        let instruments = Instruments::new(&meter);
+        let instruments = Instruments::new(&meter, self.last_error().is_none());
         if !sources.has_files() {
             return;
         }
         let mut ticks = interval(POLL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let applied = self.started.fingerprint;
+        let applied = self.0.applied.load_full();
         let mut watched = Watched {
             files: sources.files(),
             sources,
+            seen: applied.fingerprint,
             applied,
-            seen: applied,
         };
         loop {
             ticks.tick().await;
@@ -91,13 +91,14 @@ impl<R: Section> Live<R> {
                 }
             };
             let Some(newest) = newest else { continue };
+            self.0.applied.store(watched.applied.clone());
             instruments.record(&newest);
             match newest {
                 Ok(newest) => self.take(newest, &apply),
                 Err(error) => {
                     let reason = error.to_string();
                     tracing::error!(error = %reason, "settings not reloaded; the last good ones stay");
-                    self.last_error.store(Arc::new(Some(reason)));
+                    self.0.last_error.store(Some(Arc::new(reason)));
                 }
             }
         }
@@ -105,11 +106,11 @@ impl<R: Section> Live<R> {
 
     /// Puts settings in force, as far as they take effect while a service runs.
     fn take(&self, mut newest: R, apply: impl Fn(&R)) {
-        let waiting = newest.keep_started(&self.started.settings);
+        let waiting = Arc::new(newest.keep_started(&self.0.started));
         apply(&newest);
-        self.settings.store(Arc::new(newest));
-        self.last_error.store(Arc::new(None));
-        self.awaiting_restart.store(Arc::new(waiting.clone()));
+        self.0.settings.store(Arc::new(newest));
+        self.0.last_error.store(None);
+        self.0.awaiting_restart.store(waiting.clone());
         if waiting.is_empty() {
             tracing::info!("settings reloaded");
         } else {
@@ -125,8 +126,8 @@ impl<R: Section> Live<R> {
 struct Watched {
     sources: Sources,
     files: Files,
-    applied: u64,
     seen: u64,
+    applied: Arc<Applied>,
 }
 
 /// The newest settings, if there are any.
@@ -146,16 +147,21 @@ impl Watched {
     /// The settings where the files have changed, and no further since the last look.
     fn newest<R: Section>(&mut self) -> Newest<R> {
         let texts = self.files.read();
-        let now = texts.fingerprint();
-        let settled = now == std::mem::replace(&mut self.seen, now);
-        if !settled || now == self.applied {
+        let fingerprint = texts.fingerprint();
+        let settled = fingerprint == std::mem::replace(&mut self.seen, fingerprint);
+        if !settled || fingerprint == self.applied.fingerprint {
             return None;
         }
-        self.applied = now;
         let (newest, warnings) = self.sources.settings(&texts);
-        for warning in warnings {
-            tracing::warn!("{warning}");
+        for warning in &warnings {
+            if !self.applied.warnings.contains(warning) {
+                tracing::warn!("{warning}");
+            }
         }
+        self.applied = Arc::new(Applied {
+            fingerprint,
+            warnings,
+        });
         Some(newest.map(|loaded| loaded.settings))
     }
 }
@@ -166,7 +172,7 @@ struct Instruments {
 }
 
 impl Instruments {
-    fn new(meter: &Meter) -> Self {
+    fn new(meter: &Meter, are_good: bool) -> Self {
         let reloads = meter
             .u64_counter("settings.reloads")
             .with_description("Changes of the settings files that were read")
@@ -175,7 +181,7 @@ impl Instruments {
             .u64_gauge("settings.last_reload_successful")
             .with_description("1 while the newest contents of the settings files are good; some take effect at a restart")
             .build();
-        good.record(1, &[]);
+        good.record(u64::from(are_good), &[]);
         for result in ["success", "failure"] {
             reloads.add(0, &[KeyValue::new("result", result)]);
         }
@@ -191,11 +197,11 @@ impl Instruments {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::{sync::Arc, time::Instant};
 
     use tokio::task::yield_now;
 
-    use super::Watched;
+    use super::{Applied, Watched};
     use crate::{
         Arguments, Sources,
         file::{LIMIT, Stalled},
@@ -212,8 +218,11 @@ mod tests {
         let watched = Watched {
             files: stalled.files(),
             sources: Sources::new("sample", &[], Arguments::default()),
-            applied: 0,
             seen: 0,
+            applied: Arc::new(Applied {
+                fingerprint: 0,
+                warnings: Vec::new(),
+            }),
         };
         let begun = Instant::now();
         let look = tokio::spawn(watched.look::<Nothing>());

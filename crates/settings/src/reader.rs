@@ -16,7 +16,8 @@ pub struct Reader<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) violations: Violations,
-    pub(crate) warnings: Vec<String>,
+    /// Keys of earlier releases.
+    pub(crate) removed: Violations,
 }
 
 /// Reads the table at this path and holds it to its rules.
@@ -118,9 +119,8 @@ impl Reader<'_> {
             let setting = Violations::path(&at, key);
             let removed = S::REMOVED.iter().find(|(removed, _)| removed == key);
             if let Some((_, instead)) = removed {
-                let warning =
-                    format!("{setting} is no setting any more and sets nothing: it {instead}");
-                findings.warnings.push(warning);
+                let rule = format_args!("is no setting any more; it {instead}");
+                findings.removed.report(&setting, rule);
                 continue;
             }
             let known: Vec<_> = S::fields().iter().map(|field| field.key).collect();

@@ -36,8 +36,16 @@ pub struct Sources {
 pub struct Loaded<R> {
     /// What they say.
     pub settings: R,
-    /// The contents of the files that they come from.
+    pub(crate) applied: Applied,
+}
+
+/// What settings were made of.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// The contents of the files.
     pub(crate) fingerprint: u64,
+    /// What there was to say about them and about the variables.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Sources {
@@ -101,35 +109,39 @@ impl Sources {
         &self,
         texts: &Texts,
     ) -> (Result<Loaded<R>, SettingsError>, Vec<String>) {
-        let mut findings = Findings::default();
-        let read = self.layered(texts, &mut findings);
+        let mut warnings = Vec::new();
+        let read = self.layered(texts, &mut warnings);
         let loaded = read.map(|settings| Loaded {
             settings,
-            fingerprint: texts.fingerprint(),
+            applied: Applied {
+                fingerprint: texts.fingerprint(),
+                warnings: warnings.clone(),
+            },
         });
-        (loaded, findings.warnings)
+        (loaded, warnings)
     }
 
     fn layered<R: Section>(
         &self,
         texts: &Texts,
-        findings: &mut Findings,
+        warnings: &mut Vec<String>,
     ) -> Result<R, SettingsError> {
         let mut layered = table_of(&self.reference::<R>())?;
-        findings.warnings = self.variables.warnings(&layered);
+        *warnings = self.variables.warnings(&layered);
         let files = layers::of_files(texts, self.service)?;
         for (_, layer) in &files {
             lay_over(&mut layered, layer.clone());
         }
         lay_over(&mut layered, self.variables.settings()?);
-        let read = reader::read("", layered, findings);
-        finished(read, std::mem::take(&mut findings.violations)).map_err(|error| {
-            error.with_origins(|setting| {
-                let variables = self.variables.that_set(setting);
-                let file = || files.iter().rev().find(|(_, it)| layers::sets(it, setting));
-                variables.or_else(|| file().map(|(name, _)| name.clone()))
-            })
-        })
+        let mut findings = Findings::default();
+        let read = reader::read("", layered, &mut findings);
+        let origin = |setting: &str| {
+            let variables = self.variables.that_set(setting);
+            let file = || files.iter().rev().find(|(_, it)| layers::sets(it, setting));
+            variables.or_else(|| file().map(|(name, _)| name.clone()))
+        };
+        warnings.extend(findings.removed.with_origins(origin).sentences());
+        finished(read, findings.violations.with_origins(origin))
     }
 }
 

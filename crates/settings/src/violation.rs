@@ -38,6 +38,21 @@ impl Violations {
         }
     }
 
+    /// Says of each where it is from, as far as this knows it.
+    pub(crate) fn with_origins(mut self, origin: impl Fn(&str) -> Option<String>) -> Self {
+        for Violation { setting, rule } in &mut self.0 {
+            if let Some(origin) = origin(setting) {
+                *rule = format!("{rule} ({origin})");
+            }
+        }
+        self
+    }
+
+    /// A sentence for each.
+    pub(crate) fn sentences(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(Violation::to_string)
+    }
+
     /// What was reported, or nothing.
     pub fn into_result(self) -> Result<(), SettingsError> {
         if self.0.is_empty() {
@@ -74,19 +89,6 @@ impl SettingsError {
             }],
             Self::Violations(violations) => violations.clone(),
         }
-    }
-
-    /// Says of each violation where it is from, as far as this knows it.
-    pub(crate) fn with_origins(self, origin: impl Fn(&str) -> Option<String>) -> Self {
-        let Self::Violations(mut violations) = self else {
-            return self;
-        };
-        for violation in &mut violations {
-            if let Some(origin) = origin(&violation.setting) {
-                violation.rule = format!("{} ({origin})", violation.rule);
-            }
-        }
-        Self::Violations(violations)
     }
 }
 

@@ -132,18 +132,20 @@ pub async fn run<S: Service>(sources: Sources, command: Command, start: Start) -
     if command == Command::Settings {
         let reference = sources.reference::<Settings<S::Settings>>();
         say(&mut std::io::stdout(), &reference);
+        let (_, warnings) = sources.read::<Settings<S::Settings>>();
+        say(&mut std::io::stderr(), &check::warning_lines(&warnings));
         return ExitCode::SUCCESS;
     }
     if command == Command::Healthcheck {
-        return match healthcheck::ask::<S::Settings>(sources).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(Unhealthy::Settings(error)) => refuse(service, &error, &[]),
-            Err(error) => {
-                let said = format!("{service}: {}\n", chain(&error));
-                say(&mut std::io::stderr(), &said);
-                ExitCode::FAILURE
-            }
+        let (healthy, warnings) = healthcheck::ask::<S::Settings>(sources).await;
+        let (code, why) = match healthy {
+            Ok(()) => (ExitCode::SUCCESS, String::new()),
+            Err(Unhealthy::Settings(error)) => return refuse(service, &error, &warnings),
+            Err(error) => (ExitCode::FAILURE, format!("{service}: {}\n", chain(&error))),
         };
+        let warnings = check::warning_lines(&warnings);
+        say(&mut std::io::stderr(), &format!("{why}{warnings}"));
+        return code;
     }
     let (loaded, warnings) = sources.read();
     let process = loaded.map_err(ProcessError::from);

@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     management::ManagementSettings,
     server::ServerSettings,
-    settings::{Checked, Settings},
+    settings::{Checked, CommonSettings, Settings},
     tls::install_crypto_provider,
 };
 
@@ -43,15 +43,23 @@ pub(crate) enum Unhealthy {
     NotReady(SocketAddr, StatusCode, String),
 }
 
-/// Asks the service that runs with the settings of these sources.
-pub(crate) async fn ask<S: Checked>(sources: Sources) -> Result<(), Unhealthy> {
+/// Asks the service that runs with the settings of these sources; and what there is to say about
+/// these.
+pub(crate) async fn ask<S: Checked>(sources: Sources) -> (Result<(), Unhealthy>, Vec<String>) {
     let until = Instant::now() + LIMIT;
     // A file may stall.
-    let load = spawn_blocking(move || sources.load::<Settings<S>>());
-    let Ok(Ok(settings)) = timeout_at(until, load).await else {
-        return Err(Unhealthy::NoSettings);
+    let read = spawn_blocking(move || sources.read::<Settings<S>>());
+    let Ok(Ok((loaded, warnings))) = timeout_at(until, read).await else {
+        return (Err(Unhealthy::NoSettings), Vec::new());
     };
-    let common = settings?.common;
+    let healthy = match loaded {
+        Ok(loaded) => ready(&loaded.settings.common, until).await,
+        Err(error) => Err(error.into()),
+    };
+    (healthy, warnings)
+}
+
+async fn ready(common: &CommonSettings, until: Instant) -> Result<(), Unhealthy> {
     let server = &common.server;
     let at = address(server, &common.management).ok_or(Unhealthy::NoPort)?;
     let asked = timeout_at(until, readiness(server.scheme(), at)).await;
@@ -115,7 +123,7 @@ mod tests {
             ("SAMPLE__API_KEYS__TEST__KEY", "sample-key-0123456789"),
         ]);
         let asked = Instant::now();
-        let answer = ask::<Nothing>(sources).await;
+        let (answer, _) = ask::<Nothing>(sources).await;
         assert!(matches!(answer, Err(Unhealthy::Silent(_))), "{answer:?}");
         assert_eq!(asked.elapsed().as_secs(), 2);
     }

@@ -160,10 +160,14 @@ fn everything_that_is_wrong_is_said_at_once() {
 #[test]
 fn a_key_that_is_gone_is_warned_of_and_no_other() {
     let place = Place::new().with_config("[sample]\nrest = \"2ms\"");
-    let (loaded, warnings) = place.sources().read::<Settings<Sample>>();
-    assert!(loaded.is_ok());
-    let told = "sample.rest is no setting any more and sets nothing: it is 7 ms";
-    assert_eq!(warnings, [told]);
+    let variable = Place::new().with_variable("SAMPLE__SAMPLE__REST", "2ms");
+    let file = place.path("config.toml").display().to_string();
+    for (place, origin) in [(place, &*file), (variable, "SAMPLE__SAMPLE__REST")] {
+        let (loaded, warnings) = place.sources().read::<Settings<Sample>>();
+        assert!(loaded.is_ok());
+        let told = format!("sample.rest: is no setting any more; it is 7 ms ({origin})");
+        assert_eq!(warnings, [told]);
+    }
     // Only where it was.
     let message = Place::new().with_config("[server]\nrest = 1").refused();
     assert!(message.contains("server.rest: is no setting"), "{message}");

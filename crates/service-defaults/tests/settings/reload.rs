@@ -98,6 +98,26 @@ async fn a_good_change_is_in_force_within_two_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_follower_that_is_started_again_goes_on_from_where_it_was() {
+    let place = Place::new().with_config(&word("before"));
+    let service = Service::follow(&place);
+    for (text, reloads) in [(word("after"), [1, 0]), ("[sevrer]".to_owned(), [1, 1])] {
+        place.write("config.toml", &text);
+        service.settle().await;
+        let again = tokio::spawn(service.process.follow_settings());
+        service.settle().await;
+        again.abort();
+        let metrics = service.metrics().await;
+        for (result, reloads) in ["success", "failure"].into_iter().zip(reloads) {
+            let told = format!("settings_reloads_total{{result=\"{result}\"}} {reloads}");
+            assert!(metrics.contains(&told), "{metrics}");
+        }
+        let good = format!("settings_last_reload_successful {}", 1 - reloads[1]);
+        assert!(metrics.contains(&good), "{metrics}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_change_between_the_start_and_the_first_look_is_seen() {
     let place = Place::new().with_config(&word("before"));
     let process = Process::<Sample>::new("sample", place.sources()).unwrap();

@@ -4,7 +4,7 @@ use test_support::TestDatabase;
 use vehicle_service::SCHEMA;
 
 use super::{
-    binary::{command, run, text},
+    binary::{Serving, command, run, text},
     caller::within,
 };
 
@@ -86,24 +86,47 @@ async fn what_is_wrong_is_named_and_stops_the_start() {
 }
 
 #[tokio::test]
-async fn a_setting_of_an_earlier_release_is_warned_of_and_stops_nothing() {
+async fn every_command_warns_of_settings_of_an_earlier_release_and_goes_on() {
     let database = TestDatabase::empty(vehicle_service::NAME).await;
-    let gone = [
-        ("LIMITS__MAX_HEADERS", "7"),
-        ("SERVER__SEND_TIMEOUT", "soon"),
-    ];
-    let output = run(&database, &["check"], &gone).await;
-    assert_eq!(output.status.code(), Some(0));
-    let said = text(&output.stdout);
-    for (setting, constant) in [
-        ("limits.max_headers", "100"),
-        ("server.send_timeout", "30s"),
-    ] {
-        let told = format!(
-            "warning: {setting} is no setting any more and sets nothing: it is {constant}\n"
-        );
-        assert!(said.contains(&told), "{said}");
+    let mut serving = None;
+    for command in ["migrate", "seed", "settings", "check", "--healthcheck"] {
+        if command == "--healthcheck" {
+            serving = Some(Serving::start(&database, &[]).await);
+        }
+        let port = serving.as_ref().map_or(0, |it| it.address.port());
+        let settings = [
+            ("LIMITS__MAX_HEADERS", "7"),
+            ("RATE_LIMIT__BURST", "x"),
+            ("DATABASE__MIN_CONNECTIONS", "9"),
+            ("SERVER__PORT", &*port.to_string()),
+        ];
+        let output = run(&database, &[command], &settings).await;
+        let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        for (setting, constant, variable) in [
+            ("limits.max_headers", "100", "LIMITS__MAX_HEADERS"),
+            (
+                "rate_limit.burst",
+                "requests_per_second",
+                "RATE_LIMIT__BURST",
+            ),
+            (
+                "database.min_connections",
+                "max_connections",
+                "DATABASE__MIN_CONNECTIONS",
+            ),
+        ] {
+            let told = format!(
+                "{setting}: is no setting any more; it is {constant} (VEHICLE__{variable})"
+            );
+            assert_eq!(said.matches(&told).count(), 1, "{command}: {said}");
+        }
     }
+}
+
+#[tokio::test]
+async fn a_setting_that_never_was_stops_what_needs_it() {
+    let database = TestDatabase::empty(vehicle_service::NAME).await;
     let unknown = [("LIMITS__MAX_HEADER", "7")];
     let output = run(&database, &["check"], &unknown).await;
     assert_eq!(output.status.code(), Some(78));
