@@ -3,7 +3,6 @@
 #
 #   scripts/test-init.sh
 #
-# AWK     the awk to prove it with; the one on PATH by default
 # INIT_SH the shell to prove it with; /bin/sh by default
 set -eu
 umask 022
@@ -31,12 +30,11 @@ fresh_copy() {
     cp "$top/init.sh" "$top/secrets.local.json.template" "$copy"
 }
 
-# Everything init.sh may call; neither jq nor python.
+# Everything init.sh may call; neither awk nor jq nor python.
 mkdir "$tools"
-for tool in cat chmod cmp dirname grep id mkdir mv od rm rmdir tr; do
+for tool in cat chmod cmp dirname grep id mkdir mv od rm rmdir sed tr; do
     ln -s "$(command -v "$tool")" "$tools/$tool"
 done
-ln -s "$(command -v "${AWK:-awk}")" "$tools/awk"
 
 # Runs init.sh of the copy from another folder, on a machine without PostgreSQL.
 init() {
@@ -184,11 +182,11 @@ done
 echo >"$copy/secrets.local.json"
 broken "a file without braces" 'ends before its last brace'
 (cat "$folder/secrets.before" && echo '}') >"$copy/secrets.local.json"
-broken "a brace too many" 'outside of the braces'
+broken "a brace too many" 'not one string or brace per line'
 (echo '{' && cat "$folder/secrets.before") >"$copy/secrets.local.json"
-broken "a brace too many at the beginning" 'not one string per line'
+broken "a brace too many at the beginning" 'not one string or brace per line'
 sed 1d "$folder/secrets.before" >"$copy/secrets.local.json"
-broken "no brace at the beginning" 'outside of the braces'
+broken "no brace at the beginning" 'not one string or brace per line'
 passed "a file that is cut or has unbalanced braces is refused and left alone"
 
 echo '{ "postgres": { "password": "s3cret" } }' >"$copy/secrets.local.json"
