@@ -22,6 +22,7 @@ secrets=secrets.local.json
 # Prints each string of a JSON file as `path value`. The file has one string or brace per line, as the template has it
 # and as jq writes it; another one is refused.
 strings() {
+    file=$1
     number=0
     at=
     while read -r line || [ -n "$line" ]; do
@@ -38,18 +39,18 @@ strings() {
         .*:'"'*'": "'*'"')
             value=${line#*'": "'}
             value=${value%'"'}
-            case $key in *[!A-Za-z0-9_-]*) refuse "$1" 'a name with a space or a sign' ;; esac
-            case $value in *[\"\\]*) refuse "$1" 'a string with a quote or backslash' ;; esac
+            case $key in *[!A-Za-z0-9_-]*) refuse 'a name with a space or a sign' ;; esac
+            case $value in *[\"\\]*) refuse 'a string with a quote or backslash' ;; esac
             echo "${at#.}$key $value"
             ;;
-        *) refuse "$1" 'not one string or brace per line' ;;
+        *) refuse 'not one string or brace per line' ;;
         esac
-    done <"$1"
-    [ "$at" = end ] || refuse "$1" 'ends before its last brace'
+    done <"$file"
+    [ "$at" = end ] || refuse 'ends before its last brace'
 }
 
 refuse() {
-    echo "init.sh: $1, line $number: $2" >&2
+    echo "init.sh: $file, line $number: $1" >&2
     exit 1
 }
 

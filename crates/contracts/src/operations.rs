@@ -2,16 +2,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize, de::IntoDeserializer};
 use utoipa::ToSchema;
-use validator::{Validate, ValidationError, ValidationErrors};
+use validator::{Validate, ValidationError};
 
 use crate::{UncheckedText, may_hold_personal_identity_number, wire_enum};
-
-/// The longest reason, in characters.
-const MAX_REASON: usize = 200;
-/// The longest owner, in characters.
-const MAX_OWNER: usize = 100;
-/// The longest isolation, in seconds: a day.
-const MAX_EXPIRES_IN: u64 = 86_400;
 
 /// What the guard around Vehicle is doing in the process that answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -132,8 +125,9 @@ pub struct GuardCache {
 }
 
 /// Changes who decides whether Vehicle is called. It is logged with its reason and its owner.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[validate(schema(function = "ends_if_isolated", skip_on_field_errors = false))]
 #[schema(example = json!({
     "mode": "automatic", "reason": "the maintenance is done", "owner": "on-call team"
 }))]
@@ -143,13 +137,37 @@ pub struct VehicleGuardChange {
     pub mode: GuardMode,
     /// Why: 1 to 200 characters, none of them a control character, invisible or changing the
     /// direction of writing, and nothing that may hold a personal identity number.
+    #[validate(
+        length(
+            min = 1,
+            max = 200,
+            code = "invalid_reason",
+            message = "has 1 to 200 characters, not all blank"
+        ),
+        custom(function = "is_loggable", code = "invalid_reason")
+    )]
     #[schema(value_type = String, min_length = 1, max_length = 200, example = "planned maintenance of the register")]
     pub reason: UncheckedText,
     /// Who answers for it: 1 to 100 characters, by the same rules.
+    #[validate(
+        length(
+            min = 1,
+            max = 100,
+            code = "invalid_owner",
+            message = "has 1 to 100 characters, not all blank"
+        ),
+        custom(function = "is_loggable", code = "invalid_owner")
+    )]
     #[schema(value_type = String, min_length = 1, max_length = 100, example = "on-call team")]
     pub owner: UncheckedText,
     /// After how many seconds an isolation ends by itself: 1 to 86400. Required for `isolated`,
     /// refused for `automatic`.
+    #[validate(range(
+        min = 1,
+        max = 86_400,
+        code = "invalid_expires_in_seconds",
+        message = "an isolation ends after 1 to 86400 seconds"
+    ))]
     #[schema(minimum = 1, maximum = 86_400, example = 900)]
     pub expires_in_seconds: Option<u64>,
 }
@@ -161,57 +179,31 @@ fn from_name<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(Cow::<str>::deserialize(deserializer)?.into_deserializer())
 }
 
-// By hand, because one rule is about two members and is told at one of them.
-impl Validate for VehicleGuardChange {
-    fn validate(&self) -> Result<(), ValidationErrors> {
-        let mut errors = ValidationErrors::new();
-        if let Err(rule) = is_loggable(&self.reason, MAX_REASON) {
-            errors.add("reason", broken("invalid_reason", rule));
-        }
-        if let Err(rule) = is_loggable(&self.owner, MAX_OWNER) {
-            errors.add("owner", broken("invalid_owner", rule));
-        }
-        let expiry = match (self.mode, self.expires_in_seconds) {
-            (GuardMode::Automatic, None) | (GuardMode::Isolated, Some(1..=MAX_EXPIRES_IN)) => None,
-            (GuardMode::Automatic, Some(_)) => Some("is for the mode isolated only"),
-            (GuardMode::Isolated, _) => Some("an isolation ends after 1 to 86400 seconds"),
-        };
-        if let Some(rule) = expiry {
-            let error = broken("invalid_expires_in_seconds", rule);
-            errors.add("expires_in_seconds", error);
-        }
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(errors)
-        }
-    }
+/// An isolation has an end, and nothing else has.
+fn ends_if_isolated(change: &VehicleGuardChange) -> Result<(), ValidationError> {
+    let rule = match (change.mode, change.expires_in_seconds) {
+        (GuardMode::Automatic, None) | (GuardMode::Isolated, Some(_)) => return Ok(()),
+        (GuardMode::Automatic, Some(_)) => "is for the mode isolated only",
+        (GuardMode::Isolated, None) => "an isolation ends after 1 to 86400 seconds",
+    };
+    Err(ValidationError::new("invalid_expires_in_seconds").with_message(rule.into()))
 }
 
-fn broken(code: &'static str, rule: impl Into<Cow<'static, str>>) -> ValidationError {
-    ValidationError::new(code).with_message(rule.into())
-}
-
-/// Whether a text may be written to the log, or the rule that it breaks.
-fn is_loggable(text: &UncheckedText, longest: usize) -> Result<(), String> {
+/// Whether a text may be written to the log.
+fn is_loggable(text: &UncheckedText) -> Result<(), ValidationError> {
     let text = text.expose();
-    if text.trim().is_empty() || text.chars().count() > longest {
-        Err(format!("has 1 to {longest} characters, not all blank"))
-    } else if text.chars().any(|it| it.is_control() || is_unseen(it)) {
-        Err(
-            "holds no control characters, such as line breaks, and none that is invisible or \
-             changes the direction of writing"
-                .to_owned(),
-        )
+    let rule = if text.chars().any(|it| it.is_control() || is_unseen(it)) {
+        "holds no control characters, such as line breaks, and none that is invisible or \
+         changes the direction of writing"
+    } else if !text.is_empty() && text.trim().is_empty() {
+        "is not all blank"
     } else if may_hold_personal_identity_number(text) {
-        Err(
-            "is logged, so it holds no 10 or 12 digits that begin with a date: they could be a \
-             personal identity number"
-                .to_owned(),
-        )
+        "is logged, so it holds no 10 or 12 digits that begin with a date: they could be a \
+         personal identity number"
     } else {
-        Ok(())
-    }
+        return Ok(());
+    };
+    Err(ValidationError::new("not_loggable").with_message(rule.into()))
 }
 
 /// Whether a character shows nothing or reorders what others show, so that a log line could say
@@ -291,15 +283,12 @@ mod tests {
             assert_eq!(of("isolated", &end), [""; 0]);
             assert_eq!(
                 of("automatic", &end),
-                ["expires_in_seconds invalid_expires_in_seconds"]
+                ["__all__ invalid_expires_in_seconds"]
             );
         }
         assert_eq!(of("automatic", ""), [""; 0]);
-        for end in [
-            "",
-            r#","expiresInSeconds":0"#,
-            r#","expiresInSeconds":86401"#,
-        ] {
+        assert_eq!(of("isolated", ""), ["__all__ invalid_expires_in_seconds"]);
+        for end in [r#","expiresInSeconds":0"#, r#","expiresInSeconds":86401"#] {
             assert_eq!(
                 of("isolated", end),
                 ["expires_in_seconds invalid_expires_in_seconds"]

@@ -7,6 +7,7 @@ use utoipa::{
     PartialSchema, ToSchema,
     openapi::{ObjectBuilder, RefOr, Schema, Type},
 };
+use validator::ValidateLength;
 
 pub use within::may_hold_personal_identity_number;
 
@@ -173,6 +174,12 @@ impl UncheckedText {
     /// The text as it was sent.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl ValidateLength<u64> for UncheckedText {
+    fn length(&self) -> Option<u64> {
+        self.0.length()
     }
 }
 

@@ -18,7 +18,7 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny},
 };
 use serde_path_to_error::Segment;
-use validator::{Validate, ValidationErrors, ValidationErrorsKind};
+use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
 
 use crate::problem::Rejection;
 
@@ -203,7 +203,8 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
 fn broken_rules(base: &str, errors: &ValidationErrors) -> Vec<FieldError> {
     let mut rules = Vec::new();
     for (field, kind) in errors.errors() {
-        let pointer = format!("{base}/{}", camel_case(field));
+        let pointer_to = |member: &str| format!("{base}/{}", camel_case(member));
+        let pointer = pointer_to(field);
         match kind {
             ValidationErrorsKind::Struct(inner) => rules.extend(broken_rules(&pointer, inner)),
             ValidationErrorsKind::List(entries) => {
@@ -214,7 +215,10 @@ fn broken_rules(base: &str, errors: &ValidationErrors) -> Vec<FieldError> {
             ValidationErrorsKind::Field(broken) => {
                 rules.extend(broken.iter().map(|error| {
                     FieldError {
-                        pointer: Some(pointer.clone()),
+                        pointer: Some(match about_several(field, error) {
+                            Some(member) => pointer_to(member),
+                            None => pointer.clone(),
+                        }),
                         parameter: None,
                         code: error.code.clone(),
                         detail: error
@@ -228,6 +232,12 @@ fn broken_rules(base: &str, errors: &ValidationErrors) -> Vec<FieldError> {
     }
     rules.sort_by(|left, right| left.pointer.cmp(&right.pointer));
     rules
+}
+
+/// The member at which a rule about several members is told: the one that its code names.
+fn about_several<'a>(field: &str, error: &'a ValidationError) -> Option<&'a str> {
+    let code = (field == "__all__").then_some(&error.code)?;
+    code.strip_prefix("invalid_")
 }
 
 fn camel_case(field: &str) -> String {
