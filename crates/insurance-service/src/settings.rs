@@ -3,7 +3,7 @@ use std::time::Duration;
 use contracts::PersonalIdentityNumberCheck;
 use service_database::DatabaseSettings;
 use service_defaults::settings::{Checked, CommonSettings};
-use settings::{Figure, Quantity, Shown, Violations, millis, seconds, section};
+use settings::{Figure, Quantity, Violations, format_duration, millis, seconds, section};
 use vehicle_client::Options;
 
 /// Where the defaults differ from the common ones.
@@ -105,11 +105,11 @@ impl Checked for InsuranceSettings {
         if longest > request_deadline {
             let rule = format_args!(
                 "{} + {} for the database ({}) = {}, over server.request_deadline = {}",
-                Shown(deadline),
-                Shown(self.database.longest_query()),
+                format_duration(deadline),
+                format_duration(self.database.longest_query()),
                 self.database.longest_query_because(),
-                Shown(longest),
-                Shown(request_deadline)
+                format_duration(longest),
+                format_duration(request_deadline)
             );
             violations.report("enrichment.deadline", rule);
         }
@@ -119,9 +119,9 @@ impl Checked for InsuranceSettings {
         if client.gather_for > most {
             let rule = format_args!(
                 "{} is over {}, one part in {GATHERING_PARTS} of enrichment.deadline = {}",
-                Shown(client.gather_for),
-                Shown(most),
-                Shown(deadline)
+                format_duration(client.gather_for),
+                format_duration(most),
+                format_duration(deadline)
             );
             violations.report("vehicle_client.gather_for", rule);
         }
@@ -136,12 +136,15 @@ impl Checked for InsuranceSettings {
             Figure::duration(
                 "longest_answer",
                 self.longest_answer(),
-                format_args!("{database} + enrichment.deadline {}", Shown(deadline)),
+                format_args!(
+                    "{database} + enrichment.deadline {}",
+                    format_duration(deadline)
+                ),
             ),
             Figure::duration(
                 "longest_enrichment",
                 deadline,
-                format_args!("enrichment.deadline {}", Shown(deadline)),
+                format_args!("enrichment.deadline {}", format_duration(deadline)),
             ),
             self.calls_for_8_cars(&client),
         ];

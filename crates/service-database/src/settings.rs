@@ -1,6 +1,6 @@
 use std::{str::FromStr, time::Duration};
 
-use settings::{Figure, Secret, Shown, Violations, millis, seconds, section};
+use settings::{Figure, Secret, Violations, format_duration, millis, seconds, section};
 use sqlx::postgres::PgConnectOptions;
 
 /// Time on top of `statement_timeout` after which a server that does not even cancel is given up.
@@ -78,9 +78,9 @@ impl DatabaseSettings {
     pub fn longest_query_because(&self) -> String {
         format!(
             "database.acquire_timeout {} + database.statement_timeout {} + {} of grace",
-            Shown(self.acquire_timeout),
-            Shown(self.statement_timeout),
-            Shown(SERVER_GRACE)
+            format_duration(self.acquire_timeout),
+            format_duration(self.statement_timeout),
+            format_duration(SERVER_GRACE)
         )
     }
 
@@ -91,8 +91,8 @@ impl DatabaseSettings {
             let rule = format_args!(
                 "{} = {}, over server.request_deadline = {}",
                 self.longest_query_because(),
-                Shown(longest),
-                Shown(request_deadline)
+                format_duration(longest),
+                format_duration(request_deadline)
             );
             violations.report("database.statement_timeout", rule);
         }

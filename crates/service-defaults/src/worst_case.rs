@@ -1,6 +1,6 @@
 //! What the edge of a service allows at worst.
 
-use ::settings::{Figure, Quantity, Shown};
+use ::settings::{Figure, Quantity, format_duration};
 
 use crate::{limits::MAX_BODY_BYTES, server::HEAD_BUFFER_BYTES, settings::CommonSettings};
 
@@ -20,7 +20,7 @@ impl CommonSettings {
         let deadline = self.server.request_deadline;
         let because = format_args!(
             "server.request_deadline {}, from its head to its answer",
-            Shown(deadline)
+            format_duration(deadline)
         );
         Figure::duration("longest_request", deadline, because)
     }
@@ -67,8 +67,8 @@ impl CommonSettings {
         let (drain, shutdown) = (self.server.drain_delay, self.server.shutdown_timeout);
         let because = format_args!(
             "server.drain_delay {} + server.shutdown_timeout {}, until the last connection closes",
-            Shown(drain),
-            Shown(shutdown)
+            format_duration(drain),
+            format_duration(shutdown)
         );
         Figure::duration("stop_time", drain.saturating_add(shutdown), because)
     }

@@ -1,8 +1,7 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use config::ValueKind;
-
-use crate::Shown;
+use humantime::format_duration;
 
 /// A value that lies between two others: a number or a duration.
 pub trait Bounded: PartialOrd + Sized {
@@ -67,7 +66,7 @@ impl Bounded for Duration {
     }
 
     fn shown(&self) -> String {
-        Shown(*self).to_string()
+        format_duration(*self).to_string()
     }
 }
 

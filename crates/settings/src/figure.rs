@@ -1,8 +1,9 @@
-// What settings allow at worst: figures that are computed before anything happens, so that a
+//! What settings allow at worst: figures that are computed before anything happens, so that a
 //! reader can judge them, a dashboard can draw them and a test can hold what it measures to them.
 
 use std::{fmt, time::Duration};
 
+use humantime::format_duration;
 use serde_json::{Value, json};
 
 /// One thing that never exceeds this as long as the settings are in force.
@@ -74,7 +75,7 @@ impl Figure {
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Duration(value) => write!(f, "{}", Shown(value)),
+            Self::Duration(value) => write!(f, "{}", format_duration(value)),
             Self::Count(value) => write!(f, "{value}"),
             Self::Ratio(value) => write!(f, "{}x", (value * 1_000.0).round() / 1_000.0),
             Self::Bytes(value) => match value {
@@ -92,7 +93,7 @@ pub struct Shown(pub Duration);
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", humantime::format_duration(self.0))
+        write!(f, "{}", format_duration(self.0))
     }
 }
 
