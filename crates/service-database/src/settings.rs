@@ -43,6 +43,9 @@ section! {
 
 /// A URL may hold a password, so it is not shown.
 fn usable_url(url: &Secret, at: &str, violations: &mut Violations) {
+    if url.is_placeholder() {
+        return violations.secret(at, url);
+    }
     let text = url.expose();
     let named = text.starts_with("postgres://") || text.starts_with("postgresql://");
     if !named || PgConnectOptions::from_str(text).is_err() {
@@ -53,7 +56,6 @@ fn usable_url(url: &Secret, at: &str, violations: &mut Violations) {
 impl DatabaseSettings {
     fn contradictions(&self, at: &str, violations: &mut Violations) {
         for (key, secret) in [
-            ("url", &self.url),
             ("password", &self.password),
             ("migration_password", &self.migration_password),
         ] {

@@ -18,12 +18,13 @@ use crate::{chain, settings::Settings, telemetry::Telemetry};
 /// Exit code for settings that cannot be used (`EX_CONFIG` of sysexits.h).
 const EXIT_SETTINGS: u8 = 78;
 
-const EXIT_CODES: &str = "\
-Exit codes:
-  0   it did what it was told
-  1   it failed, or the service is not healthy
-  2   the command line makes no sense
-  78  the settings cannot be used";
+/// The exit codes of a service, with what they say.
+pub const EXIT_CODES: [(u8, &str); 4] = [
+    (0, "it did what it was told"),
+    (1, "it failed, or the service is not healthy"),
+    (2, "the command line makes no sense"),
+    (EXIT_SETTINGS, "the settings cannot be used"),
+];
 
 /// The command line of a service.
 #[derive(Debug, clap::Parser)]
@@ -42,21 +43,29 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// What this process was called with; ends it where that makes no sense or asks for help.
-    fn of<S: Service>() -> Self {
+    /// The command line of a service, with its help.
+    pub fn command_of<S: Service>() -> clap::Command {
         let name = S::NAME;
+        let codes = EXIT_CODES.map(|(code, meaning)| format!("\n  {code:<2}  {meaning}"));
         let variables = name.to_ascii_uppercase();
         let examples = format!(
             "Examples:\n  \
                {name}-service check --config {name}.toml\n  \
                {name}-service migrate --secrets secrets.json\n  \
                {variables}__SERVER__PORT=8080 {name}-service --secrets secrets.json\n  \
-               {variables}__SERVER__PORT=8080 {name}-service --healthcheck\n\n{EXIT_CODES}"
+               {variables}__SERVER__PORT=8080 {name}-service --healthcheck\n\n\
+             Exit codes:{}",
+            codes.concat()
         );
         let command = <Self as CommandFactory>::command();
-        let command = command.about(S::ABOUT).after_help(examples);
+        command.about(S::ABOUT).after_help(examples)
+    }
+
+    /// What this process was called with; ends it where that makes no sense or asks for help.
+    fn of<S: Service>() -> Self {
         // Both end the process themselves.
-        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+        let matches = Self::command_of::<S>().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 }
 

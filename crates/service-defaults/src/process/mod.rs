@@ -12,7 +12,7 @@ use ::settings::{Gauges, Loaded, SettingsError, Sources, log};
 use opentelemetry::metrics::Meter;
 use tokio::net::TcpListener;
 
-pub use self::command::{Command, CommandLine, Start, block_on, main, run};
+pub use self::command::{Command, CommandLine, EXIT_CODES, Start, block_on, main, run};
 use self::{
     lifecycle::Shutdown,
     server::{ServerError, descriptors},

@@ -88,12 +88,8 @@ fn tls_files_that_cannot_be_used_stop_the_start() {
     let missing = missing.to_str().unwrap();
     for (certificate, key, reason) in [
         (&*certificate, &*other_key, "does not fit"),
-        (
-            &certificate,
-            missing,
-            "missing.pem cannot be read: No such file",
-        ),
-        (missing, &key, "missing.pem cannot be read: No such file"),
+        (&certificate, missing, "missing.pem: No such file"),
+        (missing, &key, "missing.pem: No such file"),
         (&key, &key, "tls_certificate"),
         (&certificate, "", "is needed together with"),
     ] {

@@ -1,11 +1,12 @@
 //! The README, the page of the API and the page of settings say what is so.
 
-use std::{collections::BTreeSet, fmt::Write, fs, path::Path, time::Duration};
+use std::{collections::BTreeSet, fmt::Write, fs, path::Path, process::Command, time::Duration};
 
 use contracts::{Cause, EnrichmentStatus, PROBLEMS, Product, ProfileEnrichment, Source, Value};
 use insurance_service::{InsuranceService, InsuranceSettings};
 use service_defaults::{
     check::{self, Output},
+    process::{CommandLine, EXIT_CODES},
     service::Service as _,
     settings::Settings,
 };
@@ -23,6 +24,79 @@ fn the_first_command_runs_and_the_second_tests() {
     let mut blocks = README.split("```").skip(1).step_by(2);
     assert_eq!(blocks.next(), Some("sh\ncargo run\n"));
     assert_eq!(blocks.next(), Some("sh\ncargo test --workspace\n"));
+}
+
+#[test]
+fn the_commands_options_and_exit_codes_are_those_of_a_service() {
+    let command = CommandLine::command_of::<VehicleService>();
+    let mut table = String::from("\n| a service is told | what it does |\n| --- | --- |\n");
+    let mut tell = |said: &str, meaning: String| {
+        writeln!(table, "| {said} | {meaning} |").unwrap();
+    };
+    for command in command.get_subcommands() {
+        let options = options(command).map(|(option, help)| format!("; `{option}`: {help}"));
+        let about = format!(
+            "{}{}",
+            command.get_about().unwrap(),
+            options.collect::<String>()
+        );
+        tell(&format!("`{}`", command.get_name()), about);
+    }
+    for (option, help) in options(&command) {
+        tell(&format!("`{option}`"), help);
+    }
+    for (code, meaning) in EXIT_CODES {
+        tell(&format!("exit code {code}"), meaning.to_owned());
+    }
+    assert_told("README.md", "commands", &format!("{table}\n"));
+}
+
+/// The options of a command, as they are written, with their help.
+fn options(command: &clap::Command) -> impl Iterator<Item = (String, String)> {
+    let options = command.get_arguments();
+    options.filter_map(|option| {
+        let names = option.get_value_names().unwrap_or_default().iter();
+        let mut names = names.filter(|_| option.get_action().takes_values());
+        let value = names
+            .next()
+            .map_or_else(String::new, |name| format!(" {name}"));
+        let help = option.get_help().map(ToString::to_string);
+        Some((format!("--{}{value}", option.get_long()?), help?))
+    })
+}
+
+#[test]
+fn the_options_and_ports_of_the_local_stack_are_those_of_its_help() {
+    let output = Command::new(env!("CARGO_BIN_EXE_threadpilot"))
+        .arg("--help")
+        .output();
+    let help = String::from_utf8(output.unwrap().stdout).unwrap();
+    let usage = README
+        .split("\n## ")
+        .find(|it| it.starts_with("Run it"))
+        .unwrap();
+    let usage = usage
+        .lines()
+        .find(|line| line.starts_with("Options go after `--`"));
+    let options = |text| words(text).filter(|it| it.starts_with("--") && it.len() > 2);
+    let known: BTreeSet<_> = options(&help).collect();
+    for option in options(usage.unwrap()) {
+        assert!(known.contains(option), "{option}");
+    }
+    for option in known {
+        let general = ["--help", "--version"].contains(&option);
+        assert!(general || words(README).any(|it| it == option), "{option}");
+    }
+    let ports = |text| words(text).filter(|it| it.len() == 4 && it.parse::<u16>().is_ok());
+    let known: BTreeSet<_> = ports(&help).collect();
+    let addresses: Vec<_> = README.split("127.0.0.1:").skip(1).collect();
+    let named = addresses.iter().filter_map(|rest| words(rest).next());
+    let named: BTreeSet<_> = named.chain(ports(usage.unwrap())).collect();
+    assert_eq!(named, known);
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|it: char| !it.is_ascii_alphanumeric() && it != '-')
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn pem(file: &str, source: pem::Error) -> ServerError {
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The port cannot be listened on.
-    #[error("{setting}: cannot listen on port {port}; is another program using it?")]
+    #[error("{setting}: cannot listen on port {port}")]
     Listen {
         /// The setting that names the port.
         setting: &'static str,
@@ -129,7 +129,7 @@ pub enum ServerError {
         source: io::Error,
     },
     /// A file of certificates or keys cannot be read.
-    #[error("{file} cannot be read: {reason}")]
+    #[error("{file}: {reason}")]
     Unreadable {
         /// The file.
         file: String,
