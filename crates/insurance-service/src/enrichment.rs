@@ -68,14 +68,12 @@ impl Enricher {
             self.look_up(cars.into_iter().collect(), toggles, caller)
                 .await
         };
-        policies
+        let insurances: Vec<_> = policies
             .into_iter()
-            .map(|policy| {
-                let insurance = insurance(policy, lookups.as_ref());
-                self.count(&insurance);
-                insurance
-            })
-            .collect()
+            .map(|policy| insurance(policy, lookups.as_ref()))
+            .collect();
+        self.count(&insurances);
+        insurances
     }
 
     /// Looks up each car once; nothing where enrichment is switched off.
@@ -117,28 +115,29 @@ impl Enricher {
         );
     }
 
-    fn count(&self, insurance: &Insurance) {
-        let Enrichment {
-            status,
-            cause,
-            source,
-            ..
-        } = insurance.enrichment;
-        if status == EnrichmentStatus::NotApplicable {
-            return;
+    /// Adds up what became of the car policies, each kind at once: most are of one kind.
+    fn count(&self, insurances: &[Insurance]) {
+        let mut kinds = HashMap::new();
+        for Insurance { enrichment, .. } in insurances {
+            if enrichment.status != EnrichmentStatus::NotApplicable {
+                let kind = (enrichment.status, enrichment.cause, enrichment.source);
+                *kinds.entry(kind).or_insert(0) += 1;
+            }
         }
-        let labels = [
-            KeyValue::new("status", wire_name(&status)),
-            KeyValue::new(
-                "cause",
-                cause.map_or(Value::from(""), |cause| wire_name(&cause)),
-            ),
-            KeyValue::new(
-                "source",
-                source.map_or(Value::from(""), |source| wire_name(&source)),
-            ),
-        ];
-        self.outcomes.add(1, &labels);
+        for ((status, cause, source), policies) in kinds {
+            let labels = [
+                KeyValue::new("status", wire_name(&status)),
+                KeyValue::new(
+                    "cause",
+                    cause.map_or(Value::from(""), |cause| wire_name(&cause)),
+                ),
+                KeyValue::new(
+                    "source",
+                    source.map_or(Value::from(""), |source| wire_name(&source)),
+                ),
+            ];
+            self.outcomes.add(policies, &labels);
+        }
     }
 }
 

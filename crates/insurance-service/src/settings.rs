@@ -11,8 +11,6 @@ pub(crate) const DEFAULTS: &[(&str, &str)] = &[
     ("server.port", "5082"),
     ("database.user", r#""insurance_service""#),
 ];
-/// Gathering saves calls, but its time is taken from the calls: one part in this many at most.
-const GATHERING_PARTS: u32 = 10;
 
 section! {
     /// What the Insurance service has beside the common settings.
@@ -113,18 +111,8 @@ impl Checked for InsuranceSettings {
             );
             violations.report("enrichment.deadline", rule);
         }
-        let client = &self.vehicle_client;
-        client.check_within(deadline, "vehicle_client", violations);
-        let most = deadline / GATHERING_PARTS;
-        if client.gather_for > most {
-            let rule = format_args!(
-                "{} is over {}, one part in {GATHERING_PARTS} of enrichment.deadline = {}",
-                format_duration(client.gather_for),
-                format_duration(most),
-                format_duration(deadline)
-            );
-            violations.report("vehicle_client.gather_for", rule);
-        }
+        self.vehicle_client
+            .check_within(deadline, "vehicle_client", violations);
     }
 
     fn worst_case(&self) -> Vec<Figure> {

@@ -1,36 +1,11 @@
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use contracts::{RegistrationNumber, Source, Vehicle};
+use contracts::RegistrationNumber;
 use opentelemetry::trace::{SpanContext, TraceContextExt};
 use tokio::time::Instant;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::{Failure, group::Group, observe::LookupLog};
-
-/// How several vehicles are looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Strategy {
-    /// A call for each number, some at a time.
-    Single,
-    /// Calls for many numbers each.
-    Batch,
-}
-
-impl Strategy {
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::Single => "single",
-            Self::Batch => "batch",
-        }
-    }
-
-    pub(crate) fn source(self) -> Source {
-        match self {
-            Self::Single => Source::Live,
-            Self::Batch => Source::Batch,
-        }
-    }
-}
+use crate::{Strategy, group::Group, observe::LookupLog};
 
 /// The inbound request for which Vehicle is asked.
 #[derive(Clone, Debug)]
@@ -103,29 +78,6 @@ impl Origin {
         }
     }
 }
-
-/// What Vehicle says about one number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// The vehicle.
-    Vehicle(Arc<Vehicle>),
-    /// There is none.
-    Nothing,
-    /// The answer says nothing usable about this number.
-    Failure(Failure),
-}
-
-impl Found {
-    pub(crate) fn failure(&self) -> Option<&Failure> {
-        match self {
-            Self::Failure(failure) => Some(failure),
-            Self::Vehicle(_) | Self::Nothing => None,
-        }
-    }
-}
-
-/// What Vehicle says about every number that was asked for, and about no other.
-pub(crate) type Answer = HashMap<RegistrationNumber, Found>;
 
 #[cfg(test)]
 impl Call {

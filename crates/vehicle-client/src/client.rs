@@ -4,7 +4,6 @@ use std::{
 };
 
 use contracts::RegistrationNumber;
-use futures_util::{StreamExt, stream};
 use opentelemetry::metrics::Meter;
 
 use crate::{
@@ -21,8 +20,6 @@ use crate::{
 pub struct VehicleClient {
     pub(crate) lookups: Lookups,
     pub(crate) guard: Guard,
-    instruments: Instruments,
-    max_degree_of_parallelism_single: usize,
 }
 
 impl VehicleClient {
@@ -53,10 +50,8 @@ impl VehicleClient {
     ) -> Self {
         let guard = Guard::new(transport, options, rng, &instruments);
         Self {
-            lookups: Lookups::new(options, guard.clone(), rng.clone(), instruments.clone()),
+            lookups: Lookups::new(options, guard.clone(), rng.clone(), instruments),
             guard,
-            instruments,
-            max_degree_of_parallelism_single: options.max_degree_of_parallelism_single,
         }
     }
 
@@ -69,27 +64,7 @@ impl VehicleClient {
         strategy: Strategy,
         context: &CallContext,
     ) -> HashMap<RegistrationNumber, Lookup> {
-        let width = match strategy {
-            Strategy::Single => self.max_degree_of_parallelism_single,
-            // All join a batch at once; the batches are what is bounded.
-            Strategy::Batch => numbers.len().max(1),
-        };
-        let lookups: Vec<_> = numbers
-            .iter()
-            .map(|number| {
-                // Counted also when its turn never comes, because the caller goes away.
-                let mut record = self.instruments.asked();
-                async move {
-                    let lookup = self.lookups.look_up(number, strategy, context).await;
-                    record.ended(lookup.result());
-                    (number.clone(), lookup)
-                }
-            })
-            .collect();
-        stream::iter(lookups)
-            .buffer_unordered(width)
-            .collect()
-            .await
+        self.lookups.look_up(numbers, strategy, context).await
     }
 
     /// Forgets what is known of a number, at once: what is kept, and what is on its way.

@@ -5,9 +5,10 @@
 //!
 //! A lookup passes the rooms in this order: `lookup` (cache, single-flight, batch), `guard`
 //! (retry, admission, bulkhead, attempt), `wire` (HTTP, contract check). What they share is below
-//! them: `options`, `call`, `group`, `failure`, `observe`. `worst_case` is above them all: it sums
+//! them: `options`, `answer`, `call`, `group`, `failure`, `observe`. `worst_case` is above them all: it sums
 //! up what they do with the options.
 
+mod answer;
 mod call;
 mod client;
 mod failure;
@@ -20,14 +21,17 @@ mod rng;
 #[cfg(test)]
 mod simulation;
 mod state;
+mod strategy;
 mod wire;
 mod worst_case;
 
-pub(crate) use call::{Answer, Attempt, Call, Found};
-pub use call::{CallContext, Strategy};
+pub(crate) use answer::{Answer, Found};
+pub use call::CallContext;
+pub(crate) use call::{Attempt, Call};
 pub use client::VehicleClient;
 pub use failure::{Failure, FailureKind};
 pub use guard::{BreakerState, CallsState, Isolated, IsolationOrder, Phase as BreakerPhase};
 pub use lookup::{CacheState, Lookup};
 pub use options::{BreakerOptions, BudgetOptions, BuildError, CacheOptions, Options};
 pub use state::GuardState;
+pub use strategy::Strategy;

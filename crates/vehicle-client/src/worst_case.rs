@@ -20,7 +20,7 @@ impl Options {
     /// Every figure, where all lookups of one request take this long at most.
     pub fn worst_case(&self, deadline: Duration, batch: bool) -> Vec<Figure> {
         let parts: [&[Figure]; 5] = [
-            &self.times(deadline),
+            &[self.longest_lookup(deadline)],
             &self.calls(),
             &self.load(),
             &self.breaker(batch),
@@ -29,28 +29,19 @@ impl Options {
         parts.concat()
     }
 
-    fn times(&self, deadline: Duration) -> [Figure; 2] {
-        let (attempts, gathering) = (1 + self.max_retries, self.gather_for);
+    fn longest_lookup(&self, deadline: Duration) -> Figure {
+        let attempts = 1 + self.max_retries;
         let (call, pauses) = longest_call(self);
-        let path = call.saturating_add(gathering);
         let because = format_args!(
-            "gather_for {} + {attempts} x (queue_wait {} + attempt_timeout {}) + pauses {} of \
+            "{attempts} x (queue_wait {} + attempt_timeout {}) + pauses {} of \
              vehicle_client, or enrichment.deadline {} if that is less or Vehicle names a \
              Retry-After",
-            Shown(gathering),
             Shown(self.queue_wait),
             Shown(self.attempt_timeout),
             Shown(pauses),
             Shown(deadline)
         );
-        [
-            Figure::duration("longest_lookup", path.min(deadline), because),
-            Figure::duration(
-                "longest_gathering",
-                gathering,
-                format_args!("vehicle_client.gather_for {}", Shown(gathering)),
-            ),
-        ]
+        Figure::duration("longest_lookup", call.min(deadline), because)
     }
 
     fn calls(&self) -> [Figure; 5] {

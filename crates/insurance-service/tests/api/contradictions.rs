@@ -24,8 +24,6 @@ VEHICLE_CLIENT__QUEUE_WAIT=2s | vehicle_client.queue_wait | = 2s 500ms, | enrich
 VEHICLE_CLIENT__QUEUE_WAIT=1501ms | vehicle_client.queue_wait | = 2s 1ms, | enrichment.deadline = 2s
 VEHICLE_CLIENT__QUEUE_WAIT=10s | vehicle_client.queue_wait | = 10s 500ms, | enrichment.deadline = 2s
 ENRICHMENT__DEADLINE=10ms | vehicle_client.queue_wait | = 750ms, | enrichment.deadline = 10ms
-ENRICHMENT__DEADLINE=990ms, VEHICLE_CLIENT__GATHER_FOR=100ms | vehicle_client.gather_for | 100ms | 99ms, one part in 10 of enrichment.deadline = 990ms
-ENRICHMENT__DEADLINE=10ms | vehicle_client.gather_for | 2ms | 1ms, one part in 10 of enrichment.deadline = 10ms
 # One attempt.
 VEHICLE_CLIENT__CONNECT_TIMEOUT=501ms | vehicle_client.connect_timeout | 501ms | vehicle_client.attempt_timeout = 500ms
 VEHICLE_CLIENT__ATTEMPT_TIMEOUT=200ms | vehicle_client.connect_timeout | 250ms | vehicle_client.attempt_timeout = 200ms
@@ -82,7 +80,6 @@ fn what_just_fits_is_good() {
         [("VEHICLE_CLIENT__CONNECT_TIMEOUT", "500ms")],
         [("VEHICLE_CLIENT__BREAKER__MINIMUM_CALLS", "130")],
         [("VEHICLE_CLIENT__MAX_ANSWER_BYTES", "3450")],
-        [("VEHICLE_CLIENT__GATHER_FOR", "100ms")],
         [("VEHICLE_CLIENT__CACHE__NEGATIVE", "60s")],
         [("SERVER__MAX_CONNECTIONS", "1024")],
     ] {

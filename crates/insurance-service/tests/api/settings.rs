@@ -76,11 +76,6 @@ fn each_value_out_of_bounds_is_refused_by_name() {
             "vehicle_client.queue_wait: 11s is outside 0s..=10s",
         ),
         (
-            "VEHICLE_CLIENT__GATHER_FOR",
-            "0ms",
-            "vehicle_client.gather_for: 0s is outside 1ms..=100ms",
-        ),
-        (
             "VEHICLE_CLIENT__CONNECT_TIMEOUT",
             "9ms",
             "vehicle_client.connect_timeout: 9ms is outside 10ms..=10s",

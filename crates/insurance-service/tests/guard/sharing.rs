@@ -40,19 +40,29 @@ async fn hot_numbers_are_at_most_a_call_for_five_requests() {
 }
 
 #[tokio::test]
-async fn numbers_that_are_asked_for_at_once_share_a_batch_call() {
+async fn numbers_that_are_asked_for_while_a_batch_is_in_flight_share_the_next() {
     const CARS_EACH: usize = 25;
-    let vehicle = FakeVehicle::healthy().await;
-    let batch = [
-        ("FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL", "true"),
-        ("VEHICLE_CLIENT__GATHER_FOR", "100ms"),
-    ];
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let vehicle = FakeVehicle::start(move |request| Reply::healthy(request).held(&held)).await;
+    let batch = [("FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL", "true")];
     let settings = [&PATIENT[..], &batch].concat();
     let service = Service::with_cars(&vehicle, 21, CARS_EACH, &settings).await;
-    service.policies(0).await;
-    assert_eq!(vehicle.calls(), 1);
-    // Two of these fill a batch; on a busy machine some come too late for each other.
-    let policies = join_all((1..21).map(|person| service.policies(person))).await;
-    assert!(policies.concat().iter().all(Policy::is_enriched));
-    assert!(vehicle.calls() - 1 < 16, "{}", vehicle.calls() - 1);
+    let others = async {
+        vehicle.reached(1).await;
+        join_all((1..21).map(|person| service.policies(person))).await
+    };
+    let (first, others, ()) = tokio::join!(service.policies(0), others, async {
+        let asked = "vehicle_client_lookups_asked_total";
+        service.measures(asked, 21 * 25).await;
+        gate.open();
+    });
+    assert!(
+        first
+            .iter()
+            .chain(others.iter().flatten())
+            .all(Policy::is_enriched)
+    );
+    // Two of the others fill a batch.
+    assert_eq!(vehicle.calls(), 1 + 10);
 }

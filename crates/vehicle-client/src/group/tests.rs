@@ -112,8 +112,6 @@ async fn a_number_is_left_out_when_nobody_waits_for_it_and_then_cannot_be_joined
     let _last = group.add(&numbers[2], deadline).unwrap();
     assert!(group.add(&number("DDD444"), deadline).is_none());
     drop(leaving);
-    // Full, so that there is nothing to wait for.
-    assert_eq!(group.gather(SECOND).now_or_never(), Some(2));
     let out = group.begin_attempt().unwrap();
     assert_eq!(*out.numbers, [numbers[0].clone(), numbers[2].clone()]);
     assert!(group.join(&numbers[1], deadline).is_none());
@@ -121,13 +119,39 @@ async fn a_number_is_left_out_when_nobody_waits_for_it_and_then_cannot_be_joined
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_gathers_for_its_time_and_then_no_more() {
+async fn a_batch_takes_numbers_until_it_is_sent_and_then_no_more() {
     let deadline = Instant::now() + SECOND;
     let (group, _waiter) = Group::new(&number("AAA111"), deadline, 3, LookupLog::default());
-    let time = Duration::from_millis(2);
-    assert_eq!(group.gather(time).await, 1);
-    assert_eq!((deadline - SECOND).elapsed(), time);
-    assert!(group.add(&number("BBB222"), deadline).is_none());
+    // One that was not let out was never in flight.
+    drop(group.begin_attempt());
+    let _second = group.add(&number("BBB222"), deadline).unwrap();
+    let mut out = group.begin_attempt().unwrap();
+    assert_eq!(*out.numbers, ["AAA111", "BBB222"].map(number));
+    assert!(group.add(&number("CCC333"), deadline).is_none());
+    out.sent();
+    drop(out);
+    // It waits for a retry, which is for what it has.
+    assert!(group.add(&number("CCC333"), deadline).is_none());
+    assert!(group.join(&number("BBB222"), deadline).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_is_waited_for_from_one_place_and_left_as_a_whole() {
+    let deadline = Instant::now() + SECOND;
+    let numbers = ["AAA111", "BBB222"].map(number);
+    let (group, mut waiter) = Group::new(&numbers[0], deadline, 2, LookupLog::default());
+    assert!(waiter.add(&numbers[1]));
+    assert!(!waiter.add(&number("CCC333")) && !waiter.join(&number("CCC333")));
+    assert!(numbers.iter().all(|number| group.is_awaited_for(number)));
+    drop(waiter);
+    assert!(!numbers.iter().any(|number| group.is_awaited_for(number)));
+    assert!(!group.is_awaited());
+    // Who stays is waited for though nobody is there.
+    let (group, waiter) = Group::new(&numbers[0], deadline, 1, LookupLog::default());
+    waiter.stay();
+    assert!(group.is_awaited_for(&numbers[0]));
+    assert!(group.abandoned().now_or_never().is_none());
+    assert!(group.begin_attempt().is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,8 +7,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::retry::{Retry, UNUSED};
 use crate::{
-    Answer, Attempt, Call, Failure, FailureKind, Found, Options,
-    observe::{ABORTED, FailureLog, Instruments, Level},
+    Answer, Attempt, Call, Failure, FailureKind, Found, Options, Strategy,
+    observe::{ABORTED, FailureLog, Instruments},
     wire::Transport,
 };
 
@@ -52,9 +52,11 @@ impl Attempts {
             retry,
             until: started + self.limit,
         };
+        if call.strategy == Strategy::Batch && retry == 0 {
+            self.instruments.batch(attempt.numbers.len());
+        }
         let (span, reason, until) = (span(&attempt), attempt.reason(), attempt.until);
         let mut record = Record {
-            _in_flight: self.instruments.in_flight(call.strategy),
             instruments: &self.instruments,
             call,
             reason,
@@ -88,7 +90,6 @@ impl Attempts {
 
 /// An attempt in flight; counted when it is dropped, with the outcome that it has then.
 struct Record<'a> {
-    _in_flight: Level,
     instruments: &'a Instruments,
     call: &'a Call,
     reason: &'static str,

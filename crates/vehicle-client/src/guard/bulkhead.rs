@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout},
 };
 
@@ -26,16 +26,16 @@ pub struct CallsState {
 /// first in time, because a slow Vehicle must not build a queue that a fast one would drain, then
 /// in number.
 pub(super) struct Bulkheads {
-    single: Bulkhead,
-    batch: Bulkhead,
+    single: Arc<Bulkhead>,
+    batch: Arc<Bulkhead>,
     wait: Duration,
     instruments: Instruments,
     failures: FailureLog,
 }
 
 struct Bulkhead {
-    permits: Arc<Semaphore>,
-    queue: Arc<Semaphore>,
+    permits: Semaphore,
+    queue: Semaphore,
     maximum: usize,
     queue_length: usize,
 }
@@ -43,8 +43,8 @@ struct Bulkhead {
 impl Bulkhead {
     fn new(maximum: usize, queue_length: usize) -> Self {
         Self {
-            permits: Arc::new(Semaphore::new(maximum)),
-            queue: Arc::new(Semaphore::new(queue_length)),
+            permits: Semaphore::new(maximum),
+            queue: Semaphore::new(queue_length),
             maximum,
             queue_length,
         }
@@ -60,24 +60,31 @@ impl Bulkhead {
 
     /// First in, first out: while anybody queues there is no permit to be had at once, because
     /// the semaphore hands each that comes back to the first in the queue.
-    async fn enter(&self, wait: Duration) -> Option<OwnedSemaphorePermit> {
-        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+    async fn enter(&self, wait: Duration) -> Option<SemaphorePermit<'_>> {
+        if let Ok(permit) = self.permits.try_acquire() {
             return Some(permit);
         }
         let _place = self.queue.try_acquire().ok()?;
-        timeout(wait, self.permits.clone().acquire_owned())
-            .await
-            .ok()?
-            .ok()
+        timeout(wait, self.permits.acquire()).await.ok()?.ok()
     }
 }
 
 impl Bulkheads {
     pub(super) fn new(options: &Options, instruments: Instruments, failures: FailureLog) -> Self {
-        let queue = options.queue_length;
+        let of = |strategy, maximum| {
+            let bulkhead = Arc::new(Bulkhead::new(maximum, options.queue_length));
+            let shown = bulkhead.clone();
+            instruments.show_calls(strategy, move || {
+                let state = shown.state();
+                (state.in_flight, state.waiting)
+            });
+            bulkhead
+        };
+        let single = of(Strategy::Single, options.max_degree_of_parallelism_single);
+        let batch = of(Strategy::Batch, options.max_degree_of_parallelism_batch);
         Self {
-            single: Bulkhead::new(options.max_degree_of_parallelism_single, queue),
-            batch: Bulkhead::new(options.max_degree_of_parallelism_batch, queue),
+            single,
+            batch,
             wait: options.queue_wait,
             instruments,
             failures,
@@ -90,7 +97,7 @@ impl Bulkheads {
     }
 
     /// Waits for a permit; it is held until it is dropped.
-    pub(super) async fn enter(&self, call: &Call) -> Result<OwnedSemaphorePermit, NotSent> {
+    pub(super) async fn enter(&self, call: &Call) -> Result<SemaphorePermit<'_>, NotSent> {
         let bulkhead = match call.strategy {
             Strategy::Single => &self.single,
             Strategy::Batch => &self.batch,

@@ -1,14 +1,14 @@
-//! From the number that somebody asks for to the call that is made for it, if one has to be:
+//! From the numbers that somebody asks for to the calls that are made for them, if any have to be:
 //! cache, single-flight, batch. They are about numbers and save calls, so they stand before the
 //! guard, which bounds calls.
 
-mod batcher;
 mod cache;
 mod single_flight;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use contracts::{RegistrationNumber, Source, Vehicle};
+use futures_util::{StreamExt, future::join_all, stream};
 use tokio::time::Instant;
 
 pub use cache::CacheState;
@@ -17,10 +17,10 @@ use single_flight::{Ending, Joined, SingleFlight};
 
 use crate::{
     Call, CallContext, Failure, FailureKind, Found, Options, Strategy,
+    answer::CallResult,
     call::Origin,
-    group::{CallResult, Waiter},
     guard::{Guard, longest_call},
-    observe::{Instruments, LookupLog},
+    observe::{Instruments, LookupCounts, LookupLog, LookupResult},
     rng::Rng,
 };
 
@@ -55,13 +55,12 @@ impl Lookup {
         }
     }
 
-    /// The same as the counters add it up: `answered`, `shed` (the guard did not send its last
-    /// attempt) or `failed`.
-    pub(crate) fn result(&self) -> &'static str {
+    /// The same as the counters add it up.
+    fn result(&self) -> LookupResult {
         match self {
-            Self::Found { .. } | Self::NotFound { .. } => "answered",
-            Self::Unavailable(failure) if failure.kind.is_shed() => "shed",
-            Self::Unavailable(_) => "failed",
+            Self::Found { .. } | Self::NotFound { .. } => LookupResult::Answered,
+            Self::Unavailable(failure) if failure.kind.is_shed() => LookupResult::Shed,
+            Self::Unavailable(_) => LookupResult::Failed,
         }
     }
 
@@ -90,6 +89,8 @@ impl Lookup {
     }
 }
 
+const TIMEOUT: Lookup = Lookup::Unavailable(Failure::lasting(FailureKind::Timeout));
+
 /// Looks up numbers. Clones share the cache and the calls.
 #[derive(Clone)]
 pub(crate) struct Lookups(Arc<Inner>);
@@ -98,10 +99,43 @@ struct Inner {
     guard: Guard,
     cache: Option<Cache>,
     single_flight: SingleFlight,
-    gather_for: Duration,
+    /// Numbers of a request that are asked for at once by single calls.
+    width: usize,
     longest_call: Duration,
     rng: Rng,
     instruments: Instruments,
+}
+
+/// A number that the cache has no good answer for.
+struct Missing<'a> {
+    number: &'a RegistrationNumber,
+    /// What the cache has is good for when Vehicle fails.
+    has_last_known_good: bool,
+    log: LookupLog,
+}
+
+/// The answers so far, counted when they are dropped.
+struct Answers<'a> {
+    request_id: &'a str,
+    strategy: Strategy,
+    counts: LookupCounts,
+    lookups: HashMap<RegistrationNumber, Lookup>,
+}
+
+impl Answers<'_> {
+    fn add(&mut self, number: &RegistrationNumber, lookup: Lookup, log: &LookupLog) {
+        self.counts.ended(lookup.result());
+        if log.is_enabled() {
+            tracing::debug!(
+                request_id = self.request_id,
+                strategy = self.strategy.label(),
+                result = lookup.label(),
+                steps = log.text(),
+                "a lookup explained"
+            );
+        }
+        self.lookups.insert(number.clone(), lookup);
+    }
 }
 
 impl Lookups {
@@ -110,73 +144,152 @@ impl Lookups {
             guard,
             cache: options.cache.enabled.then(|| Cache::new(options.cache)),
             single_flight: SingleFlight::new(options.max_batch_size),
-            gather_for: options.gather_for,
+            width: options.max_degree_of_parallelism_single,
             longest_call: longest_call(options).0,
             rng,
             instruments,
         }))
     }
 
-    /// Looks up one number, by the deadline.
+    /// Looks up distinct numbers, by the deadline.
     pub(crate) async fn look_up(
         &self,
-        number: &RegistrationNumber,
+        numbers: &[RegistrationNumber],
         strategy: Strategy,
         context: &CallContext,
-    ) -> Lookup {
-        let (now, log) = (Instant::now(), LookupLog::begin());
-        let kept = self.cached(number, now, &log);
-        let lookup = match kept {
-            Some((Freshness::Fresh, entry)) => Lookup::from_cache(entry, Source::Cache, now),
-            Some((Freshness::SoftStale, entry)) => {
-                self.refresh(number, strategy, context);
-                Lookup::from_cache(entry, Source::Cache, now)
-            }
-            Some((Freshness::HardStale, _)) => {
-                match self.ask(number, strategy, context, &log).await {
-                    failed @ Lookup::Unavailable(_) => self.last_known_good(number, failed),
-                    lookup => lookup,
+    ) -> HashMap<RegistrationNumber, Lookup> {
+        let mut answers = Answers {
+            request_id: &context.request_id,
+            strategy,
+            // Also those whose turn never comes, because the caller goes away.
+            counts: self.0.instruments.asked(numbers.len()),
+            lookups: HashMap::with_capacity(numbers.len()),
+        };
+        let missing = self.from_cache(numbers, &mut answers, context);
+        match strategy {
+            // As one set; the batches are what is bounded.
+            Strategy::Batch if !missing.is_empty() => {
+                let lookups = self.ask(&missing, strategy, context).await;
+                for (missing, lookup) in missing.iter().zip(lookups) {
+                    answers.add(missing.number, lookup, &missing.log);
                 }
             }
-            None => self.ask(number, strategy, context, &log).await,
-        };
-        if log.is_enabled() {
-            tracing::debug!(
-                request_id = &*context.request_id,
-                strategy = strategy.label(),
-                result = lookup.label(),
-                steps = log.text(),
-                "a lookup explained"
-            );
+            Strategy::Batch => {}
+            Strategy::Single => {
+                let each = missing.into_iter().map(|missing| async move {
+                    let one = std::slice::from_ref(&missing);
+                    let lookup = self.ask(one, strategy, context).await.remove(0);
+                    (missing.number, lookup, missing.log)
+                });
+                let each: Vec<_> = each.collect();
+                let mut asking = stream::iter(each).buffer_unordered(self.0.width);
+                while let Some((number, lookup, log)) = asking.next().await {
+                    answers.add(number, lookup, &log);
+                }
+            }
         }
-        lookup
+        std::mem::take(&mut answers.lookups)
     }
 
-    fn cached(
+    /// Answers what the cache can answer, and has what is soft-stale refreshed. Returns the others.
+    fn from_cache<'a>(
         &self,
-        number: &RegistrationNumber,
-        now: Instant,
-        log: &LookupLog,
-    ) -> Option<(Freshness, Entry)> {
-        let kept = self.0.cache.as_ref()?.get(number, now);
-        let class = kept
-            .as_ref()
-            .map_or("miss", |(freshness, _)| freshness.label());
-        self.0.instruments.cache_looked_at(class);
-        log.add(format_args!("cache {class}"));
-        kept
+        numbers: &'a [RegistrationNumber],
+        answers: &mut Answers<'_>,
+        context: &CallContext,
+    ) -> Vec<Missing<'a>> {
+        let (mut missing, mut soft_stale) = (Vec::new(), Vec::new());
+        let now = Instant::now();
+        for number in numbers {
+            let log = LookupLog::begin();
+            let kept = self.0.cache.as_ref().map(|cache| cache.get(number, now));
+            if let Some(kept) = &kept {
+                let class = kept.as_ref().map(|(freshness, _)| *freshness);
+                answers
+                    .counts
+                    .looked_at_cache(class.map_or("miss", Freshness::label));
+                log.add(format_args!(
+                    "cache {}",
+                    class.map_or("miss", Freshness::label)
+                ));
+            }
+            match kept.flatten() {
+                Some((freshness @ (Freshness::Fresh | Freshness::SoftStale), entry)) => {
+                    if freshness == Freshness::SoftStale {
+                        soft_stale.push(number);
+                    }
+                    answers.add(number, Lookup::from_cache(entry, Source::Cache, now), &log);
+                }
+                kept => missing.push(Missing {
+                    number,
+                    has_last_known_good: kept.is_some(),
+                    log,
+                }),
+            }
+        }
+        // For nobody, with all the time that a call may take.
+        let deadline = now + self.0.longest_call;
+        for joined in self.join(soft_stale, answers.strategy, deadline, context) {
+            joined.waiter.stay();
+        }
+        missing
     }
 
-    /// What is kept of a number now, because it may have been erased while Vehicle was asked; the
-    /// failure where nothing is.
-    fn last_known_good(&self, number: &RegistrationNumber, failed: Lookup) -> Lookup {
+    /// Asks Vehicle for a set of numbers, or waits with those who asked already. The answers are in
+    /// the order of the numbers.
+    async fn ask(
+        &self,
+        missing: &[Missing<'_>],
+        strategy: Strategy,
+        context: &CallContext,
+    ) -> Vec<Lookup> {
+        let mut lookups = vec![TIMEOUT; missing.len()];
+        if Instant::now() >= context.deadline {
+            for Missing { log, .. } in missing {
+                log.add(format_args!("no time is left"));
+            }
+        } else {
+            let numbers = missing.iter().map(|missing| missing.number);
+            let joined = self.join(numbers, strategy, context.deadline, context);
+            for (position, shared) in joined.iter().flat_map(|joined| &joined.numbers) {
+                let verb = if *shared { "joins" } else { "begins" };
+                missing[*position].log.add(format_args!("{verb} a call"));
+            }
+            let results = joined.into_iter().map(|joined| async move {
+                let log = joined.waiter.group().log().clone();
+                (joined.numbers, joined.waiter.result().await, log)
+            });
+            for (numbers, result, call_log) in join_all(results).await {
+                for (position, shared) in numbers {
+                    let Missing { number, log, .. } = &missing[position];
+                    if log.is_enabled() {
+                        log.add(format_args!("[{}]", call_log.text()));
+                    }
+                    let source = if shared {
+                        Source::Shared
+                    } else {
+                        strategy.source()
+                    };
+                    lookups[position] = Lookup::from_call(number, &result, source);
+                }
+            }
+        }
+        for (missing, lookup) in missing.iter().zip(&mut lookups) {
+            if missing.has_last_known_good && matches!(lookup, Lookup::Unavailable(_)) {
+                self.use_last_known_good(missing.number, lookup);
+            }
+        }
+        lookups
+    }
+
+    /// Puts what is kept of a number now in the place of a failure, because it may have been erased
+    /// while Vehicle was asked.
+    fn use_last_known_good(&self, number: &RegistrationNumber, lookup: &mut Lookup) {
         let now = Instant::now();
         let cache = self.0.cache.as_ref();
-        cache
-            .and_then(|cache| cache.get(number, now))
-            .map_or(failed, |(_, entry)| {
-                Lookup::from_cache(entry, Source::LastKnownGood, now)
-            })
+        if let Some((_, entry)) = cache.and_then(|cache| cache.get(number, now)) {
+            *lookup = Lookup::from_cache(entry, Source::LastKnownGood, now);
+        }
     }
 
     /// Forgets a number: what is kept of it, and what is on its way.
@@ -198,91 +311,44 @@ impl Lookups {
         self.0.cache.as_ref().map(Cache::state)
     }
 
-    /// Asks Vehicle, or waits with those who asked already.
-    async fn ask(
+    /// Waits for the calls that carry these numbers, and begins those that there are not yet. Each
+    /// is a task of its own, which belongs to nobody who waits: they may all go away.
+    fn join<'a>(
         &self,
-        number: &RegistrationNumber,
-        strategy: Strategy,
-        context: &CallContext,
-        log: &LookupLog,
-    ) -> Lookup {
-        if Instant::now() >= context.deadline {
-            log.add(format_args!("no time is left"));
-            return Lookup::Unavailable(Failure::lasting(FailureKind::Timeout));
-        }
-        let (waiter, shared) = self.join(number, strategy, context.deadline, context);
-        let (source, verb) = if shared {
-            (Source::Shared, "joins")
-        } else {
-            (strategy.source(), "begins")
-        };
-        log.add(format_args!("{verb} a call"));
-        let call_log = waiter.log();
-        let result = waiter.result().await;
-        if log.is_enabled() {
-            log.add(format_args!("[{}]", call_log.text()));
-        }
-        Lookup::from_call(number, &result, source)
-    }
-
-    /// Asks Vehicle for nobody, with all the time that a call may take.
-    fn refresh(&self, number: &RegistrationNumber, strategy: Strategy, context: &CallContext) {
-        let deadline = Instant::now() + self.0.longest_call;
-        let (waiter, shared) = self.join(number, strategy, deadline, context);
-        if !shared {
-            tokio::spawn(waiter.result());
-        }
-    }
-
-    /// Waits for a call, which it begins if there is none. Whether there was one comes second.
-    fn join(
-        &self,
-        number: &RegistrationNumber,
+        numbers: impl IntoIterator<Item = &'a RegistrationNumber>,
         strategy: Strategy,
         deadline: Instant,
         context: &CallContext,
-    ) -> (Waiter, bool) {
-        let Joined {
-            waiter,
-            shared,
-            begun,
-        } = self.0.single_flight.join(number, strategy, deadline);
-        if let Some(ending) = begun {
+    ) -> Vec<Joined> {
+        let mut joined = self.0.single_flight.join(numbers, strategy, deadline);
+        for ending in joined.iter_mut().filter_map(|joined| joined.begun.take()) {
             let call = Call {
                 strategy,
                 group: ending.group().clone(),
                 origin: Origin::of(context),
             };
-            self.begin(call, ending);
+            tokio::spawn(self.clone().run(Arc::new(call), ending));
         }
-        (waiter, shared)
+        joined
     }
 
-    /// Makes a call in a task of its own, which belongs to nobody who waits: they may all go away.
-    fn begin(&self, call: Call, ending: Ending) {
-        let (lookups, call) = (self.clone(), Arc::new(call));
-        tokio::spawn(async move {
-            let result = tokio::select! {
-                biased;
-                result = lookups.call(&call) => result,
-                () = call.group.abandoned() => Err(Failure::lasting(FailureKind::Timeout)),
-            };
-            ending.with(result);
-        });
+    /// Makes a call until it has ended or nobody waits for it while it is not in flight.
+    async fn run(self, call: Arc<Call>, ending: Ending) {
+        let result = tokio::select! {
+            biased;
+            result = self.call(&call) => result,
+            () = call.group.abandoned() => Err(Failure::lasting(FailureKind::Timeout)),
+        };
+        ending.with(result);
     }
 
-    /// Makes a call, after those that gather have had their time, and keeps its answers.
+    /// Makes a call and keeps its answers.
     async fn call(&self, call: &Arc<Call>) -> CallResult {
-        if call.strategy == Strategy::Batch {
-            let numbers = call.group.gather(self.0.gather_for).await;
-            self.0.instruments.gathered(numbers);
-            call.log()
-                .add(format_args!("a batch of {numbers} is gathered"));
-        }
         let epoch = self.0.cache.as_ref().map(Cache::epoch);
         let answer = self.0.guard.call(call).await?;
         if let (Some(cache), Some(epoch)) = (&self.0.cache, epoch) {
             let now = Instant::now();
+            // Not in the order of the answer, which is no order.
             for number in call.group.numbers() {
                 let vehicle = match answer.get(&number) {
                     Some(Found::Vehicle(vehicle)) => Some(vehicle.clone()),
@@ -300,12 +366,13 @@ impl Lookups {
 mod tests {
     use std::{panic::AssertUnwindSafe, time::Duration};
 
+    use contracts::RegistrationNumber;
     use futures_util::FutureExt;
     use opentelemetry::metrics::{MeterProvider, noop::NoopMeterProvider};
     use tokio::time::{Instant, sleep};
 
     use crate::{
-        Answer, Attempt, BreakerPhase, CallContext, Failure, FailureKind, Lookup, Options,
+        Answer, Attempt, BreakerPhase, CallContext, Failure, FailureKind, Found, Lookup, Options,
         Strategy, VehicleClient, observe::Instruments, rng::Rng, simulation, wire::Transport,
     };
 
@@ -347,6 +414,25 @@ mod tests {
         let state = client.guard_state();
         assert_eq!(state.single.in_flight, 0);
         assert_eq!(state.breaker.phase, BreakerPhase::Open);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_waits_when_nothing_is_in_flight() {
+        let client = client(&simulation::options(), |attempt: Attempt| async move {
+            let nothing = |number: &RegistrationNumber| (number.clone(), Found::Nothing);
+            Ok::<Answer, Failure>(attempt.numbers.iter().map(nothing).collect())
+        });
+        let (start, numbers) = (
+            Instant::now(),
+            ["ABC123", "DEF456"].map(|it| it.parse().unwrap()),
+        );
+        for strategy in [Strategy::Single, Strategy::Batch] {
+            let context = within(Duration::from_secs(9));
+            let lookups = client.look_up(&numbers, strategy, &context).await;
+            let is_answered = |it: &Lookup| matches!(it, Lookup::NotFound { .. });
+            assert!(lookups.values().all(is_answered), "{lookups:?}");
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
     }
 
     #[test]

@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use opentelemetry::{
     KeyValue,
-    metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter},
+    metrics::{Counter, Gauge, Histogram, Meter},
 };
 
 use tokio::time::Instant;
@@ -24,9 +24,8 @@ const BUCKETS: [f64; 12] = [
 pub(crate) struct Instruments(Arc<Inner>);
 
 struct Inner {
+    meter: Meter,
     attempts: Counter<u64>,
-    in_flight: UpDownCounter<i64>,
-    queue_length: UpDownCounter<i64>,
     queue_wait: Histogram<f64>,
     request_duration: Histogram<f64>,
     lookups_asked: Counter<u64>,
@@ -49,23 +48,12 @@ impl Instruments {
                 .with_boundaries(BUCKETS.to_vec())
                 .build()
         };
-        let level = |name: &'static str, description: &'static str| {
-            meter
-                .i64_up_down_counter(name)
-                .with_unit("{call}")
-                .with_description(description)
-                .build()
-        };
         Self(Arc::new(Inner {
+            meter: meter.clone(),
             attempts: meter
                 .u64_counter("vehicle_client.attempts")
                 .with_description("Calls that went out to Vehicle")
                 .build(),
-            in_flight: level("vehicle_client.in_flight", "Calls to Vehicle in flight"),
-            queue_length: level(
-                "vehicle_client.queue.length",
-                "Calls waiting for their turn",
-            ),
             queue_wait: histogram("vehicle_client.queue.wait", "Time that calls waited"),
             request_duration: histogram("http.client.request.duration", "Time for a call"),
             lookups_asked: meter
@@ -83,7 +71,7 @@ impl Instruments {
             batch_size: meter
                 .u64_histogram("vehicle_client.batch.size")
                 .with_unit("{number}")
-                .with_description("Numbers that were gathered for one batch call")
+                .with_description("Numbers in one batch call")
                 .with_boundaries(vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0])
                 .build(),
             breaker_state: meter
@@ -106,25 +94,44 @@ impl Instruments {
         }))
     }
 
-    /// A number that is asked for from now on.
-    pub(crate) fn asked(&self) -> LookupRecord {
-        self.0.lookups_asked.add(1, &[]);
-        LookupRecord {
+    /// Numbers that are asked for from now on.
+    pub(crate) fn asked(&self, numbers: usize) -> LookupCounts {
+        self.0.lookups_asked.add(numbers as u64, &[]);
+        LookupCounts {
             instruments: self.clone(),
-            result: CANCELLED,
+            open: numbers as u64,
+            results: [0; 3],
+            cache: Vec::new(),
         }
     }
 
-    /// A look at the cache.
-    pub(crate) fn cache_looked_at(&self, freshness: &'static str) {
-        self.0
-            .cache_lookups
-            .add(1, &[KeyValue::new("freshness", freshness)]);
+    /// A batch of this many numbers that is sent for the first time.
+    pub(crate) fn batch(&self, numbers: usize) {
+        self.0.batch_size.record(numbers as u64, &[]);
     }
 
-    /// A batch that was gathered; the guard may still refuse its call.
-    pub(crate) fn gathered(&self, numbers: usize) {
-        self.0.batch_size.record(numbers as u64, &[]);
+    /// Shows how many calls are in flight and how many wait for their turn, whenever it is asked.
+    pub(crate) fn show_calls(
+        &self,
+        strategy: Strategy,
+        calls: impl Fn() -> (usize, usize) + Clone + Send + Sync + 'static,
+    ) {
+        let level = |name: &'static str, description, of: fn((usize, usize)) -> usize| {
+            let (calls, label) = (calls.clone(), [label(strategy)]);
+            self.0
+                .meter
+                .i64_observable_up_down_counter(name)
+                .with_unit("{call}")
+                .with_description(description)
+                .with_callback(move |level| {
+                    level.observe(i64::try_from(of(calls())).unwrap_or(i64::MAX), &label);
+                })
+                .build();
+        };
+        let in_flight = "Calls to Vehicle in flight";
+        level("vehicle_client.in_flight", in_flight, |calls| calls.0);
+        let waiting = "Calls waiting for their turn";
+        level("vehicle_client.queue.length", waiting, |calls| calls.1);
     }
 
     /// What is left of the retry budget.
@@ -156,17 +163,11 @@ impl Instruments {
     /// A call that waits for its turn from now on.
     pub(crate) fn waiting(&self, strategy: Strategy, since: Instant) -> Waiting {
         Waiting {
-            _length: Level::raise(self.0.queue_length.clone(), strategy),
             instruments: self.clone(),
             strategy,
             since,
             result: CANCELLED,
         }
-    }
-
-    /// An attempt in flight, until this is dropped.
-    pub(crate) fn in_flight(&self, strategy: Strategy) -> Level {
-        Level::raise(self.0.in_flight.clone(), strategy)
     }
 
     /// Counts an attempt that has ended; `awaited` says whether anybody still waited for it.
@@ -212,7 +213,6 @@ fn label(strategy: Strategy) -> KeyValue {
 
 /// A call that waits for its turn; measured when it is dropped, with the result that it has then.
 pub(crate) struct Waiting {
-    _length: Level,
     instruments: Instruments,
     strategy: Strategy,
     since: Instant,
@@ -227,44 +227,60 @@ impl Drop for Waiting {
     }
 }
 
-/// One more of something until it is dropped.
-pub(crate) struct Level {
-    counter: UpDownCounter<i64>,
-    label: [KeyValue; 1],
+/// What became of a number that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LookupResult {
+    /// There is an answer.
+    Answered,
+    /// The guard did not send its last attempt.
+    Shed,
+    /// Vehicle gave no usable answer.
+    Failed,
 }
 
-impl Level {
-    fn raise(counter: UpDownCounter<i64>, strategy: Strategy) -> Self {
-        let label = [label(strategy)];
-        counter.add(1, &label);
-        Self { counter, label }
-    }
-}
-
-impl Drop for Level {
-    fn drop(&mut self) {
-        self.counter.add(-1, &self.label);
-    }
-}
-
-/// A number that was asked for, until it is answered; given up when it is dropped before.
-pub(crate) struct LookupRecord {
+/// What became of the numbers of one request, added up once, when this is dropped: those without a
+/// result then were given up.
+pub(crate) struct LookupCounts {
     instruments: Instruments,
-    result: &'static str,
+    open: u64,
+    results: [u64; 3],
+    cache: Vec<(&'static str, u64)>,
 }
 
-impl LookupRecord {
-    /// What became of it.
-    pub(crate) fn ended(&mut self, result: &'static str) {
-        self.result = result;
+impl LookupCounts {
+    /// A look at the cache, which found an entry of this class.
+    pub(crate) fn looked_at_cache(&mut self, freshness: &'static str) {
+        match self.cache.iter_mut().find(|(known, _)| *known == freshness) {
+            Some((_, looks)) => *looks += 1,
+            None => self.cache.push((freshness, 1)),
+        }
+    }
+
+    /// What became of a number.
+    pub(crate) fn ended(&mut self, result: LookupResult) {
+        self.results[result as usize] += 1;
+        self.open -= 1;
     }
 }
 
-impl Drop for LookupRecord {
+impl Drop for LookupCounts {
     fn drop(&mut self) {
-        self.instruments
-            .0
-            .lookups
-            .add(1, &[KeyValue::new("result", self.result)]);
+        let inner = &self.instruments.0;
+        for (freshness, looks) in &self.cache {
+            let label = KeyValue::new("freshness", *freshness);
+            inner.cache_lookups.add(*looks, &[label]);
+        }
+        let [answered, shed, failed] = self.results;
+        for (result, numbers) in [
+            ("answered", answered),
+            ("shed", shed),
+            ("failed", failed),
+            (CANCELLED, self.open),
+        ] {
+            if numbers > 0 {
+                let label = KeyValue::new("result", result);
+                inner.lookups.add(numbers, &[label]);
+            }
+        }
     }
 }

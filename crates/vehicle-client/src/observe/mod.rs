@@ -5,5 +5,5 @@ mod instruments;
 mod lookup_log;
 
 pub(crate) use failure_log::FailureLog;
-pub(crate) use instruments::{ABORTED, Instruments, Level};
+pub(crate) use instruments::{ABORTED, Instruments, LookupCounts, LookupResult};
 pub(crate) use lookup_log::LookupLog;

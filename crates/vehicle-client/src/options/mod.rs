@@ -9,7 +9,10 @@ use std::{path::Path, time::Duration};
 
 use contracts::MAX_BATCH_SIZE;
 use http::HeaderValue;
-use reqwest::Certificate;
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 use settings::{Secret, millis, read_file, seconds, section};
 use url::Url;
 
@@ -55,8 +58,6 @@ section! {
         /// How long an idle connection is kept: less than Vehicle keeps it, whose
         /// `server.header_read_timeout` is 5 s, so that no call goes out on one that Vehicle closes.
         pub idle_connection_timeout: Duration => seconds(4);
-        /// How long a batch call waits for more numbers, at most a tenth of enrichment.deadline.
-        pub gather_for: Duration = "2ms", in millis(1)..=millis(100);
         /// How long answers are kept.
         pub cache: CacheOptions;
         /// How many retries there may be.
@@ -68,15 +69,22 @@ section! {
         "retry_pause" => "is 50ms",
         "max_retry_pause" => "is 250ms",
         "idle_connection_timeout" => "is 4s",
+        "gather_for" => "is 0: a batch takes numbers until its turn comes",
     }
 }
 
 /// Why no client can be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The certificates or the TLS set-up cannot be used.
-    #[error("the HTTP client for Vehicle cannot be built")]
-    Http(#[from] reqwest::Error),
+    /// A certificate or the TLS set-up cannot be used.
+    #[error("TLS to Vehicle cannot be set up")]
+    Tls(#[from] rustls::Error),
+    /// The file for the certificates is not PEM.
+    #[error("the file for Vehicle's certificates is not PEM")]
+    Pem(#[from] rustls::pki_types::pem::Error),
+    /// The base URL cannot be called.
+    #[error("vehicle_client.base_url cannot be called")]
+    Url,
     /// There is no certificate where some were named.
     #[error("the file for Vehicle's certificates holds none")]
     NoCertificate,
@@ -95,7 +103,7 @@ pub enum BuildError {
 
 impl Options {
     /// Certificates to trust instead of the system's, if any.
-    pub(crate) fn certificates(&self) -> Result<Option<Vec<Certificate>>, BuildError> {
+    pub(crate) fn certificates(&self) -> Result<Option<RootCertStore>, BuildError> {
         let path = &self.ca_certificate;
         if path.is_empty() {
             return Ok(None);
@@ -126,8 +134,11 @@ impl Options {
     }
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, BuildError> {
-    let certificates = Certificate::from_pem_bundle(pem)?;
+fn certificates(pem: &[u8]) -> Result<RootCertStore, BuildError> {
+    let mut certificates = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        certificates.add(certificate?)?;
+    }
     if certificates.is_empty() {
         return Err(BuildError::NoCertificate);
     }

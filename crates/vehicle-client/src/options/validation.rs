@@ -3,11 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use http::HeaderValue;
-use reqwest::Client;
 use settings::{Secret, Shown, Violations, read_file};
 use url::Url;
 
-use super::{BuildError, Options, certificates};
+use super::{Options, certificates};
 
 /// Fewest bytes of a vehicle in a batch answer: the shortest number, and null for the rest.
 const SMALLEST_VEHICLE: usize =
@@ -37,20 +36,10 @@ pub(super) fn usable_certificates(path: &String, at: &str, violations: &mut Viol
         return;
     }
     match read_file(Path::new(path)) {
-        Ok(pem) if check_certificates(&pem).is_ok() => {}
+        Ok(pem) if certificates(&pem).is_ok() => {}
         Ok(_) => violations.report(at, format_args!("{path} holds no usable PEM certificates")),
         Err(reason) => violations.report(at, format_args!("{path} cannot be read: {reason}")),
     }
-}
-
-/// Whether these PEM certificates can be trusted for Vehicle.
-fn check_certificates(pem: &[u8]) -> Result<(), BuildError> {
-    // Fails only when the process has a TLS implementation already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
-        .tls_certs_only(certificates(pem)?)
-        .build()?;
-    Ok(())
 }
 
 /// Reports settings that are good by themselves and make no sense together, each with the

@@ -110,7 +110,6 @@ impl Random {
                 jitter: 0.1,
                 max_bytes: 1 << 20,
             },
-            gather_for: self.millis(1, 5),
             retry_budget: BudgetOptions {
                 retries_per_good_call: share(0, 50),
                 retries_per_second: share(0, 100),

@@ -324,7 +324,7 @@ impl Drop for PanicFlag {
 }
 
 impl Transport for World {
-    fn send(&self, attempt: Attempt) -> BoxFuture<'static, Result<Answer, Failure>> {
+    fn send(&self, attempt: Attempt) -> BoxFuture<'_, Result<Answer, Failure>> {
         Box::pin(self.clone().answer(attempt))
     }
 }

@@ -1,5 +1,6 @@
 //! HTTP to Vehicle, and the check that its answers keep their contract.
 
+mod connector;
 mod contract;
 mod retry_after;
 mod transport;
@@ -13,7 +14,7 @@ use crate::{Answer, Attempt, Failure};
 
 /// Sends an attempt and reads its answer. Its caller bounds the time.
 pub(crate) trait Transport: Send + Sync + 'static {
-    fn send(&self, attempt: Attempt) -> BoxFuture<'static, Result<Answer, Failure>>;
+    fn send(&self, attempt: Attempt) -> BoxFuture<'_, Result<Answer, Failure>>;
 }
 
 #[cfg(test)]
@@ -22,7 +23,7 @@ where
     F: Fn(Attempt) -> R + Send + Sync + 'static,
     R: Future<Output = Result<Answer, Failure>> + Send + 'static,
 {
-    fn send(&self, attempt: Attempt) -> BoxFuture<'static, Result<Answer, Failure>> {
+    fn send(&self, attempt: Attempt) -> BoxFuture<'_, Result<Answer, Failure>> {
         Box::pin(self(attempt))
     }
 }

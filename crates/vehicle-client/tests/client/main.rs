@@ -24,3 +24,4 @@ mod retry;
 mod retry_after;
 mod setup;
 mod single_flight;
+mod tls;

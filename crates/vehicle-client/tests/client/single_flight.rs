@@ -1,12 +1,11 @@
 //! Single-flight and batches: how many calls many callers are.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use contracts::{RegistrationNumber, Source};
-use serde_json::Value;
 use test_support::{FakeVehicle, Gate, Reply, Request};
 use tokio::task::JoinSet;
-use vehicle_client::{FailureKind, Lookup, Options, Strategy};
+use vehicle_client::{FailureKind, Lookup, Strategy};
 
 use crate::setup::{Client, client, found, kind, many, patient, unhurried, within};
 
@@ -171,78 +170,60 @@ async fn a_caller_with_more_time_than_the_first_waits_where_the_first_could_not(
     assert_eq!(found(&second.await.unwrap()), Source::Shared);
 }
 
+/// A client whose only place for batches is taken until the gate is open, and who has it.
+async fn with_a_batch_in_flight() -> (FakeVehicle, Gate, Client, JoinSet<Vec<Lookup>>) {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let fake = FakeVehicle::start(move |request| Reply::healthy(request).held(&held)).await;
+    let client = client(&patient(&fake));
+    let first = callers(&client, 1, &many("XX", 1), Strategy::Batch);
+    fake.reached(1).await;
+    (fake, gate, client, first)
+}
+
 #[tokio::test]
-async fn numbers_of_different_requests_share_a_batch() {
-    let fake = FakeVehicle::healthy().await;
-    let mut options = patient(&fake);
-    // Longer than the callers take to ask, so that the count is exact.
-    options.gather_for = Duration::from_millis(500);
-    let client = client(&options);
-    let mut requests = JoinSet::new();
+async fn numbers_that_are_asked_for_while_a_batch_is_in_flight_share_the_next() {
+    let (fake, gate, client, first) = with_a_batch_in_flight().await;
+    let mut others = JoinSet::new();
     for number in many("AB", 20) {
         let client = client.clone();
-        requests.spawn(async move {
+        others.spawn(async move {
             client
                 .all(&[number.as_str()], Strategy::Batch, &unhurried())
                 .await
         });
     }
-    for lookups in requests.join_all().await {
+    asked(&client, 21).await;
+    gate.open();
+    first.join_all().await;
+    for lookups in others.join_all().await {
         assert!(
             lookups
                 .values()
                 .all(|lookup| found(lookup) == Source::Batch)
         );
     }
-    assert_eq!(fake.calls(), 1);
-    assert_eq!(client.metric("vehicle_client_batch_size_sum", &[]), 20);
+    assert_eq!(fake.calls(), 2);
+    assert_eq!(client.metric("vehicle_client_batch_size_sum", &[]), 21);
+    assert_eq!(client.metric("vehicle_client_batch_size_count", &[]), 2);
 }
 
 #[tokio::test]
-async fn a_number_that_is_erased_while_its_batch_gathers_is_in_it_once() {
-    let fake = FakeVehicle::healthy().await;
-    let mut options = patient(&fake);
-    // Until both have asked, and no longer.
-    (options.max_batch_size, options.gather_for) = (2, Duration::from_secs(20));
-    let client = client(&options);
+async fn a_number_that_is_erased_while_its_batch_waits_for_its_turn_is_in_it_once() {
+    let (fake, gate, client, first) = with_a_batch_in_flight().await;
     let numbers = many("AB", 2);
     let before = callers(&client, 1, &numbers[..1], Strategy::Batch);
-    asked(&client, 1).await;
+    asked(&client, 2).await;
     client.vehicles.erase(&numbers[0]);
     let after = callers(&client, 1, &numbers, Strategy::Batch);
+    asked(&client, 4).await;
+    gate.open();
+    first.join_all().await;
     for lookup in [before.join_all().await, after.join_all().await].concat() {
         assert!(lookup.iter().all(|lookup| found(lookup) == Source::Batch));
     }
-    let sent: Vec<_> = fake.requests().iter().map(Request::numbers).collect();
+    let sent: Vec<_> = fake.requests()[1..].iter().map(Request::numbers).collect();
     assert_eq!(sent, [vec!["AB00", "AB01"]]);
-}
-
-#[tokio::test]
-async fn a_full_batch_goes_out_at_once_and_no_number_twice() {
-    let fake = FakeVehicle::healthy().await;
-    let mut options = Options {
-        max_batch_size: 10,
-        ..patient(&fake)
-    };
-    options.gather_for = Duration::from_secs(20);
-    let client = client(&options);
-    let lookups = client
-        .vehicles
-        .look_up(&many("AB", 30), Strategy::Batch, &unhurried())
-        .await;
-    assert!(
-        lookups
-            .values()
-            .all(|lookup| found(lookup) == Source::Batch)
-    );
-    let mut seen = HashSet::new();
-    for request in fake.requests() {
-        let body: Value = serde_json::from_str(&request.body).unwrap();
-        let numbers = body["registrationNumbers"].as_array().unwrap();
-        assert_eq!(numbers.len(), 10);
-        assert!(numbers.iter().all(|number| seen.insert(number.to_string())));
-    }
-    assert_eq!(fake.calls(), 3);
 }
 
 #[tokio::test]
@@ -283,8 +264,6 @@ async fn a_batch_is_not_given_up_for_want_of_its_first_callers_time() {
     let fake = FakeVehicle::start(|_| Reply::with_header(503, "retry-after", "1")).await;
     let mut options = patient(&fake);
     options.max_retries = 0;
-    // Longer than both callers take to ask.
-    options.gather_for = Duration::from_millis(200);
     let client = client(&options);
     client.one("AB99", &unhurried()).await;
     fake.script(Reply::healthy);
