@@ -2,17 +2,20 @@
 //! cache, single-flight, batch. They are about numbers and save calls, so they stand before the
 //! guard, which bounds calls.
 
+mod answers;
 mod cache;
 mod single_flight;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use contracts::{RegistrationNumber, Source, Vehicle};
+use contracts::{RegistrationNumber, Source};
 use futures_util::{StreamExt, future::join_all, stream};
 use tokio::time::Instant;
 
+use answers::Answers;
+pub use answers::Lookup;
 pub use cache::CacheState;
-use cache::{Cache, Entry, Freshness};
+use cache::{Cache, Freshness};
 use single_flight::{Ending, Joined, SingleFlight};
 
 use crate::{
@@ -20,74 +23,9 @@ use crate::{
     answer::CallResult,
     call::Origin,
     guard::{Guard, longest_call},
-    observe::{Instruments, LookupCounts, LookupLog, LookupResult},
+    observe::{Instruments, LookupLog},
     rng::Rng,
 };
-
-/// What became of looking up one number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lookup {
-    /// Vehicle has it.
-    Found {
-        /// The vehicle.
-        vehicle: Arc<Vehicle>,
-        /// Where it comes from.
-        source: Source,
-        /// How old it is.
-        age: Duration,
-    },
-    /// Vehicle answered that it has no such vehicle.
-    NotFound {
-        /// Where this comes from.
-        source: Source,
-    },
-    /// There is no usable answer.
-    Unavailable(Failure),
-}
-
-impl Lookup {
-    /// What became of it, in one word.
-    pub(crate) fn label(&self) -> &'static str {
-        match self {
-            Self::Found { .. } => "found",
-            Self::NotFound { .. } => "not_found",
-            Self::Unavailable(failure) => failure.kind.label(),
-        }
-    }
-
-    /// The same as the counters add it up.
-    fn result(&self) -> LookupResult {
-        match self {
-            Self::Found { .. } | Self::NotFound { .. } => LookupResult::Answered,
-            Self::Unavailable(failure) if failure.kind.is_shed() => LookupResult::Shed,
-            Self::Unavailable(_) => LookupResult::Failed,
-        }
-    }
-
-    fn from_cache(entry: Entry, source: Source, now: Instant) -> Self {
-        match entry.vehicle {
-            Some(vehicle) => Self::Found {
-                vehicle,
-                source,
-                age: now.saturating_duration_since(entry.stored),
-            },
-            None => Self::NotFound { source },
-        }
-    }
-
-    fn from_call(number: &RegistrationNumber, result: &CallResult, source: Source) -> Self {
-        match result.as_ref().map(|answer| answer.get(number)) {
-            Ok(Some(Found::Vehicle(vehicle))) => Self::Found {
-                vehicle: vehicle.clone(),
-                source,
-                age: Duration::ZERO,
-            },
-            Ok(Some(Found::Nothing)) => Self::NotFound { source },
-            Ok(Some(Found::Failure(failure))) | Err(failure) => Self::Unavailable(*failure),
-            Ok(None) => Self::Unavailable(Failure::lasting(FailureKind::ContractViolation)),
-        }
-    }
-}
 
 const TIMEOUT: Lookup = Lookup::Unavailable(Failure::lasting(FailureKind::Timeout));
 
@@ -114,30 +52,6 @@ struct Missing<'a> {
     log: LookupLog,
 }
 
-/// The answers so far, counted when they are dropped.
-struct Answers<'a> {
-    request_id: &'a str,
-    strategy: Strategy,
-    counts: LookupCounts,
-    lookups: HashMap<RegistrationNumber, Lookup>,
-}
-
-impl Answers<'_> {
-    fn add(&mut self, number: &RegistrationNumber, lookup: Lookup, log: &LookupLog) {
-        self.counts.ended(lookup.result());
-        if log.is_enabled() {
-            tracing::debug!(
-                request_id = self.request_id,
-                strategy = self.strategy.label(),
-                result = lookup.label(),
-                steps = log.text(),
-                "a lookup explained"
-            );
-        }
-        self.lookups.insert(number.clone(), lookup);
-    }
-}
-
 impl Lookups {
     pub(crate) fn new(options: &Options, guard: Guard, rng: Rng, instruments: Instruments) -> Self {
         Self(Arc::new(Inner {
@@ -158,14 +72,10 @@ impl Lookups {
         strategy: Strategy,
         context: &CallContext,
     ) -> HashMap<RegistrationNumber, Lookup> {
-        let mut answers = Answers {
-            request_id: &context.request_id,
-            strategy,
-            // Also those whose turn never comes, because the caller goes away.
-            counts: self.0.instruments.asked(numbers.len()),
-            lookups: HashMap::with_capacity(numbers.len()),
-        };
-        let missing = self.from_cache(numbers, &mut answers, context);
+        // Also those whose turn never comes, because the caller goes away.
+        let counts = self.0.instruments.asked(numbers.len());
+        let mut answers = Answers::new(numbers.len(), counts, strategy, context);
+        let missing = self.look_into_cache(numbers, &mut answers, context);
         match strategy {
             // As one set; the batches are what is bounded.
             Strategy::Batch if !missing.is_empty() => {
@@ -188,11 +98,11 @@ impl Lookups {
                 }
             }
         }
-        std::mem::take(&mut answers.lookups)
+        answers.into_lookups()
     }
 
     /// Answers what the cache can answer, and has what is soft-stale refreshed. Returns the others.
-    fn from_cache<'a>(
+    fn look_into_cache<'a>(
         &self,
         numbers: &'a [RegistrationNumber],
         answers: &mut Answers<'_>,
@@ -202,18 +112,15 @@ impl Lookups {
         let now = Instant::now();
         for number in numbers {
             let log = LookupLog::begin();
-            let kept = self.0.cache.as_ref().map(|cache| cache.get(number, now));
-            if let Some(kept) = &kept {
-                let class = kept.as_ref().map(|(freshness, _)| *freshness);
-                answers
-                    .counts
-                    .looked_at_cache(class.map_or("miss", Freshness::label));
-                log.add(format_args!(
-                    "cache {}",
-                    class.map_or("miss", Freshness::label)
-                ));
-            }
-            match kept.flatten() {
+            let kept = self.0.cache.as_ref().and_then(|cache| {
+                let kept = cache.get(number, now);
+                let class = kept
+                    .as_ref()
+                    .map_or("miss", |(freshness, _)| freshness.label());
+                answers.looked_at_cache(class, &log);
+                kept
+            });
+            match kept {
                 Some((freshness @ (Freshness::Fresh | Freshness::SoftStale), entry)) => {
                     if freshness == Freshness::SoftStale {
                         soft_stale.push(number);
@@ -227,10 +134,12 @@ impl Lookups {
                 }),
             }
         }
-        // For nobody, with all the time that a call may take.
-        let deadline = now + self.0.longest_call;
-        for joined in self.join(soft_stale, answers.strategy, deadline, context) {
-            joined.waiter.stay();
+        if !soft_stale.is_empty() {
+            // For nobody, with all the time that a call may take.
+            let deadline = now + self.0.longest_call;
+            for joined in self.join(soft_stale, answers.strategy(), deadline, context) {
+                joined.waiter.stay();
+            }
         }
         missing
     }
