@@ -49,11 +49,11 @@ async fn calls_that_are_only_slow_open_it_before_the_first_of_them_ends() {
     let gate = Gate::closed();
     let held = gate.clone();
     let vehicle = FakeVehicle::start(move |request| Reply::healthy(request).held(&held)).await;
-    let settings = [("VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_SINGLE", "400")];
-    let service = Service::start(&vehicle, 400, &[&PATIENT[..], &settings].concat()).await;
+    let settings = [("VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_SINGLE", "220")];
+    let service = Service::start(&vehicle, 220, &[&PATIENT[..], &settings].concat()).await;
     let ended = AtomicI64::new(CLOSED);
     // Twenty of them are slow, after 3.2 s, well before the first is given up after 4 s.
-    let policies = steadily(100, 0..400, async |person| {
+    let policies = steadily(50, 0..220, async |person| {
         if ended.load(Ordering::SeqCst) != CLOSED {
             return None;
         }
