@@ -35,9 +35,10 @@ const QUICK: [(&str, &str); 4] = [
 ];
 const WITH_CACHE: [(&str, &str); 1] = [("VEHICLE_CLIENT__CACHE__ENABLED", "true")];
 /// Each strategy with all the places but one, so that what is computed for both is close to what
-/// one of them can do.
-const BATCH: [(&str, &str); 3] = [
+/// one of them can do, and with a call for each number.
+const BATCH: [(&str, &str); 4] = [
     ("FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL", "true"),
+    ("VEHICLE_CLIENT__MAX_BATCH_SIZE", "1"),
     ("VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_BATCH", "5"),
     ("VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_SINGLE", "1"),
 ];
@@ -219,10 +220,9 @@ impl Service {
 }
 
 fn configurations() -> impl Iterator<Item = Vec<(&'static str, &'static str)>> {
-    let strategies = [SINGLE, BATCH].into_iter();
-    strategies.flat_map(|strategy| {
-        [WITH_CACHE, WITHOUT_CACHE].map(|cache| [&strategy[..], &cache].concat())
-    })
+    let strategies = [&SINGLE[..], &BATCH].into_iter();
+    strategies
+        .flat_map(|strategy| [WITH_CACHE, WITHOUT_CACHE].map(|cache| [strategy, &cache].concat()))
 }
 
 /// Lets all of them ask again and again, each time for another person.
