@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / "benchmarks" / "instructions.json"
 BINARY = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "instructions" / "benchmarks"
-SCENARIOS = ["answered", "unauthorized", "not-found"]
+SCENARIOS = ["answered", "unsampled", "unauthorized", "not-found"]
 # The difference leaves the start out.
 FEW, MANY = 100, 1100
 TOLERANCE = 0.10

@@ -25,7 +25,8 @@ from kit.stack import FOLDER, ROOT, Database, Services, Stack, build
 
 PARTS = ["process", "limits", "vehicle", "insurance", "overload"]
 SMALL = 10_000
-CONNECTIONS = [1, 16, 64, 1500, 2500, 4000]
+# Beside 64.
+OTHER_CONNECTIONS = [1, 16, 1500, 2500, 4000]
 
 
 class Run:
@@ -88,10 +89,9 @@ class Run:
             ("401", self.requests["401"], [ours, node, bare, *slowest], {}),
         ]
         bench.rounds(scenarios, self.rounds)
-        for connections in CONNECTIONS:
-            if connections != 64:
-                options = {"connections": connections, "sweep": True}
-                bench.rounds([("hit", self.requests["hit"], [ours, node, plain], options)], self.rounds if self.full else 1)
+        for connections in OTHER_CONNECTIONS:
+            sweep = ("hit", self.requests["hit"], [ours, node, plain], {"connections": connections})
+            bench.rounds([sweep], self.rounds if self.full else 1, warm=True)
         self.end([ours, node, bare, plain, python, small])
 
     def insurance(self):
@@ -127,7 +127,7 @@ class Run:
         """Beyond capacity, one candidate at a time, because nothing else may run meanwhile."""
         for start in (self.services.ours, self.services.node):
             candidate = start("vehicle")
-            overload = Overload(self.bench, candidate, self.requests["hit"], 5 if self.full else 3)
+            overload = Overload(self.bench, candidate, self.requests["hit"], self.bench.seconds)
             self.facts[f"overload {candidate.name}"] = overload.run()
             self.end([candidate])
 

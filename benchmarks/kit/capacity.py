@@ -69,6 +69,7 @@ class Overload:
             "of_capacity": of_capacity,
             "refused": refused / record["seconds"],
             "rejection": rejection,
+            "rejection_us": 1e6 * rejection * per_good,
             "bound": min(max(bound, 0), 1),
             "p99_us": record["latency_us"]["p99"],
             "wrong": record["wrong"] + record["broken"],

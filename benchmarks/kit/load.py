@@ -74,13 +74,13 @@ class Bench:
         self.records.append(record)
         return record
 
-    def rounds(self, scenarios, rounds):
+    def rounds(self, scenarios, rounds, warm=False):
         """Interleaves: in each round every candidate of every scenario, in changing order.
 
-        Before them all are warmed, by few callers: compilers have work to do, and caches are empty.
+        Before them all are warmed, unless they are, by few callers: compilers have work to do, and caches are empty.
         """
         for _, requests, candidates, _ in scenarios:
-            for candidate in candidates:
+            for candidate in [] if warm else candidates:
                 self.measure("warming", candidate, requests, connections=4, warm_up=0)
         for number in range(rounds):
             for scenario, requests, candidates, options in scenarios:

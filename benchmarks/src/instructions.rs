@@ -25,6 +25,8 @@ pub(crate) struct Options {
 enum Scenario {
     /// A static answer for a caller with a key
     Answered,
+    /// The same, with a tracing back-end that samples nothing
+    Unsampled,
     /// A wrong key
     Unauthorized,
     /// A route that is none
@@ -35,7 +37,7 @@ impl Scenario {
     /// Path, key and status.
     fn exchange(self) -> (&'static str, &'static str, StatusCode) {
         match self {
-            Self::Answered => ("/static", KEY, StatusCode::OK),
+            Self::Answered | Self::Unsampled => ("/static", KEY, StatusCode::OK),
             Self::Unauthorized => ("/static", "fedcba9876543210", StatusCode::UNAUTHORIZED),
             Self::NotFound => ("/nothing", KEY, StatusCode::NOT_FOUND),
         }
@@ -44,8 +46,16 @@ impl Scenario {
 
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
-    let sources = Edge::sources(Arguments::default())
-        .with_environment([("EDGE__API_KEYS__BENCHMARK__KEY", KEY)]);
+    let traces = match options.scenario {
+        // Nothing is sent there.
+        Scenario::Unsampled => "http://127.0.0.1:9/v1/traces",
+        _ => "",
+    };
+    let sources = Edge::sources(Arguments::default()).with_environment([
+        ("EDGE__API_KEYS__BENCHMARK__KEY", KEY),
+        ("EDGE__TELEMETRY__OTLP_ENDPOINT", traces),
+        ("EDGE__TELEMETRY__SAMPLE_RATIO", "0"),
+    ]);
     let process = Process::new(Edge::NAME, sources)?;
     let settings = process.settings();
     // As a service does: what is logged costs, too.
