@@ -67,12 +67,18 @@ pub(crate) fn is_broken(error: &sqlx::Error) -> bool {
 
 impl From<Error> for Rejection {
     fn from(error: Error) -> Self {
+        let busy = matches!(error, Error::Busy);
         let (code, detail) = match &error {
             Error::Busy => ("database_busy", "All database connections are in use."),
             Error::TimedOut => ("database_timeout", "The database took too long."),
             Error::Unavailable(_) => ("database_unavailable", "The database is unavailable."),
             Error::Failed(_) => return Self::internal().with_cause(error),
         };
-        Self::unavailable(code, detail, RETRY_AFTER_SECONDS).with_cause(error)
+        let refusal = Self::unavailable(code, detail, RETRY_AFTER_SECONDS).with_cause(error);
+        if busy {
+            refusal.for_overload()
+        } else {
+            refusal
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What every service of the house does alike: HTTP, the process around it, and its telemetry.
 //!
 //! Nothing here knows what a service is about. A [`Service`](service::Service) mounts its routes on
-//! [`surface`]s; `http/edge.rs` lists the layers that a request to one passes, in their order.
+//! [`surface`]s; `http/edge.rs` lists the steps that a request to one passes, in their order.
 
 mod error_chain;
 mod http;

@@ -1,5 +1,5 @@
 use insurance_service::{NAME, SCHEMA};
-use test_support::{FakeVehicle, Gate, Reply, TestDatabase};
+use test_support::{FakeVehicle, Gate, Reply, TestDatabase, metric};
 use tokio::task::JoinSet;
 
 use super::binary::binary;
@@ -8,7 +8,7 @@ const PATH: &str = "/api/v1/insurances/199001011234";
 const LOOKUP: &str = "/api/v1/insurances/lookup";
 
 #[tokio::test]
-async fn a_flood_is_refused_at_once_and_costs_those_in_progress_nothing() {
+async fn a_flood_is_refused_in_one_line_a_second_and_costs_those_in_progress_nothing() {
     let gate = Gate::closed();
     let held = gate.clone();
     let vehicle = FakeVehicle::start(move |request| Reply::healthy(request).held(&held)).await;
@@ -46,10 +46,25 @@ async fn a_flood_is_refused_at_once_and_costs_those_in_progress_nothing() {
     assert_eq!(at.get("/healthz").await.status, 200);
     assert_eq!(vehicle.calls(), 4, "a refused request called Vehicle");
 
+    // One that asks now waits for its turn, and gets it in time.
+    let waiting = tokio::spawn(async move { at.get(PATH).await });
+    let in_progress = async || {
+        let text = at.get("/metrics").await.text();
+        metric(&text, "http_server_active_requests", &[])
+    };
+    // With those accepted and the one that reads it.
+    while in_progress().await != 6 {}
     gate.open();
+    assert_eq!(waiting.await.unwrap().status, 200);
     for answer in accepted.join_all().await {
         assert_eq!(answer.json()["enrichment"], "complete");
     }
     assert_eq!(at.get(PATH).await.json()["enrichment"], "complete");
-    assert_eq!(running.stop().await.unwrap().code, Some(0));
+    let text = at.get("/metrics").await.text();
+    let refused = metric(&text, "http_server_admission_refused_total", &[]);
+    assert_eq!(refused, 501);
+    let ended = running.stop().await.unwrap();
+    assert_eq!(ended.code, Some(0));
+    let logged = ended.lines.iter().filter(|line| line["status"] == 503);
+    assert!((1..60).contains(&logged.count()), "{:?}", ended.lines);
 }

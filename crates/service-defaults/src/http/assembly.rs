@@ -9,7 +9,7 @@ use tower::util::MapResponseLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{edge::Edge, problem_page};
+use super::{mount::Edge, problem_page};
 use crate::{
     access::KeyRing,
     health::Readiness,

@@ -3,98 +3,32 @@
 use std::{convert::Infallible, panic::AssertUnwindSafe, pin::pin, sync::Arc};
 
 use axum::{
-    Router,
     extract::Request,
     response::{IntoResponse, Response},
     routing::Route,
 };
 use futures_util::FutureExt;
-use tower::{layer::layer_fn, service_fn};
 
-use super::{head, observe::Observer, secure::Headers};
+use super::{admission::Admission, head, observe::Observer, secure::Headers};
 use crate::{
-    access::KeyRing,
-    assembly::Parts,
-    cors::CrossOrigin,
-    limits::{Admission, call},
-    metrics::{Origin, RouteSeries},
-    problem::Rejection,
-    rate_limit::Buckets,
-    request_context::RequestContext,
-    scope::Scope,
-    surface::{Access, Limits, Surface},
+    access::KeyRing, cors::CrossOrigin, limits::call, metrics::RouteSeries, problem::Rejection,
+    rate_limit::Buckets, request_context::RequestContext, scope::Scope,
 };
 
-/// The edge of one listener, with what all of its surfaces share.
-pub(crate) struct Edge<'a> {
-    parts: &'a Parts<'a>,
-    origin: Origin,
-    admission: Arc<Admission>,
-    buckets: Option<Arc<Buckets>>,
-}
-
-impl<'a> Edge<'a> {
-    pub(crate) fn new(parts: &'a Parts<'a>, port: u16) -> Self {
-        let (server, limits) = (&parts.settings.server, &parts.settings.limits);
-        Self {
-            parts,
-            origin: Origin::new(server, port),
-            admission: Arc::new(Admission::new(
-                server.request_deadline,
-                limits.max_requests_in_progress,
-            )),
-            buckets: parts.settings.rate_limit.buckets(),
-        }
-    }
-
-    /// Puts the edge around routes.
-    pub(crate) fn around(&self, surface: &Surface, routes: Router) -> Router {
-        let settings = self.parts.settings;
-        let admission = match surface.limits {
-            Limits::None => None,
-            Limits::Shared => Some(self.admission.clone()),
-            Limits::Own { deadline, places } => Some(Arc::new(Admission::new(deadline, places))),
-        };
-        let passage = Arc::new(Passage {
-            observer: Observer {
-                metrics: self.parts.metrics.clone(),
-                origin: self.origin.clone(),
-                shutdown: self.parts.shutdown.clone(),
-                is_routine: surface.is_routine,
-            },
-            headers: Headers {
-                https: settings.server.scheme() == "https",
-                content_policy: surface.content_policy.clone(),
-            },
-            cross_origin: CrossOrigin::new(&settings.cors),
-            keys: match surface.access {
-                Access::Open => None,
-                Access::Key(scope) => Some((self.parts.keys.clone(), scope)),
-            },
-            buckets: self.buckets.clone().filter(|_| admission.is_some()),
-            admission,
-        });
-        routes.layer(layer_fn(move |route: Route| {
-            let (passage, series) = (passage.clone(), Arc::<RouteSeries>::default());
-            service_fn(move |request| passage.clone().lead(request, route.clone(), series.clone()))
-        }))
-    }
-}
-
 /// What the requests to one surface pass.
-struct Passage {
-    observer: Observer,
-    headers: Headers,
-    cross_origin: Option<CrossOrigin>,
-    keys: Option<(KeyRing, Scope)>,
-    buckets: Option<Arc<Buckets>>,
-    admission: Option<Arc<Admission>>,
+pub(crate) struct Passage {
+    pub(crate) observer: Observer,
+    pub(crate) headers: Headers,
+    pub(crate) cross_origin: Option<CrossOrigin>,
+    pub(crate) keys: Option<(KeyRing, Scope)>,
+    pub(crate) buckets: Option<Arc<Buckets>>,
+    pub(crate) admission: Option<Arc<Admission>>,
 }
 
 impl Passage {
     /// From a request to its answer. Ids, span, metrics, problem documents, security headers and
     /// the closing log line are for every answer, that of a panic included.
-    async fn lead(
+    pub(crate) async fn lead(
         self: Arc<Self>,
         mut request: Request,
         route: Route,
@@ -125,7 +59,7 @@ impl Passage {
     /// 1. what the head alone decides, before anything reads it;
     /// 2. the key, unless the surface is open: without one, no further;
     /// 3. the key's rate: a noisy key takes no place from another one;
-    /// 4. the body and its bounds, a place in progress, the time of the handler and its queries.
+    /// 4. a place in progress, the body and its bounds, the time of the handler and its queries.
     async fn enter(&self, request: Request, route: Route, context: &RequestContext) -> Response {
         if let Err(rejection) = self.identify(&request, context) {
             return rejection.into_response();

@@ -1,21 +1,18 @@
-//! Bounds on what one request may ask of a service, and on how many may ask at once.
+//! Bounds on what one request may ask of a service.
 
 use std::time::Duration;
 
 use axum::{
-    body::{Body, HttpBody},
+    body::Body,
     extract::{DefaultBodyLimit, Request},
     http::{HeaderMap, StatusCode},
-    response::{IntoResponse, Response},
+    response::Response,
     routing::Route,
 };
 use contracts::X_DEADLINE_MS;
 use http_body_util::BodyExt;
 use settings::section;
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 use tower::ServiceExt;
 
 use crate::{extract::invalid_parameter, problem::Rejection};
@@ -23,8 +20,9 @@ use crate::{extract::invalid_parameter, problem::Rejection};
 section! {
     /// The section `[limits]`.
     pub struct LimitSettings {
-        /// API requests in progress at once, no more than server.max_connections; then 503 with
-        /// Retry-After.
+        /// Most API requests in progress at once, no more than server.max_connections. Others wait
+        /// for half a second at most; then 503 with Retry-After. There are fewer while requests
+        /// find the database too busy.
         pub max_requests_in_progress: usize = 1024, in 1..=100_000;
     }
     removed {
@@ -43,64 +41,16 @@ pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
 #[derive(Clone, Copy, Debug)]
 pub struct RequestDeadline(pub Instant);
 
-/// Bounds on the API requests that are worked on, and on the time and the memory of each.
-pub(crate) struct Admission {
-    places: Semaphore,
-    request_deadline: Duration,
-}
-
-impl Admission {
-    pub(crate) fn new(request_deadline: Duration, places: usize) -> Self {
-        Self {
-            places: Semaphore::new(places),
-            request_deadline,
-        }
-    }
-
-    /// Refuses a request at once (503) while as many as allowed are in progress. Reads its body, in
-    /// bounds (413, 408), and ends it (503) when it takes longer than the service allows or its
-    /// caller waits, whichever is less.
-    pub(crate) async fn pass(&self, request: Request, route: Route) -> Response {
-        let admitted = self.admit(request, route).await;
-        admitted.unwrap_or_else(IntoResponse::into_response)
-    }
-
-    /// A body is read before the request takes a place: slow bodies of one caller would take them
-    /// all from the others. There are no more of them than connections.
-    async fn admit(&self, request: Request, route: Route) -> Result<Response, Rejection> {
-        let limit = callers_limit(request.headers())?.map_or(self.request_deadline, |callers| {
-            callers.min(self.request_deadline)
-        });
-        // Its caller no longer waits.
-        if limit.is_zero() {
-            return Err(deadline_exceeded());
-        }
-        let deadline = Instant::now() + limit;
-        if self.places.available_permits() == 0 {
-            return Err(overloaded());
-        }
-        let mut request = self.receive(request, deadline).await?;
-        let _place = self.places.try_acquire().map_err(|_| overloaded())?;
-        request.extensions_mut().insert(RequestDeadline(deadline));
-        timeout_at(deadline, call(route, request))
-            .await
-            .map_err(|_| deadline_exceeded())
-    }
-
-    /// The request with its whole body in memory.
-    async fn receive(&self, request: Request, deadline: Instant) -> Result<Request, Rejection> {
-        if request.body().is_end_stream() {
-            return Ok(request);
-        }
-        let (parts, body) = request.into_parts();
-        let bytes = timeout_at(deadline, read(body))
-            .await
-            .map_err(|_| body_too_slow())??;
-        let mut request = Request::from_parts(parts, Body::from(bytes));
-        // Ours is the limit.
-        DefaultBodyLimit::disable().apply(&mut request);
-        Ok(request)
-    }
+/// The request with its whole body in memory.
+pub(crate) async fn receive(request: Request, deadline: Instant) -> Result<Request, Rejection> {
+    let (parts, body) = request.into_parts();
+    let bytes = timeout_at(deadline, read(body))
+        .await
+        .map_err(|_| body_too_slow())??;
+    let mut request = Request::from_parts(parts, Body::from(bytes));
+    // Ours is the limit.
+    DefaultBodyLimit::disable().apply(&mut request);
+    Ok(request)
 }
 
 /// A whole body in one piece. A frame kept as it comes would keep the buffer that it was read into,
@@ -128,11 +78,6 @@ pub(crate) async fn call(route: Route, request: Request) -> Response {
         .unwrap_or_else(|never| match never {})
 }
 
-fn overloaded() -> Rejection {
-    let detail = "As many requests as the service takes are in progress already.";
-    Rejection::unavailable("overloaded", detail, 1)
-}
-
 fn body_too_slow() -> Rejection {
     Rejection::new(
         StatusCode::REQUEST_TIMEOUT,
@@ -148,16 +93,11 @@ fn unreadable_body() -> Rejection {
     Rejection::new(status, "unreadable_body", "Invalid request", detail)
 }
 
-fn deadline_exceeded() -> Rejection {
-    let detail = "The request took longer than the service allows or its caller waits.";
-    Rejection::unavailable("deadline_exceeded", detail, 1)
-}
-
 /// Most digits of the caller's milliseconds.
 const DEADLINE_DIGITS: usize = 9;
 
 /// How long the caller still waits, if it says so.
-fn callers_limit(headers: &HeaderMap) -> Result<Option<Duration>, Rejection> {
+pub(crate) fn callers_limit(headers: &HeaderMap) -> Result<Option<Duration>, Rejection> {
     let mut values = headers.get_all(X_DEADLINE_MS).iter();
     let milliseconds = match (values.next(), values.next()) {
         (None, _) => return Ok(None),

@@ -1,6 +1,7 @@
 //! HTTP: the edge around a service's routes, and what handlers take from it.
 
 pub mod access;
+pub(crate) mod admission;
 pub mod assembly;
 pub mod cors;
 pub(crate) mod edge;
@@ -9,6 +10,7 @@ pub(crate) mod head;
 pub mod health;
 pub mod limits;
 pub mod management;
+pub(crate) mod mount;
 pub(crate) mod observe;
 pub mod openapi;
 pub mod problem;

@@ -1,6 +1,10 @@
 //! What is measured and told of a request: its identity, its span, metrics and its closing line.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    error::Error,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use axum::{
     extract::{MatchedPath, Request},
@@ -21,7 +25,7 @@ use crate::{
     error_chain::chain,
     lifecycle::Shutdown,
     metrics::{Metrics, Origin, Outcome, RouteSeries, Series, method_label},
-    problem,
+    problem::{self, Rejection},
     request_context::{RequestContext, callers_span, request_id},
     server::ListenerPort,
 };
@@ -31,6 +35,10 @@ pub(crate) struct Observer {
     pub(crate) origin: Origin,
     pub(crate) shutdown: Shutdown,
     pub(crate) is_routine: bool,
+    /// Of the lines about failures for want of something that too many asked for.
+    pub(crate) failures: Sampler,
+    /// Of the closing lines of requests for which there was no place.
+    pub(crate) refusals: Sampler,
 }
 
 impl Observer {
@@ -66,6 +74,7 @@ impl Observer {
             route,
             started: Instant::now(),
             outcome: Outcome::Cancelled,
+            refused: false,
         }
     }
 }
@@ -110,6 +119,8 @@ pub(crate) struct Observed<'a> {
     route: Option<MatchedPath>,
     started: Instant,
     outcome: Outcome,
+    /// For want of a place.
+    refused: bool,
 }
 
 impl Observed<'_> {
@@ -125,12 +136,14 @@ impl Observed<'_> {
 
     /// Ends it with an answer.
     pub(crate) fn end(mut self, response: Response) -> Response {
+        let refusal = response.extensions().get::<Rejection>();
+        let overload = refusal.is_some_and(Rejection::is_for_overload);
         let (mut response, cause) = problem::render(response, &self.context);
+        self.refused = overload && cause.is_none();
         let status = response.status();
         self.outcome = Outcome::Answered(status.as_u16());
         if let Some(cause) = cause {
-            let log = || tracing::error!(error = chain(cause.as_ref()), "the request failed");
-            self.span.in_scope(|| self.context.in_scope(log));
+            self.log_failure(cause.as_ref(), overload);
         }
         let headers = response.headers_mut();
         self.context.write_headers(headers);
@@ -141,6 +154,16 @@ impl Observed<'_> {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         response
+    }
+
+    fn log_failure(&self, cause: &(dyn Error + Send + Sync), overload: bool) {
+        let unlogged = overload.then(|| self.observer.failures.take());
+        if unlogged == Some(None) {
+            return;
+        }
+        let (error, unlogged) = (chain(cause), unlogged.flatten());
+        let log = || tracing::error!(error, unlogged, "the request failed");
+        self.span.in_scope(|| self.context.in_scope(log));
     }
 
     fn record(&self) {
@@ -171,6 +194,10 @@ impl Drop for Observed<'_> {
             // Nginx's number for a request that its client closed.
             Outcome::Cancelled => 499,
         };
+        let unlogged = self.refused.then(|| self.observer.refusals.take());
+        if unlogged == Some(None) {
+            return;
+        }
         macro_rules! closing_line {
             ($level:ident) => {
                 tracing::$level!(
@@ -178,6 +205,7 @@ impl Drop for Observed<'_> {
                     method = self.method,
                     route = route.unwrap_or_default(),
                     status,
+                    unlogged = unlogged.flatten(),
                     duration_ms = duration.as_secs_f64() * 1e3,
                     key_id = self.context.key_id().unwrap_or_default(),
                     request_id = self.context.request_id(),
@@ -191,5 +219,52 @@ impl Drop for Observed<'_> {
         } else {
             closing_line!(info);
         }
+    }
+}
+
+/// Lets one of the many equal lines of a second into the log.
+#[derive(Default)]
+pub(crate) struct Sampler(Mutex<Sampled>);
+
+#[derive(Default)]
+struct Sampled {
+    logged: Option<tokio::time::Instant>,
+    unlogged: u64,
+}
+
+impl Sampler {
+    /// How many lines were left out since the last one, if one is to be written now.
+    fn take(&self) -> Option<u64> {
+        self.take_at(tokio::time::Instant::now())
+    }
+
+    fn take_at(&self, now: tokio::time::Instant) -> Option<u64> {
+        let mut sampled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pause = Duration::from_secs(1);
+        if sampled.logged.is_some_and(|at| now - at < pause) {
+            sampled.unlogged += 1;
+            return None;
+        }
+        sampled.logged = Some(now);
+        Some(std::mem::take(&mut sampled.unlogged))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::Sampler;
+
+    #[test]
+    fn one_line_a_second_is_let_through_with_the_number_of_those_before() {
+        let (sampler, start) = (Sampler::default(), Instant::now());
+        let at = |milliseconds| sampler.take_at(start + Duration::from_millis(milliseconds));
+        assert_eq!(
+            [at(0), at(1), at(999), at(1_000), at(1_001), at(3_000)],
+            [Some(0), None, None, Some(2), None, Some(1)]
+        );
     }
 }

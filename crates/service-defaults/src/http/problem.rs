@@ -34,6 +34,7 @@ struct Refusal {
     errors: Vec<FieldError>,
     headers: Vec<(HeaderName, HeaderValue)>,
     cause: Option<Arc<dyn Error + Send + Sync>>,
+    overload: bool,
 }
 
 impl Rejection {
@@ -53,6 +54,7 @@ impl Rejection {
             errors: Vec::new(),
             headers: Vec::new(),
             cause: None,
+            overload: false,
         }))
     }
 
@@ -106,6 +108,17 @@ impl Rejection {
     pub fn with_cause(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
         self.0.cause = Some(Arc::new(cause));
         self
+    }
+
+    /// Says that fewer requests at once would have been served: the edge lets fewer in then.
+    #[must_use]
+    pub fn for_overload(mut self) -> Self {
+        self.0.overload = true;
+        self
+    }
+
+    pub(crate) fn is_for_overload(&self) -> bool {
+        self.0.overload
     }
 
     /// The refusal for an error answer that says nothing but its status.

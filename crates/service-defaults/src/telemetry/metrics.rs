@@ -12,7 +12,9 @@ use std::{
 use axum::{extract::State, http::header::CONTENT_TYPE, response::IntoResponse};
 use opentelemetry::{
     KeyValue,
-    metrics::{BoundHistogram, BoundUpDownCounter, Histogram, Meter, MeterProvider, UpDownCounter},
+    metrics::{
+        BoundHistogram, BoundUpDownCounter, Counter, Histogram, Meter, MeterProvider, UpDownCounter,
+    },
 };
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
@@ -36,6 +38,7 @@ pub struct Metrics {
 struct HttpServer {
     duration: Histogram<f64>,
     active: UpDownCounter<i64>,
+    refused: Counter<u64>,
 }
 
 /// Why metrics could not be set up.
@@ -78,6 +81,11 @@ impl Metrics {
                 .with_unit("{request}")
                 .with_description("Requests in progress")
                 .build(),
+            refused: meter
+                .u64_counter("http.server.admission.refused")
+                .with_unit("{request}")
+                .with_description("Requests for which there was no place in time")
+                .build(),
         };
         Ok(Self {
             registry,
@@ -101,6 +109,10 @@ impl Metrics {
     pub fn shut_down(&self) {
         // Fails only when it was shut down before.
         let _ = self.provider.shutdown();
+    }
+
+    pub(crate) fn refused(&self) -> Counter<u64> {
+        self.http.refused.clone()
     }
 
     /// The series of the requests to a route by a method on a port.

@@ -1,6 +1,7 @@
 //! The layers around a service's routes, each seen to do its work.
 
 mod access;
+mod admission;
 mod bodies;
 mod browser;
 mod deadline;
@@ -11,4 +12,4 @@ mod identity;
 mod limits;
 mod observation;
 mod rate_limit;
-mod sample;
+pub(crate) mod sample;

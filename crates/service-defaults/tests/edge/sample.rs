@@ -46,6 +46,7 @@ pub(crate) fn assembled(variables: &[(&str, &str)]) -> (Process<Nothing>, Assemb
         .route("/orders", post(async |Json(_): Json<Order>| "ordered"))
         .route("/panics", get(panics))
         .route("/fails", get(async || fault()))
+        .route("/busy", get(async || busy()))
         .route(
             "/text",
             get(async || (StatusCode::BAD_GATEWAY, "secret text")),
@@ -93,6 +94,13 @@ async fn panics() {
 
 fn fault() -> Rejection {
     Rejection::internal().with_cause(std::io::Error::other("secret text"))
+}
+
+/// The refusal of a request that waited too long for something that others had.
+pub(crate) fn busy() -> Rejection {
+    Rejection::unavailable("database_busy", "Too many want it.", 1)
+        .with_cause(std::io::Error::other("waited too long"))
+        .for_overload()
 }
 
 fn own_json() -> impl IntoResponse {

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use axum::routing::get;
+use futures_util::future::join_all;
 use serde_json::Value;
 use service_defaults::{
     process::Process,
@@ -16,19 +17,25 @@ use test_support::{API_KEY, Api};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::edge::sample::service;
+
 const ODD: &str = "line\nbreak \"quote\" \u{1b}[31m {\"message\":1}";
+
+fn telemetry(filter: &str) -> Telemetry {
+    let log = LogSettings {
+        filter: filter.to_owned(),
+    };
+    let traces = TelemetrySettings {
+        otlp_endpoint: String::new(),
+        sample_ratio: 1.0,
+    };
+    Telemetry::install("sample", &log, &traces).unwrap()
+}
 
 #[test]
 #[ignore = "logs for the other test, which runs it in a process of its own"]
 fn writes_a_log() {
-    let log = LogSettings {
-        filter: "info".to_owned(),
-    };
-    let telemetry = TelemetrySettings {
-        otlp_endpoint: String::new(),
-        sample_ratio: 1.0,
-    };
-    let _telemetry = Telemetry::install("sample", &log, &telemetry).unwrap();
+    let _telemetry = telemetry("info");
     let _span = tracing::info_span!("request", odd = ODD).entered();
     tracing::warn!(odd = ODD, "{ODD}");
     let panicked = std::thread::spawn(|| panic!("somebody's secret")).join();
@@ -38,14 +45,7 @@ fn writes_a_log() {
 #[test]
 #[ignore = "logs for the other test, which runs it in a process of its own"]
 fn writes_with_its_filter_off() {
-    let log = LogSettings {
-        filter: "off,audit=off".to_owned(),
-    };
-    let telemetry = TelemetrySettings {
-        otlp_endpoint: String::new(),
-        sample_ratio: 1.0,
-    };
-    let _telemetry = Telemetry::install("sample", &log, &telemetry).unwrap();
+    let _telemetry = telemetry("off,audit=off");
     let _span = tracing::info_span!("request", unseen = true).entered();
     tracing::error!("unseen");
     tracing::info!(target: AUDIT, "unseen");
@@ -71,14 +71,7 @@ impl Checked for Nothing {}
 #[tokio::test]
 #[ignore = "logs for the other test, which runs it in a process of its own"]
 async fn writes_of_a_request() {
-    let log = LogSettings {
-        filter: "info".to_owned(),
-    };
-    let telemetry = TelemetrySettings {
-        otlp_endpoint: String::new(),
-        sample_ratio: 1.0,
-    };
-    let _telemetry = Telemetry::install("sample", &log, &telemetry).unwrap();
+    let _telemetry = telemetry("info");
     let sources = Sources::new("sample", &[], Arguments::default())
         .with_environment([("SAMPLE__API_KEYS__TEST__KEY", API_KEY)]);
     let process = Process::<Nothing>::new("sample", sources).unwrap();
@@ -115,6 +108,41 @@ fn every_line_of_a_request_names_it_and_has_each_field_once() {
     assert!(outside["request_id"].is_null(), "{outside}");
 }
 
+#[tokio::test(start_paused = true)]
+#[ignore = "logs for the other test, which runs it in a process of its own"]
+async fn writes_of_a_flood() {
+    let _telemetry = telemetry("info");
+    let (_, api) = service(&[("SAMPLE__LIMITS__MAX_REQUESTS_IN_PROGRESS", "1")]);
+    let flood = |requests| join_all((0..requests).map(|_| api.get("/own")));
+    // Each waits for the only place, in vain.
+    tokio::join!(api.get("/hangs"), flood(20));
+    tokio::join!(api.get("/hangs"), flood(1));
+    for _ in 0..20 {
+        api.get("/busy").await;
+    }
+}
+
+#[test]
+fn a_flood_leaves_one_line_a_second_for_its_refusals_and_one_for_its_failures() {
+    let lines = lines_of("writes_of_a_flood");
+    let of = |message| {
+        let of = |line: &&Value| line["message"] == message;
+        lines.iter().filter(of).collect::<Vec<_>>()
+    };
+    let refused: Vec<_> = of("request ended")
+        .into_iter()
+        .filter(|line| line["route"] == "/own")
+        .map(|line| line["unlogged"].as_u64())
+        .collect();
+    assert_eq!(refused, [Some(0), Some(19)]);
+    let failed = of("the request failed");
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!(failed[0]["unlogged"], 0);
+    // The two that had the place, and all that failed.
+    let others = of("request ended").len() - refused.len();
+    assert_eq!(others, 22);
+}
+
 /// What the test of this name logs, in a process of its own. No line has a field twice.
 fn lines_of(name: &str) -> Vec<Value> {
     let output = Command::new(std::env::current_exe().unwrap())
@@ -139,7 +167,10 @@ fn lines_of(name: &str) -> Vec<Value> {
         .map(|line| {
             let line = &line[line.find('{').unwrap()..];
             let parsed: Value = serde_json::from_str(line).unwrap();
-            assert_eq!(parsed.to_string().len(), line.len(), "{line}");
+            for name in parsed.as_object().unwrap().keys() {
+                let times = line.matches(&format!("\"{name}\":")).count();
+                assert_eq!(times, 1, "{name}: {line}");
+            }
             parsed
         })
         .collect()
