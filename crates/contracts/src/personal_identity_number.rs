@@ -19,7 +19,7 @@ const LENGTH: usize = 12;
 /// It is personal data. The type has no `Display` and no `Serialize`, and `Debug` hides the value,
 /// so that no log line, span, error or panic message can hold it by accident; the digits are
 /// reached by [`expose_digits`](Self::expose_digits) only.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PersonalIdentityNumber([u8; LENGTH]);
 
 /// How strictly personal identity numbers are checked.

@@ -93,7 +93,7 @@ async fn check(database: &Database) -> Check {
         .check(
             database,
             |connection, ()| Box::pin(store::newest_migration(connection)),
-            |connection, ()| Box::pin(store::find_of_nobody(connection)),
+            |connection, ()| Box::pin(store::select(connection, &[])),
         )
         .await
 }

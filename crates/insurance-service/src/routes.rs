@@ -38,7 +38,7 @@ use crate::{
     operations,
     prefer::{HANDLING_STRICT, PREFERENCE_APPLIED, Strict},
     settings::InsuranceSettings,
-    store::{self, Policy, Unreadable},
+    store::{self, Policies, Policy, Unreadable},
 };
 
 /// Requests and what was answered to them, as a test of the document wrote them down.
@@ -74,7 +74,7 @@ struct Document;
 
 #[derive(Clone)]
 struct Service {
-    database: Database,
+    stored: Policies,
     enricher: Enricher,
     /// As it was at the start: it was checked against the other time limits of that moment.
     time: Duration,
@@ -100,7 +100,7 @@ pub(crate) fn api(
         .routes(routes!(get_insurances))
         .routes(routes!(look_up_insurances))
         .with_state(Service {
-            database,
+            stored: store::policies(database),
             enricher,
             time,
             settings,
@@ -244,12 +244,7 @@ async fn answer(
     strict: Strict,
     person: PersonalIdentityNumber,
 ) -> Result<Response, Error> {
-    let found = service
-        .database
-        .read(person.clone(), |connection, person| {
-            Box::pin(store::find_of_person(connection, person))
-        })
-        .await?;
+    let found = store::find_of_person(&service.stored, person.clone()).await?;
     if found.is_empty() {
         return Err(Error::NotFound);
     }

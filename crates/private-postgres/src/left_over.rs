@@ -45,7 +45,7 @@ pub(crate) fn stop(programs: &Path, account: &Account, folder: &Folder) -> Resul
 }
 
 /// The arguments of a running process, from `/proc` where there is one, else from `ps`.
-pub(crate) fn command_line(pid: &str) -> Option<String> {
+fn command_line(pid: &str) -> Option<String> {
     let pid: u32 = pid.trim().parse().ok()?;
     if Path::new("/proc/self/cmdline").exists() {
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;

@@ -124,16 +124,23 @@ impl Connections {
 
     /// Takes an idle connection or opens one, first come, first served.
     pub(crate) async fn lend(&self) -> Result<Session, Error> {
-        match timeout(self.0.acquire_timeout, self.0.lend()).await {
-            Ok(lent) => lent,
-            Err(_) if self.is_connected() => Err(Error::Busy),
-            Err(_) => Err(Error::Unavailable(sqlx::Error::PoolTimedOut)),
-        }
+        let lent = self.in_time(self.0.lend()).await;
+        lent.unwrap_or_else(|| Err(self.none_free()))
     }
 
-    fn is_connected(&self) -> bool {
+    /// What comes within the time that a caller waits for a connection.
+    pub(crate) async fn in_time<F: Future>(&self, turn: F) -> Option<F::Output> {
+        timeout(self.0.acquire_timeout, turn).await.ok()
+    }
+
+    /// Why no connection was free in time.
+    pub(crate) fn none_free(&self) -> Error {
         let counts = self.counts();
-        counts.open > counts.opening
+        if counts.open > counts.opening {
+            Error::Busy
+        } else {
+            sqlx::Error::PoolTimedOut.into()
+        }
     }
 
     /// Waits until all were open once.
@@ -174,7 +181,7 @@ impl Shared {
     async fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
         let place = self.places.clone().acquire_owned().await;
         // Never closed.
-        place.map_err(|_| Error::Unavailable(sqlx::Error::PoolClosed))
+        place.map_err(|_| sqlx::Error::PoolClosed.into())
     }
 
     fn begin_opening(self: &Arc<Self>, state: &mut State) -> Opening {
@@ -327,7 +334,7 @@ impl Opening {
         let connecting = PgConnection::connect_with(&self.shared.options);
         let raw = timeout(OPENING_TIMEOUT, connecting)
             .await
-            .map_err(|_| Error::Unavailable(sqlx::Error::PoolTimedOut))??;
+            .map_err(|_| sqlx::Error::PoolTimedOut)??;
         self.done = true;
         {
             let mut state = self.shared.state();

@@ -18,10 +18,11 @@ pub type Read<A, T> = for<'a> fn(&'a mut PgConnection, &'a A) -> BoxFuture<'a, s
 /// The database of a running service. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Database {
-    connections: Connections,
-    max_connections: u32,
+    pub(crate) connections: Connections,
+    pub(crate) max_connections: u32,
     limit: Duration,
-    grace: Duration,
+    /// How long a statement goes on that nobody waits for any more.
+    pub(crate) grace: Duration,
 }
 
 impl Database {
@@ -45,16 +46,25 @@ impl Database {
         A: Send + Sync + 'static,
         T: Send + 'static,
     {
-        let mut session = self.connections.lend().await?;
+        let session = self.connections.lend().await?;
+        finish(self.answer(session, argument, read), self.grace).await
+    }
+
+    /// The answer of a statement, at most for as long as any may take.
+    pub(crate) fn answer<A, T>(
+        &self,
+        mut session: Session,
+        argument: A,
+        read: Read<A, T>,
+    ) -> impl Future<Output = Result<T, Error>> + use<A, T> {
         let limit = self.limit;
-        let answer = async move {
+        async move {
             let answer = timeout(limit, run(&mut session, &argument, read)).await;
             answer.unwrap_or_else(|_| {
                 session.unanswered();
                 Err(Error::TimedOut)
             })
-        };
-        finish(answer, self.grace).await
+        }
     }
 
     /// Runs statements that take effect together or not at all, within `limit`: the wait for a

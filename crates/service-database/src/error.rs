@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use service_defaults::problem::Rejection;
 use sqlx::{
     error::DatabaseError,
@@ -6,8 +8,9 @@ use sqlx::{
 
 const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// Why the database gave no rows.
-#[derive(Debug, thiserror::Error)]
+/// Why the database gave no rows. Clones share the cause, because one statement may fail several
+/// callers.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// No connection was free in time.
     #[error("no database connection was free in time")]
@@ -18,27 +21,27 @@ pub enum Error {
     /// The server is away, starting, stopping or out of resources, or does not let the service in
     /// or at its tables.
     #[error("the database is unavailable")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(#[source] Arc<sqlx::Error>),
     /// Anything else: a fault of ours.
     #[error("the statement failed")]
-    Failed(#[source] sqlx::Error),
+    Failed(#[source] Arc<sqlx::Error>),
 }
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         if is_broken(&error) {
-            return Self::Unavailable(error);
+            return Self::Unavailable(error.into());
         }
         let answer = error.as_database_error();
         match answer.and_then(DatabaseError::code).as_deref() {
             // query_canceled, which is what statement_timeout raises
             Some("57014") => Self::TimedOut,
-            Some(code) if is_withheld(code) => Self::Unavailable(error),
+            Some(code) if is_withheld(code) => Self::Unavailable(error.into()),
             // by class: connection, authorization, insufficient resources, operator intervention
             Some(code) if ["08", "28", "53", "57"].contains(&code.get(..2).unwrap_or("")) => {
-                Self::Unavailable(error)
+                Self::Unavailable(error.into())
             }
-            _ => Self::Failed(error),
+            _ => Self::Failed(error.into()),
         }
     }
 }
@@ -56,6 +59,8 @@ pub(crate) fn is_broken(error: &sqlx::Error) -> bool {
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
         // The server ends the session with such an answer.
         sqlx::Error::Database(answer) => answer

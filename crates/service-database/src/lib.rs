@@ -5,6 +5,7 @@ mod connections;
 mod database;
 mod error;
 mod finish;
+mod gathered;
 mod migration;
 mod roles;
 mod settings;
@@ -12,6 +13,7 @@ mod transaction;
 
 pub use database::{Database, Read};
 pub use error::Error;
+pub use gathered::Gathered;
 pub use migration::{MigrateError, Schema};
 pub use roles::{Login, PrepareError, prepare};
 pub use settings::DatabaseSettings;

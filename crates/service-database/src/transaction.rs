@@ -56,7 +56,7 @@ impl Transaction {
 
     fn session(&mut self) -> Result<&mut Session, Error> {
         let session = self.session.as_mut();
-        session.ok_or(Error::Unavailable(sqlx::Error::PoolClosed))
+        session.ok_or_else(|| sqlx::Error::PoolClosed.into())
     }
 }
 

@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use contracts::{BatchAnswer, BatchRequest, InvalidEntry, RegistrationNumber};
 
@@ -41,18 +41,14 @@ impl From<BatchRequest> for Batch {
 
 impl Batch {
     /// Puts every number that was looked up in exactly one list, in the request's order.
-    pub(crate) fn answer(self, found: Vec<StoredVehicle>) -> BatchAnswer {
-        let mut found: HashMap<String, StoredVehicle> = found
-            .into_iter()
-            .map(|row| (row.registration_number.clone(), row))
-            .collect();
+    pub(crate) fn answer(self, found: Vec<Option<StoredVehicle>>) -> BatchAnswer {
         let mut answer = BatchAnswer {
             vehicles: Vec::new(),
             not_found: Vec::new(),
             invalid: self.invalid,
         };
-        for number in self.numbers {
-            match found.remove(number.as_str()) {
+        for (number, row) in self.numbers.into_iter().zip(found) {
+            match row {
                 Some(row) => answer.vehicles.push(row.into_vehicle(number)),
                 None => answer.not_found.push(number),
             }

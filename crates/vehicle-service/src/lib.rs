@@ -71,7 +71,7 @@ async fn check(database: &Database) -> Check {
         .check(
             database,
             |connection, ()| Box::pin(store::newest_migration(connection)),
-            |connection, ()| Box::pin(store::find_all(connection, &[])),
+            |connection, ()| Box::pin(store::select(connection, &[])),
         )
         .await
 }

@@ -16,7 +16,7 @@ use service_defaults::{
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{batch::Batch, error::Error, settings::VehiclesSettings, store};
+use crate::{batch::Batch, error::Error, settings::VehiclesSettings, store, store::Vehicles};
 
 /// Requests and what was answered to them, as a test of the document wrote them down.
 const EXAMPLES: &str = include_str!("examples.json");
@@ -44,6 +44,7 @@ struct Document;
 #[derive(Clone, FromRef)]
 struct Service {
     database: Database,
+    stored: Vehicles,
     vehicles: VehiclesSettings,
 }
 
@@ -54,7 +55,11 @@ pub(crate) fn api(database: Database, vehicles: VehiclesSettings) -> Routes {
         .routes(routes!(find_vehicles))
         // `BATCH` is a registration number like any other.
         .route("/api/v1/vehicles/batch", get(get_vehicle_named_batch))
-        .with_state(Service { database, vehicles });
+        .with_state(Service {
+            stored: store::vehicles(database.clone()),
+            database,
+            vehicles,
+        });
     Routes::new(with_examples(Document::openapi(), EXAMPLES)).with(Surface::keyed(Scope::Api), api)
 }
 
@@ -82,15 +87,12 @@ pub(crate) fn api(database: Database, vehicles: VehiclesSettings) -> Routes {
     )
 )]
 async fn get_vehicle(
-    State(database): State<Database>,
+    State(stored): State<Vehicles>,
     State(settings): State<VehiclesSettings>,
     Path(number): Path<RegistrationNumber>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let row = database
-        .read(number.clone(), |connection, number| {
-            Box::pin(store::find(connection, number))
-        })
+    let row = store::find(&stored, number.clone())
         .await?
         .ok_or(Error::NotFound)?;
     let tag = entity_tag(row.version);
@@ -120,12 +122,12 @@ async fn get_vehicle(
 }
 
 async fn get_vehicle_named_batch(
-    database: State<Database>,
+    stored: State<Vehicles>,
     settings: State<VehiclesSettings>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let number = "BATCH".parse().map_err(|_| Error::NotFound)?;
-    get_vehicle(database, settings, Path(number), headers).await
+    get_vehicle(stored, settings, Path(number), headers).await
 }
 
 /// Several vehicles at once
@@ -144,11 +146,7 @@ async fn find_vehicles(
     let found = if batch.numbers.is_empty() {
         Vec::new()
     } else {
-        database
-            .read(batch.numbers.clone(), |connection, numbers| {
-                Box::pin(store::find_all(connection, numbers))
-            })
-            .await?
+        store::find_all(&database, batch.numbers.clone()).await?
     };
     Ok(Json(batch.answer(found)))
 }

@@ -1,11 +1,15 @@
 //! The `vehicle` schema in SQL.
 
+use std::collections::HashMap;
+
 use contracts::{RegistrationNumber, Vehicle};
+use service_database::{Database, Error, Gathered};
 use sqlx::{PgConnection, PgExecutor};
 
 /// A row of `vehicle.vehicles`.
+#[derive(Clone)]
 pub(crate) struct StoredVehicle {
-    pub(crate) registration_number: String,
+    registration_number: String,
     make: Option<String>,
     model: Option<String>,
     model_year: Option<i16>,
@@ -31,44 +35,60 @@ impl StoredVehicle {
     }
 }
 
-#[tracing::instrument(
-    skip_all,
-    fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "SELECT")
-)]
-pub(crate) async fn find(
-    executor: impl PgExecutor<'_>,
-    number: &RegistrationNumber,
-) -> sqlx::Result<Option<StoredVehicle>> {
-    sqlx::query_as!(
-        StoredVehicle,
-        "select registration_number, make, model, model_year, version
-         from vehicle.vehicles where registration_number = $1",
-        number.as_str()
-    )
-    .fetch_optional(executor)
-    .await
+/// Vehicles by number, those of several requests in one statement.
+pub(crate) type Vehicles = Gathered<RegistrationNumber, Option<StoredVehicle>>;
+
+pub(crate) fn vehicles(database: Database) -> Vehicles {
+    Gathered::new(database, |connection, numbers| {
+        Box::pin(select(connection, numbers))
+    })
 }
 
 #[tracing::instrument(
     skip_all,
     fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "SELECT")
 )]
+pub(crate) async fn find(
+    vehicles: &Vehicles,
+    number: RegistrationNumber,
+) -> Result<Option<StoredVehicle>, Error> {
+    vehicles.get(number).await
+}
+
+/// The vehicles with these numbers, in their order.
+#[tracing::instrument(
+    skip_all,
+    fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "SELECT")
+)]
 pub(crate) async fn find_all(
+    database: &Database,
+    numbers: Vec<RegistrationNumber>,
+) -> Result<Vec<Option<StoredVehicle>>, Error> {
+    let answer = database.read(numbers, |connection, numbers| {
+        Box::pin(select(connection, numbers))
+    });
+    answer.await
+}
+
+/// The vehicles with these numbers, each once, in their order.
+pub(crate) async fn select(
     executor: impl PgExecutor<'_>,
     numbers: &[RegistrationNumber],
-) -> sqlx::Result<Vec<StoredVehicle>> {
-    let numbers: Vec<_> = numbers
-        .iter()
-        .map(|number| number.as_str().to_owned())
-        .collect();
-    sqlx::query_as!(
+) -> sqlx::Result<Vec<Option<StoredVehicle>>> {
+    let numbers: Vec<_> = numbers.iter().map(RegistrationNumber::as_str).collect();
+    let rows = sqlx::query_as!(
         StoredVehicle,
         "select registration_number, make, model, model_year, version
          from vehicle.vehicles where registration_number = any($1)",
-        &numbers
+        &numbers as &[&str]
     )
     .fetch_all(executor)
-    .await
+    .await?;
+    let mut found: HashMap<_, _> = rows
+        .into_iter()
+        .map(|row| (row.registration_number.clone(), row))
+        .collect();
+    Ok(numbers.iter().map(|it| found.remove(*it)).collect())
 }
 
 pub(crate) async fn newest_migration(connection: &mut PgConnection) -> sqlx::Result<Option<i64>> {

@@ -1,5 +1,6 @@
 //! A stored policy that breaks the schema's promises takes nothing with it and does not vanish.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use test_support::FakeVehicle;
 
@@ -10,6 +11,11 @@ pub(crate) const PERSON: &str = "197001012222";
 /// A person with a policy of a product that this release does not know, and these others.
 pub(crate) async fn with_a_boat(others: &[(&str, &str, Option<&str>)]) -> Service {
     let service = Service::healthy().await;
+    add_a_boat(&service, others).await;
+    service
+}
+
+async fn add_a_boat(service: &Service, others: &[(&str, &str, Option<&str>)]) {
     service
         .database
         .execute(
@@ -19,7 +25,6 @@ pub(crate) async fn with_a_boat(others: &[(&str, &str, Option<&str>)]) -> Servic
         .await;
     service.insure(PERSON, &[("boat", "40", None)]).await;
     service.insure(PERSON, others).await;
-    service
 }
 
 async fn number_of_the_boat(service: &Service) -> i64 {
@@ -53,6 +58,40 @@ async fn the_other_policies_are_answered_and_it_is_named() {
         service.metric("policies_unreadable_total", &counted).await,
         1
     );
+}
+
+#[tokio::test]
+async fn people_looked_up_at_the_same_time_do_not_share_it() {
+    let eight = [("DATABASE__MAX_CONNECTIONS", "8")];
+    let service = Service::with(FakeVehicle::healthy().await, &eight).await;
+    add_a_boat(&service, &[("pet", "10.50", None)]).await;
+    while service.api.get("/readyz").await.status != 200 {}
+    let mut lock = service.database.lock("insurance.insurances").await;
+    let people = [PERSON, "199001011234", "200310209876", "190001010000"];
+    let look_ups = (0..16).map(|caller| service.look_up(people[caller % people.len()]));
+    let release = async {
+        lock.queued(2).await;
+        let used = [("db_client_connection_state", "used")];
+        let statements = service.metric("db_client_connection_count", &used).await;
+        lock.release().await;
+        statements
+    };
+    let (answers, statements) = tokio::join!(join_all(look_ups), release);
+    // One for each, they would take every connection. Two, if the machine is not too busy.
+    assert!(statements < 8, "{statements}");
+    for (answer, person) in answers.iter().zip(people.iter().cycle()) {
+        if *person == people[3] {
+            assert_eq!(answer.status, 404, "{}", answer.text());
+            continue;
+        }
+        let profile = answer.json();
+        assert_eq!(profile["personalIdentityNumber"], *person);
+        let unreadable = profile["unreadableInsurances"].as_array();
+        assert_eq!(
+            unreadable.map_or(0, Vec::len),
+            usize::from(*person == PERSON)
+        );
+    }
 }
 
 #[tokio::test]

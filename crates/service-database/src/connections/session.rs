@@ -78,7 +78,7 @@ impl Session {
     /// Takes the place of a connection that was dead with a fresh one.
     pub(crate) async fn replace(&mut self) -> Result<(), Error> {
         let (Some(opened), Some(place)) = (self.opened.take(), self.place.take()) else {
-            return Err(Error::Unavailable(sqlx::Error::PoolClosed));
+            return Err(sqlx::Error::PoolClosed.into());
         };
         drop(opened);
         let opening = {

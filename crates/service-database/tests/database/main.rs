@@ -8,6 +8,7 @@
 mod abandoned;
 mod constraints;
 mod errors;
+mod gathered;
 mod lives;
 mod migrate;
 mod readiness;

@@ -4,7 +4,7 @@
 use futures_util::future::join_all;
 use http::StatusCode;
 use serde_json::json;
-use test_support::{Answer, Relay, TestDatabase};
+use test_support::{Answer, Relay, TestDatabase, metric};
 
 use super::service::Service;
 
@@ -148,4 +148,34 @@ async fn when_its_callers_time_is_up_a_request_ends_and_so_does_its_statement() 
     let (answer, ()) = tokio::join!(request, lock.queued(1));
     assert_eq!(answer.problem()["code"], "deadline_exceeded");
     lock.queued(0).await;
+}
+
+#[tokio::test]
+async fn lookups_at_the_same_time_share_statements_and_each_gets_its_own_vehicle() {
+    const PLATES: [&str; 4] = ["ABC123", "GHI789", "DEF456", "ZZZ999"];
+    let (_relay, service) = through_relay(POOL).await;
+    until_ready(&service).await;
+    let mut lock = service.database.lock("vehicle.vehicles").await;
+    let lookups = (0..4 * PLATES.len()).map(|caller| {
+        let path = format!("/api/v1/vehicles/{}", PLATES[caller % PLATES.len()]);
+        let api = &service.api;
+        async move { api.get(&path).await }
+    });
+    let release = async {
+        lock.queued(2).await;
+        let metrics = service.api.get_open("/metrics").await.text();
+        lock.release().await;
+        let used = [("db_client_connection_state", "used")];
+        metric(&metrics, "db_client_connection_count", &used)
+    };
+    let (answers, statements) = tokio::join!(join_all(lookups), release);
+    // One for each, they would take every connection. Two, if the machine is not too busy.
+    assert!(statements < i64::try_from(POOL).unwrap(), "{statements}");
+    for (answer, plate) in answers.iter().zip(PLATES.iter().cycle()) {
+        if *plate == "ZZZ999" {
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{}", answer.text());
+        } else {
+            assert_eq!(answer.json()["registrationNumber"], *plate);
+        }
+    }
 }
