@@ -11,7 +11,7 @@ use service_defaults::{
     extract::{Json, Path},
     request_context::RequestContext,
     scope::Scope,
-    surface::Surface,
+    surface::{Limits, Surface},
     telemetry::AUDIT,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -19,9 +19,17 @@ use vehicle_client::{IsolationOrder, VehicleClient};
 
 use crate::guard_state::{rfc3339, vehicle_guard};
 
+/// Apart from the API's: who takes control is not kept waiting by those that are to be stopped.
+const LIMITS: Limits = Limits::Own {
+    deadline: Duration::from_secs(5),
+    places: 8,
+};
+
 /// Where the routes are, and who may use them.
 pub(crate) fn surface() -> Surface {
-    Surface::keyed(Scope::Operations).with_unknown_paths("/api/v1/operations/")
+    Surface::keyed(Scope::Operations)
+        .with_limits(LIMITS)
+        .with_unknown_paths("/api/v1/operations/")
 }
 
 /// The routes.

@@ -3,6 +3,7 @@
 mod limit;
 
 use std::{
+    pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -13,10 +14,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::Route,
 };
+use futures_util::FutureExt;
 use opentelemetry::metrics::Counter;
 use tokio::{
     sync::Semaphore,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 use self::limit::{Ended, Limit};
@@ -26,6 +28,9 @@ use crate::problem::Rejection;
 /// Longest wait for a place. It holds back callers that would ask again at once: a connection is
 /// refused twice a second at most, so that the refusals of all of them cost little.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// A request whose time was up after so long on its place did not get what it needed: what a
+/// request waits for in here takes milliseconds.
+const LONG: Duration = Duration::from_millis(100);
 
 /// Bounds on the API requests that are worked on, and on the time and the memory of each.
 pub(crate) struct Admission {
@@ -61,26 +66,31 @@ impl Admission {
         if limit.is_zero() {
             return Err(deadline_exceeded());
         }
-        let deadline = Instant::now() + limit;
-        let mut place = self.place(deadline).await?;
+        let now = Instant::now();
+        let (deadline, wait_until) = (now + limit, now + LONGEST_WAIT.min(limit / 2));
+        let mut place = self.place(wait_until).await?;
         if !request.body().is_end_stream() {
-            // Slow bodies of one caller would take all places from the others. There are no more
-            // of them than connections.
-            drop(place);
-            request = receive(request, deadline).await?;
-            place = self.place(deadline).await?;
+            let mut received = pin!(receive(request, deadline));
+            request = if let Some(there) = received.as_mut().now_or_never() {
+                there?
+            } else {
+                // Slow bodies of one caller would take all places from the others. There are no
+                // more of them than connections.
+                drop(place);
+                let late = received.await?;
+                place = self.place(wait_until).await?;
+                late
+            };
         }
         request.extensions_mut().insert(RequestDeadline(deadline));
         let answered = timeout_at(deadline, call(route, request)).await;
-        let response = answered.map_err(|_| deadline_exceeded())?;
-        place.end(&response);
-        Ok(response)
+        place.end(answered.as_ref().ok());
+        answered.map_err(|_| deadline_exceeded())
     }
 
-    /// Waits for a place, in turn, but for no more than half of the time that the request has left.
-    async fn place(&self, deadline: Instant) -> Result<Place<'_>, Rejection> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let waited = timeout(LONGEST_WAIT.min(left / 2), self.places.acquire()).await;
+    /// Waits for a place, in turn. One that is free is taken also when the time is up.
+    async fn place(&self, until: Instant) -> Result<Place<'_>, Rejection> {
+        let waited = timeout_at(until, self.places.acquire()).await;
         let Ok(Ok(place)) = waited else {
             self.refused.add(1, &[]);
             return Err(overloaded());
@@ -89,6 +99,7 @@ impl Admission {
         place.forget();
         Ok(Place {
             admission: self,
+            taken: Instant::now(),
             ended: Ended::Unknown,
         })
     }
@@ -111,17 +122,29 @@ fn deadline_exceeded() -> Rejection {
 /// A place that a request has taken, until it is dropped.
 struct Place<'a> {
     admission: &'a Admission,
+    taken: Instant,
     ended: Ended,
 }
 
 impl Place<'_> {
-    fn end(mut self, response: &Response) {
-        let refusal = response.extensions().get::<Rejection>();
-        self.ended = if refusal.is_some_and(Rejection::is_for_overload) {
-            Ended::Overloaded
-        } else {
-            Ended::Served
+    /// Says how the request ended: with an answer, or because its time was up.
+    fn end(mut self, response: Option<&Response>) {
+        self.ended = match response {
+            Some(response) => of(response),
+            None if self.taken.elapsed() >= LONG => Ended::Overloaded,
+            None => Ended::Unknown,
         };
+    }
+}
+
+fn of(response: &Response) -> Ended {
+    let refusal = response.extensions().get::<Rejection>();
+    if refusal.is_some_and(Rejection::is_for_overload) {
+        Ended::Overloaded
+    } else if response.status().is_server_error() {
+        Ended::Unknown
+    } else {
+        Ended::Served
     }
 }
 
@@ -130,6 +153,7 @@ impl Drop for Place<'_> {
         let Admission { places, .. } = self.admission;
         let all_taken = places.available_permits() == 0;
         let mut limit = self.admission.limit();
-        places.add_permits(limit.ended(self.ended, all_taken, Instant::now()));
+        let free = limit.ended(self.ended, all_taken, self.taken, Instant::now());
+        places.add_permits(free);
     }
 }

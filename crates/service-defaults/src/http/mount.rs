@@ -56,7 +56,6 @@ impl<'a> Edge<'a> {
                 origin: self.origin.clone(),
                 shutdown: self.parts.shutdown.clone(),
                 is_routine: surface.is_routine,
-                failures: Sampler::default(),
                 refusals: Sampler::default(),
             },
             headers: Headers {

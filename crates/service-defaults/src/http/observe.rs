@@ -35,9 +35,7 @@ pub(crate) struct Observer {
     pub(crate) origin: Origin,
     pub(crate) shutdown: Shutdown,
     pub(crate) is_routine: bool,
-    /// Of the lines about failures for want of something that too many asked for.
-    pub(crate) failures: Sampler,
-    /// Of the closing lines of requests for which there was no place.
+    /// Of the lines about requests that were refused because there were too many.
     pub(crate) refusals: Sampler,
 }
 
@@ -74,7 +72,7 @@ impl Observer {
             route,
             started: Instant::now(),
             outcome: Outcome::Cancelled,
-            refused: false,
+            line: Line::Due,
         }
     }
 }
@@ -119,8 +117,15 @@ pub(crate) struct Observed<'a> {
     route: Option<MatchedPath>,
     started: Instant,
     outcome: Outcome,
-    /// For want of a place.
-    refused: bool,
+    line: Line,
+}
+
+/// Whether a request leaves lines in the log.
+enum Line {
+    Due,
+    /// For itself and so many that left none.
+    DueForMore(u64),
+    LeftOut,
 }
 
 impl Observed<'_> {
@@ -139,11 +144,14 @@ impl Observed<'_> {
         let refusal = response.extensions().get::<Rejection>();
         let overload = refusal.is_some_and(Rejection::is_for_overload);
         let (mut response, cause) = problem::render(response, &self.context);
-        self.refused = overload && cause.is_none();
+        if overload {
+            let unlogged = self.observer.refusals.take();
+            self.line = unlogged.map_or(Line::LeftOut, Line::DueForMore);
+        }
         let status = response.status();
         self.outcome = Outcome::Answered(status.as_u16());
         if let Some(cause) = cause {
-            self.log_failure(cause.as_ref(), overload);
+            self.log_failure(cause.as_ref());
         }
         let headers = response.headers_mut();
         self.context.write_headers(headers);
@@ -156,13 +164,11 @@ impl Observed<'_> {
         response
     }
 
-    fn log_failure(&self, cause: &(dyn Error + Send + Sync), overload: bool) {
-        let unlogged = overload.then(|| self.observer.failures.take());
-        if unlogged == Some(None) {
+    fn log_failure(&self, cause: &(dyn Error + Send + Sync)) {
+        if matches!(self.line, Line::LeftOut) {
             return;
         }
-        let (error, unlogged) = (chain(cause), unlogged.flatten());
-        let log = || tracing::error!(error, unlogged, "the request failed");
+        let log = || tracing::error!(error = chain(cause), "the request failed");
         self.span.in_scope(|| self.context.in_scope(log));
     }
 
@@ -194,10 +200,11 @@ impl Drop for Observed<'_> {
             // Nginx's number for a request that its client closed.
             Outcome::Cancelled => 499,
         };
-        let unlogged = self.refused.then(|| self.observer.refusals.take());
-        if unlogged == Some(None) {
-            return;
-        }
+        let unlogged = match self.line {
+            Line::Due => None,
+            Line::DueForMore(unlogged) => Some(unlogged),
+            Line::LeftOut => return,
+        };
         macro_rules! closing_line {
             ($level:ident) => {
                 tracing::$level!(
@@ -205,7 +212,7 @@ impl Drop for Observed<'_> {
                     method = self.method,
                     route = route.unwrap_or_default(),
                     status,
-                    unlogged = unlogged.flatten(),
+                    unlogged,
                     duration_ms = duration.as_secs_f64() * 1e3,
                     key_id = self.context.key_id().unwrap_or_default(),
                     request_id = self.context.request_id(),

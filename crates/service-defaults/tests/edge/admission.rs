@@ -4,24 +4,30 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use test_support::{Api, metric};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::sample::service;
+use super::sample::{ORDER, service};
 
 const ONE_PLACE: [(&str, &str); 1] = [("SAMPLE__LIMITS__MAX_REQUESTS_IN_PROGRESS", "1")];
 
 /// Asks for `/own` with a time limit while another request has the only place for as long as this;
 /// says whether it was served, and after how many milliseconds.
 async fn behind(api: &Api, other: &str, own: &str) -> (bool, u128) {
+    let (status, waited) = behind_on(api, "/own", other, own).await;
+    (status == StatusCode::OK, waited)
+}
+
+/// The same for another path, and the status.
+async fn behind_on(api: &Api, path: &str, other: &str, own: &str) -> (StatusCode, u128) {
     let behind = async {
         let asked = Instant::now();
-        let answer = api.get_with("/own", &[("x-deadline-ms", own)]).await;
+        let answer = api.get_with(path, &[("x-deadline-ms", own)]).await;
         let waited = asked.elapsed().as_millis();
-        if answer.status != StatusCode::OK {
+        if answer.status == StatusCode::SERVICE_UNAVAILABLE {
             assert_eq!(answer.problem()["code"], "overloaded");
             assert_eq!(answer.header("retry-after"), "1");
         }
-        (answer.status == StatusCode::OK, waited)
+        (answer.status, waited)
     };
     let headers = [("x-deadline-ms", other)];
     let (_, behind) = tokio::join!(api.get_with("/hangs", &headers), behind);
@@ -59,18 +65,37 @@ async fn probes_and_metrics_need_no_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_whose_body_is_there_has_its_turn_once() {
+    let (_, api) = service(&ONE_PLACE);
+    let first = api.get_with("/hangs", &[("x-deadline-ms", "400")]);
+    let ordered = api.post_text("/orders", ORDER);
+    let later = api.get_with("/hangs", &[("x-deadline-ms", "2000")]);
+    let (_, ordered, _) = tokio::join!(first, ordered, later);
+    assert_eq!(ordered.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_requests_find_too_many_others_there_are_fewer_places() {
     let (_, api) = service(&[("SAMPLE__LIMITS__MAX_REQUESTS_IN_PROGRESS", "2")]);
-    assert!(behind(&api, "10000", "10000").await.0);
+    assert_eq!(behind(&api, "99", "10000").await, (true, 0));
     for _ in 0..4 {
         let answer = api.get("/busy").await;
         assert_eq!(answer.problem()["code"], "database_busy");
-        sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!(behind(&api, "10000", "10000").await, (false, 500));
-    // Served while another one waits, they win the place back.
-    for _ in 0..4 {
-        assert!(behind(&api, "100", "10000").await.0);
+    // Served while another one waits, they win the place back; what failed wins nothing.
+    for _ in 0..8 {
+        let fails = behind_on(&api, "/fails", "99", "10000").await;
+        assert_eq!(fails, (StatusCode::INTERNAL_SERVER_ERROR, 99));
+        assert_eq!(behind(&api, "99", "10000").await, (true, 99));
     }
-    assert!(behind(&api, "10000", "10000").await.0);
+    assert_eq!(behind(&api, "99", "10000").await, (true, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_had_long_and_was_not_answered_counts_as_one_too_many() {
+    for (time, waited) in [("99", 0), ("100", 99)] {
+        let (_, api) = service(&[("SAMPLE__LIMITS__MAX_REQUESTS_IN_PROGRESS", "2")]);
+        api.get_with("/hangs", &[("x-deadline-ms", time)]).await;
+        assert_eq!(behind(&api, "99", "10000").await, (true, waited), "{time}");
+    }
 }

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 /// How a request ended.
@@ -9,18 +7,22 @@ pub(super) enum Ended {
     Served,
     /// It did not get what it needed in time, because too many others wanted the same.
     Overloaded,
-    /// It says nothing about the load: its caller went away, or its time was up.
+    /// It says nothing about the load: its caller went away or gave it too little time, or it
+    /// failed.
     Unknown,
 }
 
 /// How much of the places is left when requests were overloaded.
 const DECREASE: f64 = 0.8;
-/// Least time between two decreases: those that were admitted before the first one end first.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Places won for each request that was served while all were taken: an eighth more when as many
+/// as there are were served, so that a limit that fell far is back after a few times that long.
+const INCREASE: f64 = 0.125;
 /// The least share of the places.
 const FLOOR: f64 = 1.0 / 32.0;
 
-/// The number of places: additive increase, multiplicative decrease, as TCP does (RFC 5681, 3.1).
+/// The number of places: less when requests were overloaded, more when they were served.
+///
+/// As with TCP (RFC 5681, 3.1) what was under way before a decrease causes no other one.
 #[derive(Debug)]
 pub(super) struct Limit {
     places: f64,
@@ -51,14 +53,21 @@ impl Limit {
         self.places as usize
     }
 
-    /// A request has ended, while all places were taken or not: how many places are free now.
-    pub(super) fn ended(&mut self, how: Ended, all_taken: bool, now: Instant) -> usize {
+    /// A request has ended that had a place since `taken`, while all places were taken or not: how
+    /// many places are free now.
+    pub(super) fn ended(
+        &mut self,
+        how: Ended,
+        all_taken: bool,
+        taken: Instant,
+        now: Instant,
+    ) -> usize {
         let before = self.whole();
         match how {
             Ended::Served if all_taken => {
-                self.places = (self.places + 1.0 / self.places).min(self.most);
+                self.places = (self.places + INCREASE).min(self.most);
             }
-            Ended::Overloaded if self.may_decrease(now) => {
+            Ended::Overloaded if self.decreased.is_none_or(|at| at <= taken) => {
                 let floor = (self.most * FLOOR).max(1.0);
                 self.places = (self.places * DECREASE).max(floor);
                 self.decreased = Some(now);
@@ -72,65 +81,61 @@ impl Limit {
         self.surplus -= given_up;
         free - given_up
     }
-
-    fn may_decrease(&self, now: Instant) -> bool {
-        self.decreased.is_none_or(|at| now - at >= PAUSE)
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{collections::VecDeque, time::Duration};
 
     use tokio::time::Instant;
 
-    use super::{Ended, Limit, PAUSE};
+    use super::{Ended, Limit};
 
     /// A service whose places are taken again as soon as they are free.
     struct Flooded {
         limit: Limit,
-        in_progress: usize,
+        /// When each place was taken, the first one first.
+        taken: VecDeque<Instant>,
         now: Instant,
     }
 
     impl Flooded {
         fn new(most: usize) -> Self {
-            let (limit, now) = (Limit::new(most), Instant::now());
-            let in_progress = most;
+            let now = Instant::now();
             Self {
-                limit,
-                in_progress,
+                limit: Limit::new(most),
+                taken: VecDeque::from(vec![now; most]),
                 now,
             }
         }
 
-        /// So many requests end.
+        /// So many requests end, each a moment after the one before. How many are in progress then?
         fn end(&mut self, requests: usize, how: Ended) -> usize {
             for _ in 0..requests {
-                self.in_progress += self.limit.ended(how, true, self.now);
-                self.in_progress -= 1;
+                self.now += Duration::from_micros(1);
+                let taken = self.taken.pop_front().unwrap();
+                let free = self.limit.ended(how, true, taken, self.now);
+                self.taken.extend(vec![self.now; free]);
             }
-            self.in_progress
+            self.taken.len()
         }
 
-        fn wait(&mut self, time: Duration) {
-            self.now += time;
+        /// As many requests end as are in progress.
+        fn end_all(&mut self, how: Ended) -> usize {
+            self.end(self.taken.len(), how)
         }
     }
 
     #[test]
-    fn the_places_fall_by_a_fifth_once_a_pause_and_not_under_the_floor() {
+    fn the_places_fall_by_a_fifth_once_for_all_who_were_in_progress_and_not_under_the_floor() {
         let mut service = Flooded::new(320);
-        assert_eq!(service.end(1_000, Ended::Overloaded), 256);
-        service.wait(Duration::from_millis(99));
-        assert_eq!(service.end(1_000, Ended::Overloaded), 256);
-        service.wait(Duration::from_millis(1));
-        assert_eq!(service.end(1_000, Ended::Overloaded), 204);
+        assert_eq!(service.end_all(Ended::Overloaded), 256);
+        // The first of those who came after the decrease.
+        assert_eq!(service.end_all(Ended::Overloaded), 204);
         for _ in 0..50 {
-            service.wait(PAUSE);
-            service.end(1_000, Ended::Overloaded);
+            service.end_all(Ended::Overloaded);
         }
-        assert_eq!(service.in_progress, 10);
+        assert_eq!(service.taken.len(), 10);
     }
 
     #[test]
@@ -144,12 +149,24 @@ mod tests {
     }
 
     #[test]
-    fn the_places_rise_by_one_when_as_many_were_served_and_not_over_the_setting() {
+    fn the_places_rise_by_an_eighth_when_as_many_were_served_and_not_over_the_setting() {
         let mut service = Flooded::new(320);
         service.end(64, Ended::Overloaded);
-        assert_eq!(service.end(255, Ended::Served), 256);
-        assert_eq!(service.end(2, Ended::Served), 257);
-        assert_eq!(service.end(1_000_000, Ended::Served), 320);
+        assert_eq!(service.end(7, Ended::Served), 256);
+        assert_eq!(service.end(1, Ended::Served), 257);
+        assert_eq!(service.end(248, Ended::Served), 288);
+        assert_eq!(service.end(1_000, Ended::Served), 320);
+    }
+
+    #[test]
+    fn from_the_floor_all_places_are_back_when_each_was_served_thirty_times() {
+        let mut service = Flooded::new(1_024);
+        for _ in 0..50 {
+            service.end_all(Ended::Overloaded);
+        }
+        assert_eq!(service.taken.len(), 32);
+        let rounds = (0..100).take_while(|_| service.end_all(Ended::Served) < 1_024);
+        assert_eq!(rounds.count(), 29);
     }
 
     #[test]
@@ -159,16 +176,17 @@ mod tests {
         assert_eq!(service.end(10_000, Ended::Unknown), 256);
         // Nobody waited: that these were served does not say that more would be.
         for _ in 0..10_000 {
-            assert_eq!(service.limit.ended(Ended::Served, false, service.now), 1);
+            let (taken, now) = (service.now, service.now);
+            let free = service.limit.ended(Ended::Served, false, taken, now);
+            assert_eq!(free, 1);
         }
-        assert_eq!(service.in_progress, 256);
+        assert_eq!(service.taken.len(), 256);
     }
 
     #[test]
     fn there_is_always_a_place() {
         let mut service = Flooded::new(1);
         for _ in 0..100 {
-            service.wait(PAUSE);
             assert_eq!(service.end(1, Ended::Overloaded), 1);
         }
     }
