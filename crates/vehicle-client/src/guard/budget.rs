@@ -160,6 +160,7 @@ mod tests {
         let later = start + Duration::from_secs(2);
         assert!(budget.spend(later));
         budget.put_back();
+        assert!((budget.balance() - 1.0).abs() < 1e-9);
         assert!(budget.spend(later));
     }
 

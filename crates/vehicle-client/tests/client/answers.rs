@@ -21,7 +21,7 @@ async fn ask(reply: Reply) -> (Lookup, usize) {
 async fn ask_in_a_hurry(reply: Reply) -> (Lookup, usize) {
     let fake = FakeVehicle::start(move |_| reply.clone()).await;
     let mut options = patient(&fake);
-    options.attempt_timeout = Duration::from_millis(50);
+    options.attempt_timeout = Duration::from_millis(250);
     let lookup = client(&options).one("ABC123", &unhurried()).await;
     (lookup, fake.calls())
 }
