@@ -147,10 +147,16 @@ async fn a_call_that_finds_no_place_is_overloaded_and_worth_another_try() {
         let answer = service.with_cars("197001019999", &["DEF456"]).await;
         assert_eq!(enrichments(&answer)[0], unavailable("overloaded", Some(1)));
         gate.open();
+        answer.header("x-request-id").to_owned()
     };
-    tokio::join!(first, second);
+    let ((), request_id) = tokio::join!(first, second);
     assert_eq!(service.vehicle.calls(), 1);
-    let told = ["a call to Vehicle failed", "overloaded"];
+    let told = [
+        "a call to Vehicle failed",
+        "overloaded",
+        "single",
+        &request_id,
+    ];
     assert_eq!(capture.lines_with(&told), 1, "{}", capture.text());
 }
 
@@ -164,7 +170,13 @@ async fn a_number_that_a_batch_leaves_out_is_told_and_logged() {
     let answer = service.look_up(PERSON).await;
     let violation = unavailable("contract_violation", None);
     assert_eq!(enrichments(&answer)[0], violation);
-    let told = ["a call to Vehicle failed", "contract_violation"];
+    let request_id = answer.header("x-request-id");
+    let told = [
+        "a call to Vehicle failed",
+        "contract_violation",
+        "batch",
+        request_id,
+    ];
     assert_eq!(capture.lines_with(&told), 1, "{}", capture.text());
 }
 

@@ -82,7 +82,7 @@ impl Attempts {
             Ok(answer) => answer.values().find_map(Found::failure),
         };
         if let Some(failure) = failure {
-            span.in_scope(|| self.failures.log(failure, started));
+            span.in_scope(|| self.failures.log(failure, call, started));
         }
         result
     }

@@ -115,7 +115,7 @@ impl Bulkheads {
         call.log().add(format_args!("{step}"));
         permit.ok_or_else(|| {
             let refused = NotSent::because(FailureKind::Overloaded);
-            self.failures.log(&refused.0, queued);
+            self.failures.log(&refused.0, call, queued);
             refused
         })
     }

@@ -3,7 +3,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use contracts::{RegistrationNumber, Source, Vehicle};
 use tokio::time::Instant;
 
-use super::cache::Entry;
+use super::cache::{Entry, Freshness};
 use crate::{
     CallContext, Failure, FailureKind, Found, Strategy,
     answer::CallResult,
@@ -50,7 +50,11 @@ impl Lookup {
         }
     }
 
-    pub(super) fn from_cache(entry: Entry, source: Source, now: Instant) -> Self {
+    pub(super) fn from_cache(freshness: Freshness, entry: Entry, now: Instant) -> Self {
+        let source = match freshness {
+            Freshness::Fresh | Freshness::SoftStale => Source::Cache,
+            Freshness::HardStale => Source::LastKnownGood,
+        };
         match entry.vehicle {
             Some(vehicle) => Self::Found {
                 vehicle,
@@ -101,10 +105,6 @@ impl<'a> Answers<'a> {
             counts,
             lookups: HashMap::with_capacity(numbers),
         }
-    }
-
-    pub(super) fn strategy(&self) -> Strategy {
-        self.strategy
     }
 
     pub(super) fn looked_at_cache(&mut self, class: &'static str, log: &LookupLog) {

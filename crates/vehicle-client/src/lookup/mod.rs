@@ -9,7 +9,11 @@ mod single_flight;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use contracts::{RegistrationNumber, Source};
-use futures_util::{StreamExt, future::join_all, stream};
+use futures_util::{
+    StreamExt,
+    future::{join, join_all},
+    stream,
+};
 use tokio::time::Instant;
 
 use answers::Answers;
@@ -47,8 +51,6 @@ struct Inner {
 /// A number that the cache has no good answer for.
 struct Missing<'a> {
     number: &'a RegistrationNumber,
-    /// What the cache has is good for when Vehicle fails.
-    has_last_known_good: bool,
     log: LookupLog,
 }
 
@@ -75,39 +77,49 @@ impl Lookups {
         // Also those whose turn never comes, because the caller goes away.
         let counts = self.0.instruments.asked(numbers.len());
         let mut answers = Answers::new(numbers.len(), counts, strategy, context);
-        let missing = self.look_into_cache(numbers, &mut answers, context);
+        let (missing, soft_stale) = self.look_into_cache(numbers, &mut answers);
+        let refresh = || self.refresh(&soft_stale, strategy, context);
         match strategy {
-            // As one set; the batches are what is bounded.
+            // As one set; the batches are what is bounded. What is soft-stale goes behind it, and
+            // with it where there is room in a batch.
             Strategy::Batch if !missing.is_empty() => {
-                let lookups = self.ask(&missing, strategy, context).await;
+                let asking = self.ask(&missing, strategy, context);
+                let (lookups, ()) = join(asking, async { refresh() }).await;
                 for (missing, lookup) in missing.iter().zip(lookups) {
                     answers.add(missing.number, lookup, &missing.log);
                 }
             }
-            Strategy::Batch => {}
+            Strategy::Batch => refresh(),
             Strategy::Single => {
-                let each = missing.into_iter().map(|missing| async move {
-                    let one = std::slice::from_ref(&missing);
-                    let lookup = self.ask(one, strategy, context).await.remove(0);
+                let width = self.0.width;
+                let each = missing.into_iter().enumerate();
+                let each = each.map(|(index, missing)| async move {
+                    let waited = index >= width;
+                    let lookup = if waited && let Some(lookup) = self.came_meanwhile(&missing) {
+                        lookup
+                    } else {
+                        let one = std::slice::from_ref(&missing);
+                        self.ask(one, strategy, context).await.remove(0)
+                    };
                     (missing.number, lookup, missing.log)
                 });
                 let each: Vec<_> = each.collect();
-                let mut asking = stream::iter(each).buffer_unordered(self.0.width);
+                let mut asking = stream::iter(each).buffer_unordered(width);
                 while let Some((number, lookup, log)) = asking.next().await {
                     answers.add(number, lookup, &log);
                 }
+                refresh();
             }
         }
         answers.into_lookups()
     }
 
-    /// Answers what the cache can answer, and has what is soft-stale refreshed. Returns the others.
+    /// Answers what the cache can answer. Returns the others, and what of it is soft-stale.
     fn look_into_cache<'a>(
         &self,
         numbers: &'a [RegistrationNumber],
         answers: &mut Answers<'_>,
-        context: &CallContext,
-    ) -> Vec<Missing<'a>> {
+    ) -> (Vec<Missing<'a>>, Vec<&'a RegistrationNumber>) {
         let (mut missing, mut soft_stale) = (Vec::new(), Vec::new());
         let now = Instant::now();
         for number in numbers {
@@ -125,23 +137,46 @@ impl Lookups {
                     if freshness == Freshness::SoftStale {
                         soft_stale.push(number);
                     }
-                    answers.add(number, Lookup::from_cache(entry, Source::Cache, now), &log);
+                    answers.add(number, Lookup::from_cache(freshness, entry, now), &log);
                 }
-                kept => missing.push(Missing {
-                    number,
-                    has_last_known_good: kept.is_some(),
-                    log,
-                }),
+                _ => missing.push(Missing { number, log }),
             }
         }
-        if !soft_stale.is_empty() {
-            // For nobody, with all the time that a call may take.
-            let deadline = now + self.0.longest_call;
-            for joined in self.join(soft_stale, answers.strategy(), deadline, context) {
-                joined.waiter.stay();
-            }
+        (missing, soft_stale)
+    }
+
+    /// The answer to a number that others asked for while it waited for its turn.
+    fn came_meanwhile(&self, missing: &Missing<'_>) -> Option<Lookup> {
+        let now = Instant::now();
+        let (freshness, entry) = self.0.cache.as_ref()?.get(missing.number, now)?;
+        if freshness == Freshness::HardStale {
+            return None;
         }
-        missing
+        let step = format_args!("cache {} by now", freshness.label());
+        missing.log.add(step);
+        Some(Lookup::from_cache(freshness, entry, now))
+    }
+
+    /// Has soft-stale numbers asked for, unless that was done meanwhile: for nobody, with all the
+    /// time that a call may take.
+    fn refresh(
+        &self,
+        soft_stale: &[&RegistrationNumber],
+        strategy: Strategy,
+        context: &CallContext,
+    ) {
+        let Some(cache) = self.0.cache.as_ref().filter(|_| !soft_stale.is_empty()) else {
+            return;
+        };
+        let now = Instant::now();
+        let is_stale = |number: &&RegistrationNumber| {
+            let kept = cache.get(number, now);
+            kept.is_some_and(|(freshness, _)| freshness != Freshness::Fresh)
+        };
+        let stale = soft_stale.iter().copied().filter(is_stale);
+        for joined in self.join(stale, strategy, now + self.0.longest_call, context) {
+            joined.waiter.stay();
+        }
     }
 
     /// Asks Vehicle for a set of numbers, or waits with those who asked already. The answers are in
@@ -184,7 +219,7 @@ impl Lookups {
             }
         }
         for (missing, lookup) in missing.iter().zip(&mut lookups) {
-            if missing.has_last_known_good && matches!(lookup, Lookup::Unavailable(_)) {
+            if matches!(lookup, Lookup::Unavailable(_)) {
                 self.use_last_known_good(missing.number, lookup);
             }
         }
@@ -192,12 +227,12 @@ impl Lookups {
     }
 
     /// Puts what is kept of a number now in the place of a failure, because it may have been erased
-    /// while Vehicle was asked.
+    /// or renewed while Vehicle was asked.
     fn use_last_known_good(&self, number: &RegistrationNumber, lookup: &mut Lookup) {
         let now = Instant::now();
         let cache = self.0.cache.as_ref();
-        if let Some((_, entry)) = cache.and_then(|cache| cache.get(number, now)) {
-            *lookup = Lookup::from_cache(entry, Source::LastKnownGood, now);
+        if let Some((freshness, entry)) = cache.and_then(|cache| cache.get(number, now)) {
+            *lookup = Lookup::from_cache(freshness, entry, now);
         }
     }
 
@@ -273,16 +308,24 @@ impl Lookups {
 
 #[cfg(test)]
 mod tests {
-    use std::{panic::AssertUnwindSafe, time::Duration};
+    use std::{
+        panic::AssertUnwindSafe,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::Duration,
+    };
 
-    use contracts::RegistrationNumber;
+    use contracts::{RegistrationNumber, Vehicle};
     use futures_util::FutureExt;
     use opentelemetry::metrics::{MeterProvider, noop::NoopMeterProvider};
     use tokio::time::{Instant, sleep};
 
     use crate::{
-        Answer, Attempt, BreakerPhase, CallContext, Failure, FailureKind, Found, Lookup, Options,
-        Strategy, VehicleClient, observe::Instruments, rng::Rng, simulation, wire::Transport,
+        Answer, Attempt, BreakerPhase, CacheOptions, CallContext, Failure, FailureKind, Found,
+        Lookup, Options, Strategy, VehicleClient, observe::Instruments, rng::Rng, simulation,
+        wire::Transport,
     };
 
     fn broken() -> Result<Answer, Failure> {
@@ -342,6 +385,49 @@ mod tests {
             assert!(lookups.values().all(is_answered), "{lookups:?}");
         }
         assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_refreshed_meanwhile_is_not_refreshed_again() {
+        let mut options = simulation::options();
+        options.max_retries = 0;
+        options.attempt_timeout = Duration::from_secs(5);
+        options.cache = CacheOptions {
+            enabled: true,
+            fresh: Duration::from_secs(10),
+            soft_stale: Duration::from_mins(10),
+            hard_stale: Duration::from_hours(24),
+            negative: Duration::from_secs(10),
+            jitter: 0.0,
+            max_bytes: 1 << 20,
+        };
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counted = sent.clone();
+        let client = client(&options, move |attempt: Attempt| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let number = attempt.numbers[0].clone();
+            async move {
+                if number.as_str() == "DEF456" {
+                    sleep(Duration::from_secs(1)).await;
+                }
+                let vehicle = Vehicle {
+                    registration_number: number.clone(),
+                    make: None,
+                    model: None,
+                    model_year: None,
+                };
+                Ok::<Answer, Failure>([(number, Found::Vehicle(vehicle.into()))].into())
+            }
+        });
+        let numbers = ["ABC123", "DEF456"].map(|it| it.parse().unwrap());
+        let context = within(Duration::from_mins(1));
+        let ask = |numbers| client.look_up(numbers, Strategy::Single, &context);
+        ask(&numbers[..1]).await;
+        sleep(Duration::from_secs(11)).await;
+        // The second has the number refreshed while the first waits for the other one.
+        tokio::join!(ask(&numbers), ask(&numbers[..1]));
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(sent.load(Ordering::SeqCst), 3);
     }
 
     #[test]

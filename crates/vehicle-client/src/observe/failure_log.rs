@@ -6,7 +6,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{Failure, FailureKind};
+use crate::{Call, Failure, FailureKind};
 
 /// How long a kind of failure is not logged again after it was.
 const QUIET: Duration = Duration::from_mins(1);
@@ -23,19 +23,29 @@ struct Logged {
 }
 
 impl FailureLog {
-    pub(crate) fn log(&self, failure: &Failure, now: Instant) {
+    /// Names the request that asked first, because a call is made in a task of its own.
+    pub(crate) fn log(&self, failure: &Failure, call: &Call, now: Instant) {
         let Some(unmentioned) = self.count(failure.kind, now) else {
             return;
         };
         let cause = failure.kind.label();
+        let (request_id, strategy) = (&*call.origin.request_id, call.strategy.label());
         if failure.kind == FailureKind::Unauthorized {
             tracing::error!(
                 cause,
                 unmentioned,
+                request_id,
+                strategy,
                 "Vehicle refuses our key; vehicle_client.api_key is wrong or expired"
             );
         } else {
-            tracing::warn!(cause, unmentioned, "a call to Vehicle failed");
+            tracing::warn!(
+                cause,
+                unmentioned,
+                request_id,
+                strategy,
+                "a call to Vehicle failed"
+            );
         }
     }
 

@@ -66,7 +66,7 @@ impl Instruments {
                 .build(),
             cache_lookups: meter
                 .u64_counter("vehicle_client.cache.lookups")
-                .with_description("Looks at the cache by what was found")
+                .with_description("Numbers that were asked for, by what the cache had of them then")
                 .build(),
             batch_size: meter
                 .u64_histogram("vehicle_client.batch.size")

@@ -38,7 +38,7 @@ section! {
         pub max_degree_of_parallelism_batch: usize = 1, in 1..=1000;
         /// Numbers in one batch call.
         pub max_batch_size: usize = 50, in 1..=MAX_BATCH_SIZE;
-        /// Longest wait of a call for its turn; then `overloaded`.
+        /// Longest wait of a call for its turn; then `overloaded`, also for those who joined it late.
         pub queue_wait: Duration = "250ms", in Duration::ZERO..=seconds(10);
         /// Most calls that wait for their turn; more are `overloaded` at once.
         pub queue_length: usize = 1024, in 0..=100_000;

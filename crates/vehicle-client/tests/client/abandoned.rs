@@ -103,9 +103,7 @@ async fn when_it_ends_after_an_erasure_the_newer_call_can_still_be_joined() {
     }
     let joining = client.clone();
     let joining = tokio::spawn(async move { joining.one("ABC123", &unhurried()).await });
-    while client.metric("vehicle_client_lookups_asked_total", &[]) < 3 {
-        tokio::task::yield_now().await;
-    }
+    client.asked(3).await;
     new.open();
     assert_eq!(found(&joining.await.unwrap()), Source::Shared);
     newer.await.unwrap();
@@ -210,9 +208,7 @@ async fn who_joins_it_has_the_retry_that_its_first_caller_did_not_wait_for() {
     assert_eq!(kind(&hurried), FailureKind::Timeout);
     let joining = client.clone();
     let joining = tokio::spawn(async move { joining.one("ABC123", &unhurried()).await });
-    while client.metric("vehicle_client_lookups_asked_total", &[]) < 2 {
-        tokio::task::yield_now().await;
-    }
+    client.asked(2).await;
     gate.open();
     assert_eq!(found(&joining.await.unwrap()), Source::Shared);
     assert_eq!(fake.calls(), 2);

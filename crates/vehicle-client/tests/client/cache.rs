@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contracts::Source;
 use serde_json::json;
-use test_support::{FakeVehicle, Gate, Reply};
+use test_support::{FakeVehicle, Gate, Reply, Request};
 use vehicle_client::{CacheOptions, FailureKind, Lookup, Options, Strategy};
 
 use crate::setup::{Client, client, found, kind, patient, unhurried, within};
@@ -206,4 +206,88 @@ async fn what_is_erased_while_vehicle_is_asked_is_not_given_when_it_fails() {
     client.vehicles.erase(&"ABC123".parse().unwrap());
     gate.open();
     assert_eq!(kind(&asked.await.unwrap()), FailureKind::ServerError);
+}
+
+#[tokio::test]
+async fn what_others_asked_for_while_a_number_waited_for_its_turn_is_not_asked_for_again() {
+    let (fake, gate) = (FakeVehicle::healthy().await, Gate::closed());
+    let held = gate.clone();
+    fake.script(move |request| match request.number {
+        0 => Reply::healthy(request).held(&held),
+        _ => Reply::healthy(request),
+    });
+    let client = client(&Options {
+        cache: KEEPING,
+        max_degree_of_parallelism_single: 1,
+        ..patient(&fake)
+    });
+    let ask = |numbers: &'static [&str], strategy| {
+        let client = client.clone();
+        tokio::spawn(async move { client.all(numbers, strategy, &unhurried()).await })
+    };
+    let batch = ask(&["AAA111"], Strategy::Batch);
+    fake.reached(1).await;
+    // Its first number waits for the batch, and its second for the first.
+    let both = ask(&["AAA111", "BBB222"], Strategy::Single);
+    client.asked(3).await;
+    let meanwhile = client.one("BBB222", &unhurried()).await;
+    assert_eq!(found(&meanwhile), Source::Live);
+    gate.open();
+    batch.await.unwrap();
+    let both = both.await.unwrap();
+    assert_eq!(found(&both["AAA111"]), Source::Shared);
+    assert_eq!(found(&both["BBB222"]), Source::Cache);
+    assert_eq!(fake.calls(), 2);
+    let answered = [("result", "answered")];
+    assert_eq!(client.metric("vehicle_client_lookups_total", &answered), 4);
+    assert_eq!(client.metric("vehicle_client_lookups_asked_total", &[]), 4);
+}
+
+#[tokio::test]
+async fn a_failure_hides_no_answer_that_came_meanwhile() {
+    let (fake, gate) = (FakeVehicle::healthy().await, Gate::closed());
+    let held = gate.clone();
+    fake.script(move |request| match request.number {
+        0 => Reply::status(500).held(&held),
+        _ => Reply::healthy(request),
+    });
+    let client = caching(&fake, KEEPING);
+    let (asking, context) = (client.clone(), unhurried());
+    let asked = tokio::spawn(async move { asking.one("ABC123", &context).await });
+    fake.reached(1).await;
+    // Whoever comes after an erasure does not join the call from before it.
+    client.vehicles.erase(&"ABC123".parse().unwrap());
+    client.one("ABC123", &unhurried()).await;
+    gate.open();
+    assert_eq!(found(&asked.await.unwrap()), Source::Cache);
+}
+
+#[tokio::test]
+async fn what_is_missing_goes_before_what_is_refreshed() {
+    for (strategy, expected) in [
+        (
+            Strategy::Single,
+            &[&["BBB222"][..], &["CCC333"], &["AAA111"]][..],
+        ),
+        // One call for all.
+        (Strategy::Batch, &[&["BBB222", "CCC333", "AAA111"]]),
+    ] {
+        let fake = FakeVehicle::healthy().await;
+        let client = client(&Options {
+            cache: SOFT,
+            max_degree_of_parallelism_single: 1,
+            ..patient(&fake)
+        });
+        client.one("AAA111", &unhurried()).await;
+        let cars = ["AAA111", "BBB222", "CCC333"];
+        let lookups = client.all(&cars, strategy, &unhurried()).await;
+        assert_eq!(found(&lookups["AAA111"]), Source::Cache);
+        fake.reached(1 + expected.len()).await;
+        let numbers = |request: &Request| match strategy {
+            Strategy::Single => request.path.rsplit('/').take(1).map(Into::into).collect(),
+            Strategy::Batch => request.numbers(),
+        };
+        let sent: Vec<_> = fake.requests()[1..].iter().map(numbers).collect();
+        assert_eq!(sent, expected);
+    }
 }

@@ -116,6 +116,13 @@ impl Client {
         metric(&self.metrics.render().unwrap(), name, labels)
     }
 
+    /// Waits until this many numbers were asked for.
+    pub(crate) async fn asked(&self, numbers: i64) {
+        while self.metric("vehicle_client_lookups_asked_total", &[]) < numbers {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Waits until this many calls are in the queue.
     pub(crate) async fn queued(&self, calls: i64) {
         while self.metric("vehicle_client_queue_length", &[]) < calls {

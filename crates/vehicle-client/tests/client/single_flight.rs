@@ -30,12 +30,6 @@ fn callers(
     callers
 }
 
-async fn asked(client: &Client, lookups: i64) {
-    while client.metric("vehicle_client_lookups_asked_total", &[]) < lookups {
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test]
 async fn a_hundred_callers_of_one_number_are_one_call() {
     for strategy in [Strategy::Single, Strategy::Batch] {
@@ -44,7 +38,7 @@ async fn a_hundred_callers_of_one_number_are_one_call() {
         let fake = FakeVehicle::start(move |request| Reply::healthy(request).held(&waiting)).await;
         let client = client(&patient(&fake));
         let callers = callers(&client, 100, &many("AB", 1), strategy);
-        asked(&client, 100).await;
+        client.asked(100).await;
         gate.open();
         let lookups: Vec<_> = callers.join_all().await.into_iter().flatten().collect();
         assert_eq!(fake.calls(), 1);
@@ -63,7 +57,7 @@ async fn a_failure_is_shared_too_and_the_next_caller_asks_anew() {
     let fake = FakeVehicle::start(move |_| Reply::status(500).held(&waiting)).await;
     let client = client(&patient(&fake));
     let callers = callers(&client, 10, &many("AB", 1), Strategy::Single);
-    asked(&client, 10).await;
+    client.asked(10).await;
     gate.open();
     for lookup in callers.join_all().await.into_iter().flatten() {
         assert_eq!(kind(&lookup), FailureKind::ServerError);
@@ -83,7 +77,7 @@ async fn nobody_is_harmed_when_the_first_caller_goes_away() {
         let mut first = callers(&client, 1, &many("AB", 1), strategy);
         fake.reached(1).await;
         let others = callers(&client, 5, &many("AB", 1), strategy);
-        asked(&client, 6).await;
+        client.asked(6).await;
         first.shutdown().await;
         gate.open();
         let lookups: Vec<_> = others.join_all().await.into_iter().flatten().collect();
@@ -100,12 +94,12 @@ async fn a_call_that_everybody_left_is_joined_by_whoever_asks_next() {
         let fake = FakeVehicle::start(move |request| Reply::healthy(request).held(&waiting)).await;
         let client = client(&patient(&fake));
         let mut all = callers(&client, 10, &many("AB", 1), strategy);
-        asked(&client, 10).await;
+        client.asked(10).await;
         fake.reached(1).await;
         all.shutdown().await;
         assert_eq!(client.metric("vehicle_client_in_flight", &[]), 1);
         let later = callers(&client, 1, &many("AB", 1), strategy);
-        asked(&client, 11).await;
+        client.asked(11).await;
         gate.open();
         let lookups = later.join_all().await.concat();
         assert_eq!((found(&lookups[0]), fake.calls()), (Source::Shared, 1));
@@ -162,9 +156,7 @@ async fn a_caller_with_more_time_than_the_first_waits_where_the_first_could_not(
     });
     fake.reached(1).await;
     let second = tokio::spawn(async move { unhasty.one("AB00", &unhurried()).await });
-    while client.metric("vehicle_client_lookups_asked_total", &[]) < 2 {
-        tokio::task::yield_now().await;
-    }
+    client.asked(2).await;
     gate.open();
     assert_eq!(kind(&first.await.unwrap()), FailureKind::ServerError);
     assert_eq!(found(&second.await.unwrap()), Source::Shared);
@@ -193,7 +185,7 @@ async fn numbers_that_are_asked_for_while_a_batch_is_in_flight_share_the_next() 
                 .await
         });
     }
-    asked(&client, 21).await;
+    client.asked(21).await;
     gate.open();
     first.join_all().await;
     for lookups in others.join_all().await {
@@ -213,10 +205,10 @@ async fn a_number_that_is_erased_while_its_batch_waits_for_its_turn_is_in_it_onc
     let (fake, gate, client, first) = with_a_batch_in_flight().await;
     let numbers = many("AB", 2);
     let before = callers(&client, 1, &numbers[..1], Strategy::Batch);
-    asked(&client, 2).await;
+    client.asked(2).await;
     client.vehicles.erase(&numbers[0]);
     let after = callers(&client, 1, &numbers, Strategy::Batch);
-    asked(&client, 4).await;
+    client.asked(4).await;
     gate.open();
     first.join_all().await;
     for lookup in [before.join_all().await, after.join_all().await].concat() {
