@@ -124,6 +124,8 @@ impl DatabaseSettings {
         Ok(options.options([
             milliseconds("statement_timeout", self.statement_timeout),
             milliseconds("client_connection_check_interval", check),
+            // For keys in an array the server would plan each time anew.
+            ("plan_cache_mode", "force_generic_plan".to_owned()),
         ]))
     }
 

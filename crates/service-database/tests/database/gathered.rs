@@ -161,6 +161,24 @@ async fn whoever_comes_alone_has_a_statement_at_once() {
 }
 
 #[tokio::test]
+async fn a_statement_is_prepared_and_planned_once_for_a_connection() {
+    let (_place, database, lookups) = lookups(&json!({"max_connections": 1})).await;
+    for key in 1..20 {
+        lookups.get(key).await.unwrap();
+    }
+    let plans: (i64, i64, i64) = database
+        .read((), |connection, ()| {
+            let sql = "select generic_plans, custom_plans, count(*) over ()
+                from pg_prepared_statements where statement like '%unnest%'
+                    and statement not like '%pg_prepared_statements%'";
+            Box::pin(sqlx::query_as(sql).fetch_one(connection))
+        })
+        .await
+        .unwrap();
+    assert_eq!(plans, (19, 0, 1));
+}
+
+#[tokio::test]
 async fn a_turn_that_does_not_come_in_time_is_busy() {
     let (place, database, lookups) = lookups(&json!({"acquire_timeout": "1s"})).await;
     while run(&database, "select 1").await.is_err() {}
