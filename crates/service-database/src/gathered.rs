@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::{Either, select};
 use tokio::{
     runtime::Handle,
     sync::oneshot::{Receiver, Sender, channel},
@@ -229,12 +230,12 @@ where
     async fn serve(self: Arc<Self>) {
         let _running = Running(self.clone());
         loop {
-            // Who waits longer than that for a connection has gone.
-            let lent = match self.database.connections.lend().await {
-                Err(Error::Busy) if !self.state().waiting.is_empty() => continue,
-                lent => lent,
-            };
-            let batch = self.batch();
+            let lent = self.database.connections.lend().await;
+            // Who waited as long as that has gone; who came later has a wait of their own.
+            if let Err(Error::Busy) = lent {
+                return;
+            }
+            let mut batch = self.batch();
             if batch.keys.is_empty() {
                 return;
             }
@@ -242,7 +243,7 @@ where
                 Ok(session) => {
                     let statement = self.database.answer(session, batch.keys, self.read);
                     let grace = self.database.grace;
-                    if let Some(values) = awaited(statement, &batch.answers, grace).await {
+                    if let Some(values) = awaited(statement, &mut batch.answers, grace).await {
                         tell(batch.answers, values);
                     }
                 }
@@ -256,17 +257,18 @@ where
 /// has a time of grace to end by itself, and is then dropped.
 async fn awaited<T, F: Future>(
     statement: F,
-    answers: &[Vec<Answer<T>>],
+    answers: &mut [Vec<Answer<T>>],
     grace: Duration,
 ) -> Option<F::Output> {
-    let mut statement = pin!(statement);
-    loop {
-        if let Ok(values) = timeout(grace, &mut statement).await {
-            return Some(values);
+    let statement = pin!(statement);
+    let all_left = pin!(async {
+        for answer in answers.iter_mut().flatten() {
+            answer.closed().await;
         }
-        if answers.iter().flatten().all(Sender::is_closed) {
-            return None;
-        }
+    });
+    match select(statement, all_left).await {
+        Either::Left((values, _)) => Some(values),
+        Either::Right(((), statement)) => timeout(grace, statement).await.ok(),
     }
 }
 

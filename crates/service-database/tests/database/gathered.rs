@@ -11,7 +11,7 @@ use service_database::{Database, Error, Gathered};
 use sqlx::{Connection, FromRow, PgConnection};
 use test_support::{Relay, TestDatabase};
 
-use crate::support::{database, end_sessions, number, pass, run, settings};
+use crate::support::{database, end_sessions, number, pass, run, session, settings};
 
 const CALLERS: i32 = 64;
 /// Longer than a statement goes on that nobody waits for.
@@ -193,6 +193,35 @@ async fn a_turn_that_does_not_come_in_time_is_busy() {
 }
 
 #[tokio::test]
+async fn whoever_comes_while_others_wait_in_vain_has_a_wait_of_its_own() {
+    let changes = json!({"max_connections": 1, "statement_timeout": "60s"});
+    let (place, database, lookups) = lookups(&changes).await;
+    session(&database).await;
+    let mut held = Held::new(&place, &[1]).await;
+    let ask = |key| {
+        let lookups = lookups.clone();
+        tokio::spawn(async move { lookups.get(key).await })
+    };
+    let first = ask(1);
+    let in_vain = [ask(2), ask(3)];
+    held.queued(1, 1).await;
+    // They wait for ten seconds, and so does the one who then serves the others.
+    pass(Duration::from_secs(11)).await;
+    held.queued(1, 1).await;
+    pass(Duration::from_secs(5)).await;
+    let later = ask(4);
+    held.queued(1, 1).await;
+    pass(Duration::from_secs(6)).await;
+    held.queued(1, 1).await;
+    held.release().await;
+    for answer in join_all(in_vain).await {
+        assert!(matches!(answer.unwrap(), Err(Error::Busy)));
+    }
+    first.await.unwrap().unwrap();
+    assert_eq!(later.await.unwrap().unwrap().key, 4);
+}
+
+#[tokio::test]
 async fn while_statements_are_slow_more_begin() {
     let (place, _database, lookups) = lookups(&json!({"max_connections": 4})).await;
     let (mut held, first) = occupied(&place, &lookups).await;
@@ -244,6 +273,30 @@ async fn a_statement_ends_with_the_last_one_who_waits_for_it_and_not_before() {
     for _ in 0..3 {
         run(&database, "select 1").await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_statement_has_its_grace_from_when_the_last_one_leaves() {
+    let place = TestDatabase::new("vehicle", vehicle_service::SCHEMA).await;
+    place.execute(STATEMENTS).await;
+    let changes = json!({"max_connections": 1, "statement_timeout": "60s"});
+    let mut settings = settings("vehicle", &place.url(), &changes);
+    settings.abandoned_grace = Duration::from_secs(20);
+    let database = Database::new(&settings).unwrap();
+    let lookups: Lookups = Gathered::new(database.clone(), look_up);
+    let before = session(&database).await;
+    let held = Held::new(&place, &[1]).await;
+    let mut blocked = Held::new(&place, &[3]).await;
+    let first = [begin(&lookups, 1), begin(&lookups, 2)];
+    let left = begin(&lookups, 3);
+    held.release().await;
+    join_all(first).await;
+    blocked.queued(3, 1).await;
+    pass(Duration::from_secs(19)).await;
+    drop(left);
+    pass(Duration::from_secs(19)).await;
+    blocked.release().await;
+    assert_eq!(session(&database).await, before);
 }
 
 #[tokio::test]
