@@ -3,7 +3,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use opentelemetry::{KeyValue, metrics::Meter};
 use sqlx::PgConnection;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     DatabaseSettings, Error,
@@ -73,20 +73,23 @@ impl Database {
     /// On an error, over the limit and where the caller leaves meanwhile, it is rolled back; the
     /// next one to use the connection finds nothing of it. It runs once: only its beginning is
     /// tried again on a fresh connection. A commit that was cut off may have taken effect.
-    pub async fn transaction<A, T, E: From<Error>>(
+    pub async fn transaction<A, T, E>(
         &self,
         limit: Duration,
         argument: &A,
         work: Work<A, T, E>,
-    ) -> Result<T, E> {
-        let all = async {
-            let session = self.connections.lend().await?;
-            let mut transaction = Transaction::begin(session, limit, self.grace).await?;
-            let done = transaction.run(argument, work).await?;
-            transaction.commit().await?;
-            Ok(done)
-        };
-        let done = timeout(limit, all).await;
+    ) -> Result<T, E>
+    where
+        A: Sync,
+        T: Send,
+        E: From<Error> + Send,
+    {
+        let began = Instant::now();
+        let lent = timeout(limit, self.connections.lend()).await;
+        let session = lent.unwrap_or_else(|_| Err(self.connections.none_free()))?;
+        let transaction = Transaction::new(session, self.limit, self.grace);
+        let rest = limit.saturating_sub(began.elapsed());
+        let done = timeout(rest, transaction.run(limit, argument, work)).await;
         done.unwrap_or_else(|_| Err(Error::TimedOut.into()))
     }
 

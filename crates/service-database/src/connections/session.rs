@@ -1,6 +1,5 @@
 use std::sync::Arc;
 
-use sqlx::PgConnection;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{Opened, Shared};
@@ -54,15 +53,6 @@ impl Session {
             _ => Condition::Usable,
         };
         result
-    }
-
-    /// The connection, for statements after which [`Session::run`] shows what became of it.
-    pub(crate) fn statements(&mut self) -> sqlx::Result<&mut PgConnection> {
-        self.condition = Condition::Running;
-        let opened = self.opened.as_mut();
-        opened
-            .map(|opened| &mut opened.raw)
-            .ok_or(sqlx::Error::PoolClosed)
     }
 
     /// Leaves the connection to nobody else.

@@ -39,6 +39,25 @@ async fn connections_that_died_without_a_sign_fail_one_request_together() {
 }
 
 #[tokio::test]
+async fn a_transaction_finds_dead_connections_out_for_all() {
+    let (_place, relay, database) = filled().await;
+    relay.fall_silent();
+    relay.allow(CONNECTIONS);
+    // Longer than any statement may take.
+    let limit = Duration::from_millis(800);
+    let failed = database.transaction(limit, &(), |_, ()| Box::pin(async { Ok(()) }));
+    let failed: Result<(), Error> = failed.await;
+    assert!(matches!(failed, Err(Error::TimedOut)), "{failed:?}");
+    // The rollback gets no answer either, and all are replaced.
+    while relay.opened() < 2 * CONNECTIONS {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..2 * CONNECTIONS {
+        run(&database, "select 1").await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_is_slow_to_open_costs_the_idle_ones_nothing() {
     let (place, _relay, database) = filled().await;
     let ended = session(&database).await;

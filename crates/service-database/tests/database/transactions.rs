@@ -1,14 +1,14 @@
 //! Several statements that take effect together or not at all.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 use serde_json::json;
 use service_database::{Database, Error, Work};
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use test_support::TestDatabase;
 
-use crate::support::{database, end_sessions, number, session};
+use crate::support::{database, end_sessions, number, run, session};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(100);
@@ -26,7 +26,7 @@ async fn writing_service() -> (TestDatabase, Database) {
 }
 
 /// Two notes, the second after this statement.
-async fn write<T>(
+async fn write<T: Send>(
     database: &Database,
     limit: Duration,
     between: &'static str,
@@ -59,14 +59,13 @@ async fn notes(place: &TestDatabase) -> i64 {
     .await
 }
 
+const SLEEPING: &str = "select count(*) from pg_stat_activity
+    where datname = current_database() and wait_event = 'PgSleep'";
+
 /// Begins to write and leaves while the statement between, which sleeps, runs.
 async fn leave_during(place: &TestDatabase, database: &Database, between: &'static str) {
     let mut watching = place.connect().await;
-    let sleeps = async {
-        let sleeping = "select count(*) from pg_stat_activity
-            where datname = current_database() and wait_event = 'PgSleep'";
-        while number(&mut watching, sleeping).await == 0 {}
-    };
+    let sleeps = async { while number(&mut watching, SLEEPING).await == 0 {} };
     tokio::select! {
         biased;
         () = sleeps => {}
@@ -208,4 +207,106 @@ async fn the_server_ends_it_where_the_client_falls_silent() {
         })
     });
     assert_eq!(bound.await.unwrap(), "10s");
+}
+
+/// Writes the first note, and the second one in a transaction inside.
+async fn one_inside(connection: &mut PgConnection, commits: bool) -> Result<(), Error> {
+    execute(connection, "insert into vehicle.notes values (1)").await?;
+    let mut inside = connection.begin().await?;
+    execute(&mut inside, "insert into vehicle.notes values (2)").await?;
+    if commits {
+        inside.commit().await?;
+    } else {
+        inside.rollback().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_commit_inside_keeps_nothing_of_a_transaction_that_fails() {
+    let (place, database) = writing_service().await;
+    let refused = write(&database, LIMIT, "", |connection, _| {
+        Box::pin(async move {
+            one_inside(connection, true).await?;
+            Err::<(), _>(Error::Busy)
+        })
+    });
+    assert!(matches!(refused.await, Err(Error::Busy)));
+    nothing_is_left(&place, &database).await;
+}
+
+#[tokio::test]
+async fn a_commit_inside_is_kept_with_the_rest() {
+    let (place, database) = writing_service().await;
+    let done = write(&database, LIMIT, "", |connection, _| {
+        Box::pin(one_inside(connection, true))
+    });
+    done.await.unwrap();
+    assert_eq!(notes(&place).await, 2);
+}
+
+#[tokio::test]
+async fn a_rollback_inside_leaves_the_rest() {
+    let (place, database) = writing_service().await;
+    let done = write(&database, LIMIT, "", |connection, _| {
+        Box::pin(one_inside(connection, false))
+    });
+    done.await.unwrap();
+    assert_eq!(notes(&place).await, 1);
+}
+
+#[tokio::test]
+async fn a_transaction_that_the_work_itself_ends_is_told() {
+    let (place, database) = writing_service().await;
+    let error = write(&database, LIMIT, "rollback", |connection, rollback| {
+        Box::pin(async move {
+            execute(connection, "insert into vehicle.notes values (1)").await?;
+            execute(connection, rollback).await
+        })
+    });
+    assert!(matches!(error.await, Err(Error::Failed(_))));
+    nothing_is_left(&place, &database).await;
+}
+
+#[tokio::test]
+async fn whoever_leaves_while_it_begins_leaves_no_transaction() {
+    let (place, database) = writing_service().await;
+    session(&database).await;
+    let left = write(&database, LIMIT, "select", two_notes).now_or_never();
+    assert!(left.is_none());
+    run(&database, "select 1").await.unwrap();
+    let open = "select count(*) from pg_stat_activity
+        where datname = current_database() and state like 'idle in transaction%'";
+    assert_eq!(number(&mut place.connect().await, open).await, 0);
+}
+
+#[tokio::test]
+async fn without_a_free_connection_it_is_busy_within_its_limit() {
+    let (_place, database) = writing_service().await;
+    session(&database).await;
+    let mut busy = run(&database, "select pg_sleep(60)").boxed();
+    assert!((&mut busy).now_or_never().is_none());
+    let error = write(&database, SHORT, "select", two_notes).await;
+    assert!(matches!(error, Err(Error::Busy)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_statement_that_runs_over_the_limit_costs_the_idle_connections_nothing() {
+    let (place, database) = database(&json!({})).await;
+    let mut before = BTreeSet::new();
+    while before.len() < 2 {
+        before.insert(session(&database).await);
+    }
+    let error = write(
+        &database,
+        SHORT,
+        "select pg_sleep(60)",
+        |connection, sql| Box::pin(execute(connection, sql)),
+    );
+    assert!(matches!(error.await, Err(Error::TimedOut)));
+    let mut watching = place.connect().await;
+    while number(&mut watching, SLEEPING).await > 0 {}
+    // They take turns.
+    let after = [session(&database).await, session(&database).await];
+    assert!(after.iter().any(|session| before.contains(session)));
 }
