@@ -64,7 +64,7 @@ case $changed in
 esac
 equal 'none has the old one' '' "$(git grep -nE '^ *"?(version|appVersion)"? *[:=] *"?0\.1\.1"?,?$' -- Cargo.toml '*/Chart.yaml' docs/api || true)"
 released 0.2.0
-sed -i 's/0\.2\.0/1.0.0/' Cargo.toml
+sed -i 's/^version = "0\.2\.0"/version = "1.0.0"/' Cargo.toml
 released 1.0.0
 commit -m 'feat!: count from zero'
 equal 'from 1.0 a breaking change moves the major' 2.0.0 "$(release prepare)"

@@ -31,12 +31,14 @@ impl TestDatabase {
 }
 
 impl TableLock {
-    /// Waits until so many queries wait for the lock.
+    /// Waits until so many queries or more wait for the lock, or none.
     pub async fn queued(&mut self, queries: i64) {
         // Tables of other tests' databases may have the same oid.
         let waiting = format!(
-            "select count(*) from pg_locks join pg_database on pg_database.oid = database
+            "select least(count(*), {})
+             from pg_locks join pg_database on pg_database.oid = database
              where not granted and relation = '{}'::regclass and datname = current_database()",
+            queries.max(1),
             self.table
         );
         self.until(&waiting, queries).await;
