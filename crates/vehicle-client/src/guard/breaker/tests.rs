@@ -67,7 +67,9 @@ fn a_look_sees_what_would_be_refused_and_changes_nothing() {
     let due = start + Duration::from_secs(10);
     assert_eq!(machine.refusal(due), None);
     assert_eq!(machine.phase(), Phase::Open);
-    let probe = machine.ask(due, 0.5).0.unwrap();
+    let (probe, half_opened) = machine.ask(due, 0.5);
+    assert_eq!(half_opened, Some(Transition::HalfOpened));
+    let probe = probe.unwrap();
     assert_eq!(machine.refusal(due), Some(Refused { retry_after: None }));
     assert_eq!(machine.state(due).retry_after, None);
     machine.report(probe, Outcome::Failed, due, 0.5);
