@@ -39,8 +39,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// HTTP to Vehicle: sends one call and reads its answer, bounded in size. Its caller bounds the
 /// time.
 ///
-/// On the client of `hyper-util` and not on reqwest, which parses each URL three times and clones
-/// each header map twice, for redirects that nobody follows: a third of the cost of a call.
+/// On the client of `hyper-util`, on which reqwest stands, too: reqwest parses each URL three times
+/// and clones each header map twice, for redirects that nobody follows.
 pub(crate) struct HttpTransport {
     client: Client<Connector, Full<Bytes>>,
     /// Of every request.
