@@ -1,8 +1,9 @@
 -- The four roles of the two services. Run once in each database by an administrator, before the
 -- first `migrate`; running it again changes nothing. Passwords are set apart from this file:
 --   alter role vehicle_service login password '…';
--- <service>_migrator owns the service's schema. <service>_service may only read it, so the rights
--- to create that PostgreSQL gives to everybody are taken away.
+-- <service>_migrator owns the service's schemas. <service>_service has the rights that the
+-- migrations grant it one by one, so those to create that PostgreSQL gives to everybody are taken
+-- away.
 begin;
 -- Two of these at once must not change the same rights.
 select pg_advisory_xact_lock(5081, 5082);

@@ -1,13 +1,14 @@
 use std::{
     collections::HashMap,
     io::{Write, stderr},
+    str::FromStr,
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use private_postgres::{Cluster, DataDir, Search, Step, find};
 use service_database::{Login, Schema, prepare};
 use settings::Secret;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::{
     net::TcpSocket,
     sync::{Mutex, OnceCell},
@@ -129,6 +130,14 @@ impl TestDatabase {
     pub async fn connect(&self) -> PgConnection {
         let (server, _) = self.administrator.rsplit_once('/').unwrap();
         PgConnection::connect(&format!("{server}/{}", self.name))
+            .await
+            .unwrap()
+    }
+
+    /// A connection of one of the roles.
+    pub async fn connect_as(&self, role: &str) -> PgConnection {
+        let options = PgConnectOptions::from_str(&self.url()).unwrap();
+        PgConnection::connect_with(&options.username(role).password(PASSWORD))
             .await
             .unwrap()
     }

@@ -32,7 +32,7 @@ async fn rows_from_before_the_bounds_are_kept_and_new_ones_refused() {
     SCHEMA.migrate(&settings).await.unwrap();
     database
         .execute(
-            "delete from vehicle._sqlx_migrations where version > 1;
+            "delete from vehicle._sqlx_migrations where version in (2, 3);
              alter table vehicle.vehicles drop constraint model_year_is_plausible;
              alter table vehicle.vehicles add constraint model_year_is_plausible
                  check (model_year between 1886 and 2200);

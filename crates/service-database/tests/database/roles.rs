@@ -1,7 +1,7 @@
 use serde_json::json;
 use test_support::TestDatabase;
 
-use crate::support::{connect_as, refusal, settings};
+use crate::support::{refusal, settings};
 
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
@@ -20,7 +20,7 @@ async fn both() -> TestDatabase {
 }
 
 async fn assert_forbidden(database: &TestDatabase, role: &str, statements: &[&str]) {
-    let mut connection = connect_as(database, role).await;
+    let mut connection = database.connect_as(role).await;
     for sql in statements {
         let refusal = refusal(&mut connection, sql).await;
         let code = refusal.map(|(code, _)| code);
@@ -49,7 +49,7 @@ async fn a_service_reads_its_schema_and_the_steps_applied_to_it() {
             ],
         ),
     ] {
-        let mut connection = connect_as(&database, role).await;
+        let mut connection = database.connect_as(role).await;
         for table in tables {
             let sql = format!("select * from {table}");
             assert_eq!(refusal(&mut connection, &sql).await, None, "{role}: {sql}");
@@ -104,7 +104,7 @@ async fn no_role_reaches_into_the_schema_of_the_other_service() {
             "drop schema vehicle cascade",
         ];
         assert_forbidden(&database, role, &statements[..1]).await;
-        let mut connection = connect_as(&database, role).await;
+        let mut connection = database.connect_as(role).await;
         assert!(refusal(&mut connection, statements[1]).await.is_some());
     }
 }

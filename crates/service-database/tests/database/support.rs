@@ -1,9 +1,9 @@
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use service_database::{Database, DatabaseSettings, Error};
 use settings::SettingsError;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, PgConnection};
 use test_support::TestDatabase;
 
 /// The password of every role of a test's server.
@@ -80,14 +80,6 @@ pub(crate) async fn end_sessions(place: &TestDatabase) {
     let end = "select pg_terminate_backend(pid, 60000) from pg_stat_activity
         where datname = current_database() and usename = 'vehicle_service'";
     place.execute(end).await;
-}
-
-/// A connection of one of the roles.
-pub(crate) async fn connect_as(database: &TestDatabase, role: &str) -> PgConnection {
-    let options = PgConnectOptions::from_str(&database.url()).unwrap();
-    PgConnection::connect_with(&options.username(role).password(PASSWORD))
-        .await
-        .unwrap()
 }
 
 /// Runs SQL and says by which SQLSTATE and constraint it was refused, if it was.

@@ -1,0 +1,10 @@
+//! The event logs of both services as a server keeps them.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test a panic is the failure that is wanted"
+)]
+
+mod append;
+mod rights;
+mod support;
