@@ -132,7 +132,7 @@ for name, service in services.items():
             expect(same, f"compose: {name}: {key} is given {variable}")
 
 binaries = Path(os.environ.get("CARGO_TARGET_DIR", top / "target")) / "debug"
-secret = {it: "operations" if it.endswith("__SCOPES") else hashlib.sha256(it.encode()).hexdigest() for it in made}
+secret = {it: "read" if it.endswith("__SCOPES") else hashlib.sha256(it.encode()).hexdigest() for it in made}
 database = f"postgres://postgres:5432/{services['postgres']['environment']['POSTGRES_DB']}"
 for name, service in services.items():
     if service["image"] not in built:

@@ -120,7 +120,8 @@ passed "every value is 32 bytes in hex, and none is printed"
 passed "all values differ, except the key that both services hold"
 
 same_values_in_both_files
-[ "$(env_value INSURANCE__API_KEYS__OPERATIONS__SCOPES)" = operations ] || fail "the operations key has no scope in .env"
+[ "$(env_value INSURANCE__API_KEYS__OPERATIONS__SCOPES)" = admin ] || fail "the operations key has no scope in .env"
+[ "$(env_value VEHICLE__API_KEYS__CORE_SYSTEM__SCOPES)" = read,write,feed,audit ] || fail "the scopes differ in .env"
 passed "the variables of .env are the values of secrets.local.json"
 
 if [ -n "$python" ]; then

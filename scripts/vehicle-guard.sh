@@ -4,7 +4,7 @@
 #   scripts/vehicle-guard.sh release OWNER REASON           the guards decide by themselves again
 #   scripts/vehicle-guard.sh show                           what each guard is doing
 #   scripts/vehicle-guard.sh forget REGISTRATION_NUMBER     what each cache knows of a car
-# OPERATIONS_KEY is a key with the scope `operations`. The replicas are the addresses in INSURANCE, as
+# OPERATIONS_KEY is a key with the scope `admin`. The replicas are the addresses in INSURANCE, as
 # in "http://10.0.0.7:5082 http://10.0.0.8:5082", or else the pods of the Helm release RELEASE
 # (threadpilot) in the namespace of kubectl's context, each by a port-forward. Exit code 1 unless
 # every replica did it. Whatever starts later was not told. Needs curl, and kubectl for pods.
@@ -28,7 +28,7 @@ show:0) ;;
 forget:1) method=DELETE path=vehicle-cache/$1 ;;
 *) usage ;;
 esac
-: "${OPERATIONS_KEY:?a key with the scope operations}"
+: "${OPERATIONS_KEY:?a key with the scope admin}"
 
 replicas() {
     if [ -n "${INSURANCE:-}" ]; then

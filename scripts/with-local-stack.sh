@@ -12,7 +12,9 @@ unset THREADPILOT_DATABASE_URL
 random() { od -An -N16 -tx1 /dev/urandom | tr -d ' \n'; }
 VEHICLE_KEY=$(random) INSURANCE_KEY=$(random)
 export VEHICLE_KEY INSURANCE_KEY
-export VEHICLE__API_KEYS__VEHICLE_ONLY__KEY="$VEHICLE_KEY" INSURANCE__API_KEYS__INSURANCE_ONLY__KEY="$INSURANCE_KEY"
+scopes=read,write,feed,audit
+export VEHICLE__API_KEYS__VEHICLE_ONLY__KEY="$VEHICLE_KEY" VEHICLE__API_KEYS__VEHICLE_ONLY__SCOPES=$scopes
+export INSURANCE__API_KEYS__INSURANCE_ONLY__KEY="$INSURANCE_KEY" INSURANCE__API_KEYS__INSURANCE_ONLY__SCOPES=$scopes
 
 folder=$(mktemp -d)
 # As root, PostgreSQL runs under another account, which must reach its own folder in this one.

@@ -39,7 +39,8 @@ impl Service for Edge {
 
     fn build(process: &Process<Nothing>) -> Result<Assembled, ProcessError> {
         let routes = OpenApiRouter::new().route("/static", get(async || json(ANSWER)));
-        let routes = Routes::new(OpenApi::default()).with(Surface::keyed(Scope::Api), routes);
+        let routes = Routes::new(OpenApi::default())
+            .with(Surface::keyed(&[Scope::Read, Scope::Api]), routes);
         Ok(process.assemble(routes, &process.readiness()))
     }
 

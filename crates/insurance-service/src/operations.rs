@@ -27,7 +27,7 @@ const LIMITS: Limits = Limits::Own {
 
 /// Where the routes are, and who may use them.
 pub(crate) fn surface() -> Surface {
-    Surface::keyed(Scope::Operations)
+    Surface::keyed(&[Scope::Admin, Scope::Operations])
         .with_limits(LIMITS)
         .with_unknown_paths("/api/v1/operations/")
 }

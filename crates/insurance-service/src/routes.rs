@@ -66,7 +66,7 @@ const TIME_TO_ANSWER: Duration = Duration::from_millis(20);
     ),
     tags(
         (name = "Insurances", description = "Policies by person"),
-        (name = "Vehicle guard", description = "Manual control; needs a key with the scope `operations`"),
+        (name = "Vehicle guard", description = "Manual control; needs a key with the scope `admin`"),
         (name = "Operations", description = "For the platform; open"),
     )
 )]
@@ -109,7 +109,7 @@ pub(crate) fn api(
         .layer(map_response(never_stored));
     let operations = operations::api(vehicles).layer(map_response(never_stored));
     Routes::new(with_examples(Document::openapi(), EXAMPLES))
-        .with(Surface::keyed(Scope::Api), api)
+        .with(Surface::keyed(&[Scope::Read, Scope::Api]), api)
         .with(operations::surface(), operations)
 }
 

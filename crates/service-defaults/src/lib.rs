@@ -15,8 +15,8 @@ pub use error_chain::chain;
 pub use tls::install_crypto_provider;
 
 pub use crate::http::{
-    access, assembly, cors, extract, health, limits, management, openapi, problem, rate_limit,
-    request_context, scope, surface, swagger,
+    access, assembly, cors, extract, health, limits, management, openapi, problem, query,
+    rate_limit, request_context, scope, surface, swagger,
 };
 pub use process::{check, lifecycle, server, service, tasks};
 pub use telemetry::metrics;

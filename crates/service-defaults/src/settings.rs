@@ -98,8 +98,11 @@ section! {
         /// Keys of the X-Api-Key header, one table for each: `[api_keys.<id>]`. The id (a-z, 0-9,
         /// _) appears in logs, the key never. Each has `key` (16 characters or more) or `sha256`
         /// (its SHA-256 in hexadecimal), and may have `expires_at` (RFC 3339, UTC) and `scopes`: a
-        /// list, comma-separated in a variable, of "api" (the default) and "operations" (the routes
-        /// under /api/v1/operations/). At least one key is needed.
+        /// list, comma-separated in a variable, of "read" (lookups), "write" (changes), "admin"
+        /// (what is under /api/v1/operations/), "feed" (events, and a copy of all that they are
+        /// about) and "audit" (who changed what). None implies another one. "api" (the default) and
+        /// "operations" open what they opened before there were the others: the lookups, and the
+        /// control of the guard. At least one key is needed.
         pub api_keys: ApiKeySettings = {}, where access::check;
         /// The management routes.
         pub management: ManagementSettings;

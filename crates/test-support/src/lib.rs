@@ -35,7 +35,7 @@ pub use metrics::metric;
 pub use process::{Binary, Ended, Running};
 pub use relay::Relay;
 pub use remote::Remote;
-pub use surface::{KEYS, assert_documented, assert_keys_are_needed};
+pub use surface::{KEYS, OPERATE, READ, assert_documented, assert_keys_are_needed};
 pub use table_lock::TableLock;
 
 /// The API key that every service under test takes; its id is `test`.

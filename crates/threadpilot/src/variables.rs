@@ -5,9 +5,9 @@ use crate::{error::Error, folder::Folder, options::ServiceName};
 
 /// The secrets of the local stack. Made once and kept, so that a second start changes nothing.
 pub(crate) struct Secrets {
-    /// The key for both services' APIs.
+    /// The key for both services' APIs, with every scope but `admin`.
     pub(crate) key: String,
-    /// The key for the manual control of Insurance.
+    /// The key for the operators of Insurance, with the scope `admin`.
     pub(crate) operations_key: String,
     vehicle_client_key: String,
     passwords: [String; 4],
@@ -65,6 +65,10 @@ pub(crate) fn of(
     let mut settings = vec![
         ("DATABASE__URL", places.database_url.to_owned()),
         ("API_KEYS__LOCAL__KEY", secrets.key.clone()),
+        (
+            "API_KEYS__LOCAL__SCOPES",
+            "read,write,feed,audit".to_owned(),
+        ),
         ("SERVER__DRAIN_DELAY", "0s".to_owned()),
         ("SERVER__SHUTDOWN_TIMEOUT", "3s".to_owned()),
         // The line that says that the service listens is waited for.
@@ -91,7 +95,7 @@ pub(crate) fn of(
                 ("DATABASE__PASSWORD", insurance),
                 ("DATABASE__MIGRATION_PASSWORD", insurance_migrator),
                 ("API_KEYS__OPERATIONS__KEY", secrets.operations_key.clone()),
-                ("API_KEYS__OPERATIONS__SCOPES", "operations".to_owned()),
+                ("API_KEYS__OPERATIONS__SCOPES", "admin".to_owned()),
                 ("VEHICLE_CLIENT__BASE_URL", places.vehicle_url.to_owned()),
                 (
                     "VEHICLE_CLIENT__API_KEY",

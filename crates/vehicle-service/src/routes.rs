@@ -60,7 +60,8 @@ pub(crate) fn api(database: Database, vehicles: VehiclesSettings) -> Routes {
             database,
             vehicles,
         });
-    Routes::new(with_examples(Document::openapi(), EXAMPLES)).with(Surface::keyed(Scope::Api), api)
+    Routes::new(with_examples(Document::openapi(), EXAMPLES))
+        .with(Surface::keyed(&[Scope::Read, Scope::Api]), api)
 }
 
 /// One vehicle by its registration number

@@ -1,6 +1,6 @@
 //! The OpenAPI document, and the routes that it names.
 
-use test_support::{FakeVehicle, KEYS, assert_documented, assert_keys_are_needed};
+use test_support::{FakeVehicle, KEYS, OPERATE, READ, assert_documented, assert_keys_are_needed};
 
 use super::service::Service;
 
@@ -10,7 +10,13 @@ async fn the_document_is_the_reviewed_one_and_every_route_asks_for_the_key_that_
     let served = service.api.get_open("/openapi.json").await.json();
     assert_eq!(served, service.document);
     assert_documented("api/insurance.openapi.json", &served);
-    let operated = Some("/api/v1/operations/");
-    assert_keys_are_needed(&service.api, &served, operated).await;
+    let scopes = [
+        ("get_insurances", READ),
+        ("look_up_insurances", READ),
+        ("get_vehicle_guard", OPERATE),
+        ("set_vehicle_guard", OPERATE),
+        ("erase_vehicle", OPERATE),
+    ];
+    assert_keys_are_needed(&service.api, &served, &scopes).await;
     assert_eq!(service.vehicle.calls(), 0);
 }

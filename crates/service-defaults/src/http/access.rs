@@ -1,4 +1,4 @@
-//! API keys: every route needs one, with the scope of its surface, unless that is open.
+//! API keys: every route needs one, with a scope of its surface, unless that is open.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -140,10 +140,12 @@ pub struct KeyRing(Arc<ArcSwap<ByDigest>>);
 /// digests only.
 type ByDigest = HashMap<[u8; 32], Arc<Held>>;
 
-struct Held {
-    id: Arc<str>,
+/// A key that is in force.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) id: Box<str>,
+    pub(crate) scopes: Vec<Scope>,
     expires_at: Option<SystemTime>,
-    scopes: Vec<Scope>,
 }
 
 impl KeyRing {
@@ -157,20 +159,22 @@ impl KeyRing {
         self.0.store(Arc::new(held(keys)));
     }
 
-    /// Refuses a request without a valid key that has the scope. Its context learns the key's id.
+    /// Refuses a request without a valid key that has one of these scopes. Its context learns the
+    /// key.
     pub(crate) fn authenticate(
         &self,
         headers: &HeaderMap,
-        scope: Scope,
+        scopes: &[Scope],
         context: &RequestContext,
     ) -> Result<(), Rejection> {
         let key = self.identify(headers, SystemTime::now());
         let key = key.ok_or_else(unauthorized)?;
-        context.set_key_id(&key.id);
-        if key.scopes.contains(&scope) {
+        let opens = key.scopes.iter().any(|scope| scopes.contains(scope));
+        context.set_key(key);
+        if opens {
             return Ok(());
         }
-        Err(insufficient_scope(scope))
+        Err(insufficient_scope(scopes))
     }
 
     /// The presented key, unless it has expired.
@@ -193,8 +197,8 @@ fn held(keys: &ApiKeySettings) -> ByDigest {
         .map(|(id, key)| {
             let held = Held {
                 id: id.as_str().into(),
-                expires_at: key.expires_at,
                 scopes: key.scopes.clone(),
+                expires_at: key.expires_at,
             };
             (key.digest, Arc::new(held))
         })
@@ -225,16 +229,13 @@ fn unauthorized() -> Rejection {
     .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey"))
 }
 
-fn insufficient_scope(scope: Scope) -> Rejection {
-    let detail = match scope {
-        Scope::Api => "This route needs a key with the scope `api`.",
-        Scope::Operations => "This route needs a key with the scope `operations`.",
-    };
+fn insufficient_scope(scopes: &[Scope]) -> Rejection {
+    let wanted = scopes.first().map_or("", |scope| scope.name());
     Rejection::new(
         StatusCode::FORBIDDEN,
         "insufficient_scope",
         "Insufficient scope",
-        detail,
+        format!("This route needs a key with the scope `{wanted}`."),
     )
 }
 
@@ -289,13 +290,11 @@ mod tests {
             ("", &[Scope::Api][..]),
             (r#","scopes":["operations"]"#, &[Scope::Operations]),
             (
-                r#","scopes":["api","operations"]"#,
-                &[Scope::Api, Scope::Operations],
+                r#","scopes":["read","write","admin"]"#,
+                &[Scope::Read, Scope::Write, Scope::Admin],
             ),
-            (
-                r#","scopes":"operations, api""#,
-                &[Scope::Operations, Scope::Api],
-            ),
+            (r#","scopes":"feed, audit""#, &[Scope::Feed, Scope::Audit]),
+            (r#","scopes":"api""#, &[Scope::Api]),
         ] {
             let json = format!(r#"{{"a":{{"key":"0123456789abcdef"{scopes}}}}}"#);
             let ring = KeyRing::new(&keys(&json));
@@ -346,8 +345,8 @@ mod tests {
                 "RFC 3339",
             ),
             (
-                r#"{"a":{"key":"0123456789abcdef","scopes":["api","admin"]}}"#,
-                "api_keys.a.scopes: `admin` is none of api, operations",
+                r#"{"a":{"key":"0123456789abcdef","scopes":["api","Read"]}}"#,
+                "api_keys.a.scopes: `Read` is none of read, write, admin, feed, audit, api, operations",
             ),
             (
                 r#"{"a":{"key":"0123456789abcdef","scopes":[]}}"#,

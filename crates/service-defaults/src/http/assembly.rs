@@ -86,7 +86,7 @@ fn listener(mounted: Vec<(Surface, Router)>, parts: &Parts<'_>, port: u16) -> Ro
         routes = routes.merge(edge.around(&surface, part));
     }
     // Nobody without a key learns which routes there are.
-    let keyed = Surface::keyed(Scope::Api).with_limits(Limits::None);
+    let keyed = Surface::keyed(&[Scope::Read, Scope::Api]).with_limits(Limits::None);
     let routes = routes.merge(edge.around(&keyed, unknown()));
     // Around the router, which adds `Allow` outside all of its layers.
     Router::new()

@@ -20,7 +20,7 @@ pub(crate) struct Passage {
     pub(crate) observer: Observer,
     pub(crate) headers: Headers,
     pub(crate) cross_origin: Option<CrossOrigin>,
-    pub(crate) keys: Option<(KeyRing, Scope)>,
+    pub(crate) keys: Option<(KeyRing, &'static [Scope])>,
     pub(crate) buckets: Option<Arc<Buckets>>,
     pub(crate) admission: Option<Arc<Admission>>,
 }
@@ -79,7 +79,7 @@ impl Passage {
     fn identify(&self, request: &Request, context: &RequestContext) -> Result<(), Rejection> {
         head::check(request)?;
         match &self.keys {
-            Some((keys, scope)) => keys.authenticate(request.headers(), *scope, context),
+            Some((keys, scopes)) => keys.authenticate(request.headers(), scopes, context),
             None => Ok(()),
         }
     }

@@ -28,7 +28,7 @@ pub(crate) fn routes(
     metrics: &Metrics,
 ) -> Routes {
     let open = Surface::open().routine();
-    let keyed = Surface::keyed(Scope::Api)
+    let keyed = Surface::keyed(&[Scope::Read, Scope::Api])
         .with_limits(Limits::None)
         .routine();
     let scraped = if settings.metrics_require_key {

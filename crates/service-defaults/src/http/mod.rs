@@ -15,6 +15,7 @@ pub(crate) mod observe;
 pub mod openapi;
 pub mod problem;
 pub(crate) mod problem_page;
+pub mod query;
 pub mod rate_limit;
 pub mod request_context;
 pub mod scope;

@@ -65,7 +65,7 @@ impl<'a> Edge<'a> {
             cross_origin: CrossOrigin::new(&settings.cors),
             keys: match surface.access {
                 Access::Open => None,
-                Access::Key(scope) => Some((self.parts.keys.clone(), scope)),
+                Access::Key(scopes) => Some((self.parts.keys.clone(), scopes)),
             },
             buckets: self.buckets.clone().filter(|_| admission.is_some()),
             admission,

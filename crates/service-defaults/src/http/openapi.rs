@@ -23,7 +23,7 @@ use self::{
 };
 pub use examples::with_examples;
 
-use crate::surface::Access;
+use crate::{scope::Scope, surface::Access};
 
 /// Told below what each service says about itself.
 const ABOUT: &str = "\n\n\
@@ -61,7 +61,7 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
         let header = RefOr::T(header());
         components.headers.insert((*name).to_owned(), header);
     }
-    let open = requirement(Access::Open);
+    let open = requirements(Access::Open);
     for operation in document.paths.paths.values_mut().flat_map(operations) {
         let keyed = operation.security.as_ref() != Some(&open);
         complete_operation(operation, keyed, &examples, components);
@@ -71,25 +71,34 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
 
 /// Says of all operations what key they ask for.
 pub(crate) fn ask_for_key(document: &mut OpenApi, access: Access) {
-    let paths = &mut document.paths.paths;
-    if let Access::Key(scope) = access
-        && !paths.is_empty()
+    let asked = requirements(access);
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        operation.security = Some(asked.clone());
+        if let Access::Key([own, ..]) = access {
+            let about = operation.description.take().unwrap_or_default();
+            let asked = format!("{about}\n\nScope of the key: `{}`.", own.name());
+            operation.description = Some(asked.trim_start().to_owned());
+        }
+    }
+    if let Access::Key([own, ..]) = access
+        && !document.paths.paths.is_empty()
     {
-        let header = ApiKeyValue::with_description("X-Api-Key", scope.about());
+        let header = ApiKeyValue::with_description("X-Api-Key", own.about());
         let scheme = SecurityScheme::ApiKey(ApiKey::Header(header));
         let components = document.components.get_or_insert_default();
-        components.add_security_scheme(scope.scheme(), scheme);
-    }
-    for operation in paths.values_mut().flat_map(operations) {
-        operation.security = Some(requirement(access));
+        components.add_security_scheme(own.scheme(), scheme);
     }
 }
 
-fn requirement(access: Access) -> Vec<SecurityRequirement> {
-    vec![match access {
-        Access::Open => SecurityRequirement::default(),
-        Access::Key(scope) => SecurityRequirement::new(scope.scheme(), [scope.name()]),
-    }]
+/// What opens a surface: any one of these.
+fn requirements(access: Access) -> Vec<SecurityRequirement> {
+    match access {
+        Access::Open => vec![SecurityRequirement::default()],
+        Access::Key(scopes) => {
+            let with = |scope: &Scope| SecurityRequirement::new(scope.scheme(), [scope.name()]);
+            scopes.iter().map(with).collect()
+        }
+    }
 }
 
 fn complete_operation(

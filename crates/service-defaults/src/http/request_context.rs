@@ -9,7 +9,7 @@ use opentelemetry::{
     trace::{SpanContext, TraceState},
 };
 
-use crate::telemetry::ids;
+use crate::{access::Held, scope::Scope, telemetry::ids};
 
 /// `X-Request-Id`.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -32,7 +32,7 @@ struct Inner {
     request_id: String,
     trace_id: String,
     traceparent: String,
-    key_id: OnceLock<Arc<str>>,
+    key: OnceLock<Arc<Held>>,
 }
 
 impl RequestContext {
@@ -53,7 +53,7 @@ impl RequestContext {
             request_id,
             traceparent: ["00", &trace_id, &span_id, flags].join("-"),
             trace_id,
-            key_id: OnceLock::new(),
+            key: OnceLock::new(),
         }))
     }
 
@@ -74,12 +74,18 @@ impl RequestContext {
 
     /// The id of the key that the request came with, once it is known.
     pub fn key_id(&self) -> Option<&str> {
-        self.0.key_id.get().map(AsRef::as_ref)
+        self.0.key.get().map(|key| &*key.id)
     }
 
-    pub(crate) fn set_key_id(&self, id: &Arc<str>) {
+    /// Whether the key that the request came with has this scope, beside that of the route.
+    pub fn has_scope(&self, scope: Scope) -> bool {
+        let key = self.0.key.get();
+        key.is_some_and(|key| key.scopes.contains(&scope))
+    }
+
+    pub(crate) fn set_key(&self, key: Arc<Held>) {
         // Set once a request, by the authentication layer.
-        let _ = self.0.key_id.set(id.clone());
+        let _ = self.0.key.set(key);
     }
 
     pub(crate) fn write_headers(&self, headers: &mut HeaderMap) {

@@ -1,36 +1,59 @@
 //! What a key opens: a key that is known is still refused where it lacks the route's scope.
 
-/// A part of a service's routes.
+/// What a key may do. No scope implies another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// The API, and every path that is no route.
+    /// Looks things up. It also learns that a path is no route.
+    Read,
+    /// Changes things.
+    Write,
+    /// Operates the service, and sets what holds for everybody.
+    Admin,
+    /// Follows all events, and copies all that they are about.
+    Feed,
+    /// Asks who changed what, and for proofs of it.
+    Audit,
+    /// The lookups that were there before the scopes above, and nothing new.
     Api,
-    /// Manual control, for the people who operate the service.
+    /// The control of the guard, which was there before the scopes above, and nothing new.
     Operations,
 }
 
-const ALL: [Scope; 2] = [Scope::Api, Scope::Operations];
+const ALL: [Scope; 7] = [
+    Scope::Read,
+    Scope::Write,
+    Scope::Admin,
+    Scope::Feed,
+    Scope::Audit,
+    Scope::Api,
+    Scope::Operations,
+];
 
 impl Scope {
-    /// Name of its security scheme: two, so that Swagger UI takes a key for each.
+    /// Name of its security scheme: two, so that Swagger UI takes an operator's key beside another.
     pub(crate) fn scheme(self) -> &'static str {
         match self {
-            Self::Api => "apiKey",
-            Self::Operations => "operationsKey",
+            Self::Admin | Self::Operations => "operationsKey",
+            _ => "apiKey",
         }
     }
 
     /// What its security scheme says.
     pub(crate) fn about(self) -> &'static str {
         match self {
-            Self::Api => "A key with the scope `api`",
-            Self::Operations => "A key with the scope `operations`, for manual control",
+            Self::Admin | Self::Operations => "An operator's key, with the scope `admin`",
+            _ => "A key with the scopes of the operations to call, such as `read`",
         }
     }
 
     /// Its name in the settings.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "admin",
+            Self::Feed => "feed",
+            Self::Audit => "audit",
             Self::Api => "api",
             Self::Operations => "operations",
         }

@@ -29,8 +29,8 @@ pub struct Surface {
 pub enum Access {
     /// Everybody.
     Open,
-    /// Who has a key with this scope.
-    Key(Scope),
+    /// Who has a key with one of these scopes. The first is the route's own, the others are aliases.
+    Key(&'static [Scope]),
 }
 
 /// What bounds the requests to some routes, beside the limits on each request's head.
@@ -51,10 +51,11 @@ pub enum Limits {
 }
 
 impl Surface {
-    /// Routes that need a key with this scope, within the limits of the settings.
-    pub fn keyed(scope: Scope) -> Self {
+    /// Routes that need a key with one of these scopes, within the limits of the settings. The first
+    /// scope is the routes' own, the others are aliases.
+    pub fn keyed(scopes: &'static [Scope]) -> Self {
         Self {
-            access: Access::Key(scope),
+            access: Access::Key(scopes),
             limits: Limits::Shared,
             content_policy: NO_PAGE,
             is_routine: false,
@@ -67,7 +68,7 @@ impl Surface {
         Self {
             access: Access::Open,
             limits: Limits::None,
-            ..Self::keyed(Scope::Api)
+            ..Self::keyed(&[])
         }
     }
 
@@ -115,7 +116,8 @@ impl Routes {
         Self { document, mounted }
     }
 
-    /// Adds routes.
+    /// Adds routes. Where surfaces share a path, the last one also answers the methods that the path
+    /// lacks.
     #[must_use]
     pub fn with(mut self, surface: Surface, routes: OpenApiRouter) -> Self {
         let (routes, mut document) = routes.split_for_parts();

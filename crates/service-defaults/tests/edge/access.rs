@@ -9,11 +9,15 @@ use super::sample::{get_with_key, service};
 const OPERATIONS_KEY: &str = "operations-key-0123456789";
 const BOTH_KEY: &str = "both-key-0123456789";
 
-const SCOPED: [(&str, &str); 4] = [
+const WRITE_KEY: &str = "write-key-0123456789";
+
+const SCOPED: [(&str, &str); 6] = [
     ("SAMPLE__API_KEYS__OPERATOR__KEY", OPERATIONS_KEY),
     ("SAMPLE__API_KEYS__OPERATOR__SCOPES", "operations"),
     ("SAMPLE__API_KEYS__BOTH__KEY", BOTH_KEY),
     ("SAMPLE__API_KEYS__BOTH__SCOPES", "api, operations"),
+    ("SAMPLE__API_KEYS__WRITER__KEY", WRITE_KEY),
+    ("SAMPLE__API_KEYS__WRITER__SCOPES", "write"),
 ];
 
 #[tokio::test]
@@ -47,11 +51,17 @@ async fn only_a_caller_that_may_use_a_route_learns_its_methods() {
         ("/own", "", StatusCode::UNAUTHORIZED, ""),
         ("/own", "wrong-key-0123456789", StatusCode::UNAUTHORIZED, ""),
         ("/own", OPERATIONS_KEY, StatusCode::FORBIDDEN, ""),
+        ("/own", WRITE_KEY, StatusCode::FORBIDDEN, ""),
         (&long, "", StatusCode::URI_TOO_LONG, ""),
         ("/nowhere", "", StatusCode::UNAUTHORIZED, ""),
-        ("/own", API_KEY, StatusCode::METHOD_NOT_ALLOWED, "GET,HEAD"),
+        (
+            "/own",
+            API_KEY,
+            StatusCode::METHOD_NOT_ALLOWED,
+            "PUT,GET,HEAD",
+        ),
     ] {
-        for method in [Method::PUT, Method::DELETE, Method::OPTIONS] {
+        for method in [Method::PATCH, Method::DELETE, Method::OPTIONS] {
             let request = Request::builder().method(&method).uri(path);
             let request = request.header("x-api-key", key).body(Body::empty());
             let answer = api.send(request.unwrap()).await;
@@ -113,12 +123,34 @@ async fn a_key_opens_the_routes_of_its_scopes_only() {
 }
 
 #[tokio::test]
+async fn the_methods_of_a_path_may_ask_for_different_scopes() {
+    let (_, api) = service(&SCOPED);
+    for (method, key, expected) in [
+        (Method::GET, API_KEY, Ok("own")),
+        (Method::GET, WRITE_KEY, Err("read")),
+        (Method::PUT, WRITE_KEY, Ok("changed")),
+        (Method::PUT, BOTH_KEY, Err("write")),
+        (Method::PATCH, WRITE_KEY, Err("read")),
+    ] {
+        let answer = send(&api, keyless(method, "/own").header("x-api-key", key)).await;
+        match expected {
+            Ok(text) => assert_eq!(answer.text(), text),
+            Err(scope) => {
+                assert_eq!(answer.status, StatusCode::FORBIDDEN);
+                let lacking = format!("This route needs a key with the scope `{scope}`.");
+                assert_eq!(answer.problem()["detail"], lacking);
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_key_without_the_scope_is_told_which_it_lacks() {
     let (_, api) = service(&SCOPED);
     let operations = get_with_key(&api, "/api/v1/operations/own", Some(API_KEY)).await;
-    insta::assert_json_snapshot!("operations_scope", operations.problem());
+    insta::assert_json_snapshot!("admin_scope", operations.problem());
     let own = get_with_key(&api, "/own", Some(OPERATIONS_KEY)).await;
-    insta::assert_json_snapshot!("api_scope", own.problem());
+    insta::assert_json_snapshot!("read_scope", own.problem());
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@ use std::time::Duration;
 use axum::{
     http::{Method, StatusCode, header::CONTENT_TYPE},
     response::IntoResponse,
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use serde::Deserialize;
 use service_defaults::{
@@ -59,13 +59,19 @@ pub(crate) fn assembled(variables: &[(&str, &str)]) -> (Process<Nothing>, Assemb
         deadline: Duration::from_mins(2),
         places: 1,
     };
+    let changes = OpenApiRouter::new().route("/own", put(async || "changed"));
     let routes = Routes::new(OpenApi::default())
-        .with(Surface::keyed(Scope::Api), routes)
+        .with(Surface::keyed(&[Scope::Write]), changes)
+        .with(Surface::keyed(&[Scope::Read, Scope::Api]), routes)
         .with(
-            Surface::keyed(Scope::Operations).with_unknown_paths("/api/v1/operations/"),
+            Surface::keyed(&[Scope::Admin, Scope::Operations])
+                .with_unknown_paths("/api/v1/operations/"),
             operations,
         )
-        .with(Surface::keyed(Scope::Api).with_limits(long), waits);
+        .with(
+            Surface::keyed(&[Scope::Read, Scope::Api]).with_limits(long),
+            waits,
+        );
     let assembled = process.assemble(routes, &process.readiness());
     (process, assembled)
 }

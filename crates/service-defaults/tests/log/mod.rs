@@ -82,7 +82,7 @@ async fn writes_of_a_request() {
         "logged"
     };
     let routes = OpenApiRouter::new().route("/logs", get(logs));
-    let routes = Routes::new(OpenApi::default()).with(Surface::keyed(Scope::Api), routes);
+    let routes = Routes::new(OpenApi::default()).with(Surface::keyed(&[Scope::Api]), routes);
     let api = Api(process.assemble(routes, &process.readiness()).public);
     let answer = api.get_with("/logs", &[("x-request-id", "core-42")]).await;
     assert_eq!(answer.text(), "logged");

@@ -67,7 +67,7 @@ impl Running {
     pub(crate) async fn behind_edge(settings: &[(&str, &str)], routes: Router) -> Self {
         let process = process(settings);
         let routes = OpenApiRouter::from(routes);
-        let routes = Routes::new(OpenApi::default()).with(Surface::keyed(Scope::Api), routes);
+        let routes = Routes::new(OpenApi::default()).with(Surface::keyed(&[Scope::Api]), routes);
         let public = process.assemble(routes, &process.readiness()).public;
         Self::serve(&process, public).await
     }

@@ -115,7 +115,10 @@ fn an_origin_that_no_browser_would_send_is_refused() {
 #[test]
 fn a_scope_that_opens_nothing_is_refused() {
     for (scopes, rule) in [
-        ("admin", "`admin` is none of api, operations"),
+        (
+            "all",
+            "`all` is none of read, write, admin, feed, audit, api, operations",
+        ),
         ("api,Operations", "`Operations` is none of"),
         ("", "is empty"),
     ] {

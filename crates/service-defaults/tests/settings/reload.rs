@@ -44,8 +44,11 @@ impl Service {
         let own = OpenApiRouter::new().route("/own", get(async || "own"));
         let operations = OpenApiRouter::new().route("/operations", get(async || "own"));
         let routes = Routes::new(OpenApi::default())
-            .with(Surface::keyed(Scope::Api), own)
-            .with(Surface::keyed(Scope::Operations), operations);
+            .with(Surface::keyed(&[Scope::Read, Scope::Api]), own)
+            .with(
+                Surface::keyed(&[Scope::Admin, Scope::Operations]),
+                operations,
+            );
         let api = Api(process.assemble(routes, &process.readiness()).public);
         tokio::spawn(process.follow_settings());
         Self { process, api }

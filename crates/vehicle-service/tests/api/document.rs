@@ -1,6 +1,6 @@
 //! The OpenAPI document, and the routes that it names.
 
-use test_support::{KEYS, assert_documented, assert_keys_are_needed};
+use test_support::{KEYS, READ, assert_documented, assert_keys_are_needed};
 
 use super::service::Service;
 
@@ -9,5 +9,6 @@ async fn the_document_is_the_reviewed_one_and_every_route_asks_for_the_key_that_
     let service = Service::with(&KEYS).await;
     let document = service.api.get_open("/openapi.json").await.json();
     assert_documented("api/vehicle.openapi.json", &document);
-    assert_keys_are_needed(&service.api, &document, None).await;
+    let scopes = [("get_vehicle", READ), ("find_vehicles", READ)];
+    assert_keys_are_needed(&service.api, &document, &scopes).await;
 }
