@@ -29,7 +29,7 @@ impl<S: Subscriber> Layer<S> for JsonLines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         // Fails for none of the types that events have.
         if let Ok(line) = json_line(event) {
-            self.0.take(line);
+            self.0.take(&line);
         }
     }
 }

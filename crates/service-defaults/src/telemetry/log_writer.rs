@@ -1,104 +1,141 @@
 use std::{
     io::{self, Write},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-        mpsc::{self, Receiver, Sender},
-    },
+    mem,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::Duration,
 };
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Most bytes of lines that wait to be written.
+/// Most bytes of lines that wait to be written, those in hand included.
 const QUEUE_BYTES: usize = 4 * 1024 * 1024;
+/// How long lines are collected after a write. Under load one write takes many lines, and nobody
+/// has to wake the thread for each of them.
+const COLLECT: Duration = Duration::from_millis(5);
 /// Longest wait for the lines that are left when the process ends.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 /// Writes log lines in a thread of its own, so that nobody waits for whoever reads them. Lines for
 /// which there is no room are dropped and counted. Clones share the thread.
 ///
-/// `tracing-appender` does the same, but bounds the number of lines, not their bytes, and when the
-/// reader stalls, its guard complains on stdout, which waits for that same reader.
+/// `tracing-appender` does the same, but bounds the number of lines, not their bytes, wakes its
+/// thread for each line, and when the reader stalls, its guard complains on stdout, which waits for
+/// that same reader.
 #[derive(Clone)]
-pub(super) struct LogWriter {
-    queue: Sender<Entry>,
-    counts: Arc<Counts>,
+pub(super) struct LogWriter(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Told when the thread has to look at the queue.
+    changed: Condvar,
 }
 
 #[derive(Default)]
-struct Counts {
-    queued_bytes: AtomicUsize,
-    dropped_lines: AtomicU64,
-}
-
-enum Entry {
-    Line(Vec<u8>),
-    /// Answered when everything before it is written.
-    Flush(Sender<()>),
+struct Queue {
+    lines: Vec<u8>,
+    /// How many `lines` are.
+    count: u64,
+    /// Bytes that the thread has taken and not written yet.
+    in_hand: usize,
+    /// The thread waits for a line, however long.
+    idle: bool,
+    /// Answered when everything before them is written.
+    flushes: Vec<mpsc::Sender<()>>,
+    dropped_lines: u64,
 }
 
 impl LogWriter {
     /// Starts the thread.
     pub(super) fn start(to: impl Write + Send + 'static) -> io::Result<Self> {
-        let (queue, entries) = mpsc::channel();
-        let counts = Arc::<Counts>::default();
-        let writing = counts.clone();
+        let shared = Arc::<Shared>::default();
+        let writing = shared.clone();
         thread::Builder::new()
             .name("log-writer".to_owned())
-            .spawn(move || write(to, &entries, &writing))?;
-        Ok(Self { queue, counts })
+            .spawn(move || writing.write(to))?;
+        Ok(Self(shared))
     }
 
     /// Takes a line, whole.
-    pub(super) fn take(&self, line: Vec<u8>) {
-        let (counts, length) = (&self.counts, line.len());
-        let queued = counts.queued_bytes.fetch_add(length, Ordering::Relaxed);
-        let full = queued.saturating_add(length) > QUEUE_BYTES;
-        if full || self.queue.send(Entry::Line(line)).is_err() {
-            counts.queued_bytes.fetch_sub(length, Ordering::Relaxed);
-            counts.dropped_lines.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn take(&self, line: &[u8]) {
+        let mut queue = self.0.queue();
+        if queue.lines.len() + queue.in_hand + line.len() > QUEUE_BYTES {
+            queue.dropped_lines += 1;
+            return;
+        }
+        queue.lines.extend_from_slice(line);
+        queue.count += 1;
+        let wake = mem::take(&mut queue.idle);
+        drop(queue);
+        if wake {
+            self.0.changed.notify_one();
         }
     }
 
     /// Waits until the lines so far are written, for a second at most.
     pub(super) fn flush_lines(&self) {
         let (sender, flushed) = mpsc::channel();
-        if self.queue.send(Entry::Flush(sender)).is_ok() {
-            // Without an answer in time the reader stalls, and its lines are lost.
-            let _ = flushed.recv_timeout(FLUSH_LIMIT);
-        }
+        self.0.queue().flushes.push(sender);
+        self.0.changed.notify_one();
+        // Without an answer in time the reader stalls, and its lines are lost.
+        let _ = flushed.recv_timeout(FLUSH_LIMIT);
     }
 
     /// Lines that were not written.
     pub(super) fn dropped_lines(&self) -> u64 {
-        self.counts.dropped_lines.load(Ordering::Relaxed)
+        self.0.queue().dropped_lines
     }
 }
 
-fn write(mut to: impl Write, entries: &Receiver<Entry>, counts: &Counts) {
-    for entry in entries {
-        match entry {
-            Entry::Line(line) => {
-                if to.write_all(&line).is_err() {
-                    counts.dropped_lines.fetch_add(1, Ordering::Relaxed);
-                }
-                counts.queued_bytes.fetch_sub(line.len(), Ordering::Relaxed);
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, mut to: impl Write) {
+        let mut lines = Vec::new();
+        loop {
+            let (count, flushes) = self.next(&mut lines);
+            let failed = to.write_all(&lines).and_then(|()| to.flush()).is_err();
+            // What one burst of lines took is given back.
+            lines.clear();
+            lines.shrink_to(64 * 1024);
+            let mut queue = self.queue();
+            queue.in_hand = 0;
+            if failed {
+                queue.dropped_lines += count;
             }
-            Entry::Flush(done) => {
-                let _ = to.flush();
+            for done in flushes {
                 // Whoever asked may have given up.
                 let _ = done.send(());
             }
+            let nobody_asks = |queue: &mut Queue| queue.flushes.is_empty();
+            let _ = self.changed.wait_timeout_while(queue, COLLECT, nobody_asks);
         }
+    }
+
+    /// Waits for lines, or for somebody who wants to know that they are written.
+    fn next(&self, lines: &mut Vec<u8>) -> (u64, Vec<mpsc::Sender<()>>) {
+        let mut queue = self.queue();
+        while queue.lines.is_empty() && queue.flushes.is_empty() {
+            queue.idle = true;
+            queue = self
+                .changed
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.idle = false;
+        queue.in_hand = queue.lines.len();
+        mem::swap(lines, &mut queue.lines);
+        (mem::take(&mut queue.count), mem::take(&mut queue.flushes))
     }
 }
 
 /// Takes one line at a time, whole, as `tracing_subscriber::fmt` writes them.
 impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.take(line.to_vec());
+        self.take(line);
         Ok(line.len())
     }
 
@@ -123,6 +160,7 @@ mod tests {
             Arc, Mutex,
             mpsc::{self, Receiver, Sender},
         },
+        thread,
         time::{Duration, Instant},
     };
 
@@ -173,6 +211,50 @@ mod tests {
         writer.flush_lines();
         assert_eq!(read.lock().unwrap().len(), 8 * line.len() + 4);
         assert_eq!(writer.dropped_lines(), 3);
+    }
+
+    /// A reader that says what each write brought.
+    struct Told(Sender<Vec<u8>>);
+
+    impl Write for Told {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_is_written_without_another_one() {
+        let (sender, written) = mpsc::channel();
+        let writer = LogWriter::start(Told(sender)).unwrap();
+        for line in [&b"first"[..], b"second"] {
+            writer.take(line);
+            assert_eq!(written.recv_timeout(Duration::from_secs(20)).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn lines_that_come_during_a_write_are_written_together() {
+        let (writer, turn, read) = stalled();
+        writer.take(b"a");
+        // The thread holds the first line, and nobody reads yet.
+        while writer.0.queue().in_hand == 0 {
+            thread::yield_now();
+        }
+        for _ in 0..100 {
+            writer.take(b"b");
+        }
+        for _ in 0..2 {
+            turn.send(()).unwrap();
+        }
+        drop(turn);
+        writer.flush_lines();
+        assert_eq!(read.lock().unwrap().len(), 101);
+        assert_eq!(writer.dropped_lines(), 0);
     }
 
     #[test]
