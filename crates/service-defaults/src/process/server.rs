@@ -8,6 +8,7 @@ mod attentive;
 pub(crate) mod descriptors;
 mod exchange;
 mod listener;
+mod repolled;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{attentive::Attentive, exchange::Exchange};
+use self::{attentive::Attentive, exchange::Exchange, repolled::Repolled};
 pub use self::{
     listener::listen,
     settings::{ServerError, ServerSettings},
@@ -159,8 +160,8 @@ impl Server {
             }
         };
         let cut = self.cut.clone();
-        self.connections
-            .spawn(async move { cut.run_until_cancelled(conversation).await });
+        let conversation = async move { cut.run_until_cancelled(conversation).await };
+        self.connections.spawn(Repolled::new(conversation));
     }
 }
 
