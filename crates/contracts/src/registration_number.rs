@@ -1,6 +1,6 @@
 use std::{borrow::Cow, fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use unicode_normalization::UnicodeNormalization;
 use utoipa::{
     PartialSchema, ToSchema,
@@ -10,15 +10,23 @@ use utoipa::{
 /// The most characters that are looked at before an input is refused unread.
 const MAX_INPUT_CHARS: usize = 64;
 
+/// The most letters and digits that a number has.
+const MOST_CHARACTERS: usize = 7;
+/// Bytes of the longest number: `Å`, `Ä` and `Ö` take two.
+const MOST_BYTES: usize = 2 * MOST_CHARACTERS;
+
 /// A Swedish vehicle registration number in its canonical form: 2 to 7 characters of
 /// `A–Z`, `Å Ä Ö` and `0–9`, in Unicode NFC, upper case, without blanks or hyphens.
 ///
 /// Standard plates are three letters, two digits and a digit or letter; personalised plates are
 /// 2 to 7 characters of the same alphabet (Transportstyrelsen), so no stricter pattern would do.
 /// `abc 123`, `ABC-123` and `abc123` parse to the same value.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct RegistrationNumber(String);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RegistrationNumber {
+    /// The text, and zeros: in place, because numbers are cloned often.
+    bytes: [u8; MOST_BYTES],
+    length: u8,
+}
 
 /// Why a text is no registration number. Never carries the text itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,20 +42,15 @@ pub enum RegistrationNumberError {
 impl RegistrationNumber {
     /// The canonical text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        let text = self.bytes.get(..usize::from(self.length));
+        std::str::from_utf8(text.unwrap_or_default()).unwrap_or_default()
     }
-}
 
-impl FromStr for RegistrationNumber {
-    type Err = RegistrationNumberError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.chars().nth(MAX_INPUT_CHARS).is_some() {
-            return Err(RegistrationNumberError::Length);
-        }
-        let mut canonical = String::with_capacity(8);
-        let mut length = 0_u32;
-        for character in text.trim().nfc() {
+    /// From composed characters.
+    fn of(characters: impl Iterator<Item = char>) -> Result<Self, RegistrationNumberError> {
+        let mut bytes = [0; MOST_BYTES];
+        let (mut count, mut length) = (0, 0);
+        for character in characters {
             // Only letters of the alphabet change case: full Unicode upper-casing would let
             // `ß` in as `SS` and a dotless `ı` as `I`.
             let upper = match character {
@@ -61,20 +64,54 @@ impl FromStr for RegistrationNumber {
             if !matches!(upper, 'A'..='Z' | 'Å' | 'Ä' | 'Ö' | '0'..='9') {
                 return Err(RegistrationNumberError::Character);
             }
-            canonical.push(upper);
-            length += 1;
+            count += 1;
+            if count <= MOST_CHARACTERS {
+                length += upper.encode_utf8(&mut bytes[length..]).len();
+            }
         }
-        if (2..=7).contains(&length) {
-            Ok(Self(canonical))
+        if !(2..=MOST_CHARACTERS).contains(&count) {
+            return Err(RegistrationNumberError::Length);
+        }
+        let length = u8::try_from(length).map_err(|_| RegistrationNumberError::Length)?;
+        Ok(Self { bytes, length })
+    }
+}
+
+impl FromStr for RegistrationNumber {
+    type Err = RegistrationNumberError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.chars().nth(MAX_INPUT_CHARS).is_some() {
+            return Err(RegistrationNumberError::Length);
+        }
+        let text = text.trim();
+        if text.is_ascii() {
+            // Composed as it is.
+            Self::of(text.chars())
         } else {
-            Err(RegistrationNumberError::Length)
+            Self::of(text.nfc())
         }
+    }
+}
+
+impl fmt::Debug for RegistrationNumber {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("RegistrationNumber")
+            .field(&self.as_str())
+            .finish()
     }
 }
 
 impl fmt::Display for RegistrationNumber {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl Serialize for RegistrationNumber {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -111,7 +148,8 @@ mod tests {
     use super::{RegistrationNumber, RegistrationNumberError};
 
     fn parse(text: &str) -> Result<String, RegistrationNumberError> {
-        text.parse().map(|number: RegistrationNumber| number.0)
+        text.parse()
+            .map(|number: RegistrationNumber| number.to_string())
     }
 
     #[test]
@@ -132,6 +170,16 @@ mod tests {
         assert_eq!(parse("åäö").as_deref(), Ok("ÅÄÖ"));
         assert_eq!(parse("a\u{30a}a\u{308}o\u{308}").as_deref(), Ok("ÅÄÖ"));
         assert_eq!(parse("\u{212b}BC123").as_deref(), Ok("ÅBC123"));
+    }
+
+    #[test]
+    fn the_longest_number_has_room_and_numbers_are_ordered_as_texts() {
+        assert_eq!(parse("ÅÄÖÅÄÖÅ").as_deref(), Ok("ÅÄÖÅÄÖÅ"));
+        let number = |text: &str| text.parse::<RegistrationNumber>().unwrap();
+        let mut numbers = ["ÖAB", "AB1", "AB", "ÅAB", "ZZ"].map(number);
+        numbers.sort();
+        let texts = numbers.each_ref().map(RegistrationNumber::as_str);
+        assert_eq!(texts, ["AB", "AB1", "ZZ", "ÅAB", "ÖAB"]);
     }
 
     #[test]
