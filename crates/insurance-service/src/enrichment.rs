@@ -1,5 +1,6 @@
 use std::{
     collections::{BTreeSet, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -9,10 +10,10 @@ use contracts::{
 };
 use opentelemetry::{
     KeyValue, Value,
-    metrics::{Counter, Meter},
+    metrics::{BoundCounter, Counter, Meter},
 };
 use tokio::time::Instant;
-use vehicle_client::{CallContext, Failure, FailureKind, Lookup, Strategy, VehicleClient};
+use vehicle_client::{CallContext, Failure, FailureKind, Lookup, Series, Strategy, VehicleClient};
 
 use crate::{settings::FeatureToggles, store::Policy};
 
@@ -23,14 +24,23 @@ const RETRY_AFTER_SECONDS: u64 = 1;
 #[derive(Clone)]
 pub(crate) struct Enricher {
     vehicles: VehicleClient,
-    outcomes: Counter<u64>,
-    toggles: Counter<u64>,
+    counters: Arc<Counters>,
 }
+
+struct Counters {
+    outcomes: Counter<u64>,
+    by_outcome: Series<Outcome, BoundCounter<u64>>,
+    toggles: Counter<u64>,
+    by_toggle: Series<(&'static str, bool), BoundCounter<u64>>,
+}
+
+/// What car policies are counted by.
+type Outcome = (EnrichmentStatus, Option<Cause>, Option<Source>);
 
 /// Whose request it is, and how long its lookups may take.
 pub(crate) struct Caller {
-    pub(crate) request_id: String,
-    pub(crate) traceparent: String,
+    pub(crate) request_id: Arc<str>,
+    pub(crate) traceparent: Arc<str>,
     /// Nothing is waited for past this.
     pub(crate) deadline: Instant,
 }
@@ -39,14 +49,18 @@ impl Enricher {
     pub(crate) fn new(vehicles: VehicleClient, meter: &Meter) -> Self {
         Self {
             vehicles,
-            outcomes: meter
-                .u64_counter("enrichment.outcomes")
-                .with_description("Car policies by what became of their enrichment")
-                .build(),
-            toggles: meter
-                .u64_counter("feature_toggle_evaluations")
-                .with_description("Toggles read by requests")
-                .build(),
+            counters: Arc::new(Counters {
+                outcomes: meter
+                    .u64_counter("enrichment.outcomes")
+                    .with_description("Car policies by what became of their enrichment")
+                    .build(),
+                by_outcome: Series::default(),
+                toggles: meter
+                    .u64_counter("feature_toggle_evaluations")
+                    .with_description("Toggles read by requests")
+                    .build(),
+                by_toggle: Series::default(),
+            }),
         }
     }
 
@@ -99,46 +113,56 @@ impl Enricher {
         };
         let context = CallContext {
             deadline: caller.deadline,
-            request_id: caller.request_id.into(),
-            traceparent: caller.traceparent.into(),
+            request_id: caller.request_id,
+            traceparent: caller.traceparent,
         };
         Some(self.vehicles.look_up(&cars, strategy, &context).await)
     }
 
     fn evaluated(&self, name: &'static str, value: bool) {
-        self.toggles.add(
-            1,
-            &[
-                KeyValue::new("toggle_name", name),
-                KeyValue::new("value", value),
-            ],
-        );
+        let Counters {
+            toggles, by_toggle, ..
+        } = &*self.counters;
+        let count = |series: &BoundCounter<u64>| series.add(1);
+        by_toggle.measure((name, value), count, |(name, value)| {
+            toggles.bind(&[
+                KeyValue::new("toggle_name", *name),
+                KeyValue::new("value", *value),
+            ])
+        });
     }
 
     /// Adds up what became of the car policies, each kind at once: most are of one kind.
     fn count(&self, insurances: &[Insurance]) {
-        let mut kinds = HashMap::new();
+        let mut kinds: Vec<(Outcome, u64)> = Vec::new();
         for Insurance { enrichment, .. } in insurances {
-            if enrichment.status != EnrichmentStatus::NotApplicable {
-                let kind = (enrichment.status, enrichment.cause, enrichment.source);
-                *kinds.entry(kind).or_insert(0) += 1;
+            if enrichment.status == EnrichmentStatus::NotApplicable {
+                continue;
+            }
+            let kind = (enrichment.status, enrichment.cause, enrichment.source);
+            match kinds.iter_mut().find(|(known, _)| *known == kind) {
+                Some((_, policies)) => *policies += 1,
+                None => kinds.push((kind, 1)),
             }
         }
-        for ((status, cause, source), policies) in kinds {
-            let labels = [
-                KeyValue::new("status", wire_name(&status)),
-                KeyValue::new(
-                    "cause",
-                    cause.map_or(Value::from(""), |cause| wire_name(&cause)),
-                ),
-                KeyValue::new(
-                    "source",
-                    source.map_or(Value::from(""), |source| wire_name(&source)),
-                ),
-            ];
-            self.outcomes.add(policies, &labels);
+        let counters = &self.counters;
+        for (kind, policies) in kinds {
+            let add = |series: &BoundCounter<u64>| series.add(policies);
+            counters
+                .by_outcome
+                .measure(kind, add, |kind| counters.outcomes.bind(&labels(*kind)));
         }
     }
+}
+
+fn labels((status, cause, source): Outcome) -> [KeyValue; 3] {
+    let cause = cause.map_or(Value::from(""), |cause| wire_name(&cause));
+    let source = source.map_or(Value::from(""), |source| wire_name(&source));
+    [
+        KeyValue::new("status", wire_name(&status)),
+        KeyValue::new("cause", cause),
+        KeyValue::new("source", source),
+    ]
 }
 
 /// How far the car policies could be enriched.

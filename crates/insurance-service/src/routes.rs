@@ -250,8 +250,8 @@ async fn answer(
     }
     let (policies, unreadable_insurances) = service.readable(found);
     let caller = Caller {
-        request_id: context.request_id().to_owned(),
-        traceparent: context.traceparent().to_owned(),
+        request_id: context.request_id().into(),
+        traceparent: context.traceparent().into(),
         deadline: enriched_until(service.time, deadline),
     };
     let insurances = service

@@ -70,13 +70,17 @@ impl Origin {
         Self {
             request_id: context.request_id.clone(),
             traceparent: context.traceparent.clone(),
-            span: tracing::Span::current()
-                .context()
-                .span()
-                .span_context()
-                .clone(),
+            span: recorded(&tracing::Span::current()),
         }
     }
+}
+
+/// A span as a tracing back-end knows it; invalid where there is none.
+fn recorded(span: &tracing::Span) -> SpanContext {
+    if span.is_disabled() {
+        return SpanContext::NONE;
+    }
+    span.context().span().span_context().clone()
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ pub use client::VehicleClient;
 pub use failure::{Failure, FailureKind};
 pub use guard::{BreakerState, CallsState, Isolated, IsolationOrder, Phase as BreakerPhase};
 pub use lookup::{CacheState, Lookup};
+pub use observe::Series;
 pub use options::{BreakerOptions, BudgetOptions, BuildError, CacheOptions, Options};
 pub use state::GuardState;
 pub use strategy::Strategy;

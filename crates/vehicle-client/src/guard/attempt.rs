@@ -8,7 +8,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use super::retry::{Retry, UNUSED};
 use crate::{
     Answer, Attempt, Call, Failure, FailureKind, Found, Options, Strategy,
-    observe::{ABORTED, FailureLog, Instruments},
+    observe::{ABORTED, Attempted, FailureLog, Instruments},
     wire::Transport,
 };
 
@@ -100,13 +100,13 @@ struct Record<'a> {
 impl Drop for Record<'_> {
     fn drop(&mut self) {
         let awaited = self.call.group.is_awaited();
-        self.instruments.attempted(
-            self.call.strategy,
-            self.reason,
-            self.outcome,
-            self.retry_budget,
+        self.instruments.attempted(Attempted {
+            strategy: self.call.strategy,
+            reason: self.reason,
+            outcome: self.outcome,
+            retry_budget: self.retry_budget,
             awaited,
-        );
+        });
     }
 }
 
@@ -121,6 +121,8 @@ fn span(attempt: &Attempt) -> Span {
         numbers = attempt.numbers.len(),
         outcome = Empty,
     );
-    span.add_link(attempt.call.origin.span.clone());
+    if !span.is_disabled() {
+        span.add_link(attempt.call.origin.span.clone());
+    }
     span
 }

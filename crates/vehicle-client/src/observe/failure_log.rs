@@ -23,7 +23,7 @@ struct Logged {
 }
 
 impl FailureLog {
-    /// Names the request that asked first, because a call is made in a task of its own.
+    /// Names the request that asked first, because its call may go on when it is gone.
     pub(crate) fn log(&self, failure: &Failure, call: &Call, now: Instant) {
         let Some(unmentioned) = self.count(failure.kind, now) else {
             return;

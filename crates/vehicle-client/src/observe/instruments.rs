@@ -2,11 +2,12 @@ use std::{sync::Arc, time::Duration};
 
 use opentelemetry::{
     KeyValue,
-    metrics::{Counter, Gauge, Histogram, Meter},
+    metrics::{BoundCounter, BoundHistogram, Counter, Gauge, Histogram, Meter},
 };
 
 use tokio::time::Instant;
 
+use super::Series;
 use crate::Strategy;
 
 /// What became of something that its caller gave up.
@@ -36,6 +37,28 @@ struct Inner {
     retry_budget: Gauge<f64>,
     breaker_transitions: Counter<u64>,
     isolated: Gauge<u64>,
+    bound: Bound,
+}
+
+/// Series of what is measured for each call and each request.
+#[derive(Default)]
+struct Bound {
+    attempts: Series<Attempted, BoundCounter<u64>>,
+    queue_wait: Series<(Strategy, &'static str), BoundHistogram<f64>>,
+    requests: Series<(&'static str, Result<u16, &'static str>), BoundHistogram<f64>>,
+    lookups: Series<&'static str, BoundCounter<u64>>,
+    cache_lookups: Series<&'static str, BoundCounter<u64>>,
+}
+
+/// What an attempt is counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attempted {
+    pub(crate) strategy: Strategy,
+    pub(crate) reason: &'static str,
+    pub(crate) outcome: &'static str,
+    pub(crate) retry_budget: &'static str,
+    /// Whether anybody still waited for it when it ended.
+    pub(crate) awaited: bool,
 }
 
 impl Instruments {
@@ -91,6 +114,7 @@ impl Instruments {
                 .u64_gauge("vehicle_client.isolated")
                 .with_description("1 while an operator stops all calls to Vehicle")
                 .build(),
+            bound: Bound::default(),
         }))
     }
 
@@ -170,23 +194,21 @@ impl Instruments {
         }
     }
 
-    /// Counts an attempt that has ended; `awaited` says whether anybody still waited for it.
-    pub(crate) fn attempted(
-        &self,
-        strategy: Strategy,
-        reason: &'static str,
-        outcome: &'static str,
-        retry_budget: &'static str,
-        awaited: bool,
-    ) {
-        let labels = [
-            label(strategy),
-            KeyValue::new("reason", reason),
-            KeyValue::new("outcome", outcome),
-            KeyValue::new("retry_budget", retry_budget),
-            KeyValue::new("awaited", awaited),
-        ];
-        self.0.attempts.add(1, &labels);
+    /// Counts an attempt that has ended.
+    pub(crate) fn attempted(&self, attempted: Attempted) {
+        let count = |series: &BoundCounter<u64>| series.add(1);
+        self.0
+            .bound
+            .attempts
+            .measure(attempted, count, |attempted| {
+                self.0.attempts.bind(&[
+                    label(attempted.strategy),
+                    KeyValue::new("reason", attempted.reason),
+                    KeyValue::new("outcome", attempted.outcome),
+                    KeyValue::new("retry_budget", attempted.retry_budget),
+                    KeyValue::new("awaited", attempted.awaited),
+                ])
+            });
     }
 
     /// Records an HTTP call by its status, or by what kept it from having one.
@@ -196,14 +218,16 @@ impl Instruments {
         status: Result<u16, &'static str>,
         time: Duration,
     ) {
-        let method = KeyValue::new("http.request.method", method);
-        let result = match status {
-            Ok(status) => KeyValue::new("http.response.status_code", i64::from(status)),
-            Err(error) => KeyValue::new("error.type", error),
-        };
-        self.0
-            .request_duration
-            .record(time.as_secs_f64(), &[method, result]);
+        let record = |series: &BoundHistogram<f64>| series.record(time.as_secs_f64());
+        let series = &self.0.bound.requests;
+        series.measure((method, status), record, |(method, status)| {
+            let method = KeyValue::new("http.request.method", *method);
+            let result = match *status {
+                Ok(status) => KeyValue::new("http.response.status_code", i64::from(status)),
+                Err(error) => KeyValue::new("error.type", error),
+            };
+            self.0.request_duration.bind(&[method, result])
+        });
     }
 }
 
@@ -221,9 +245,18 @@ pub(crate) struct Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let labels = [label(self.strategy), KeyValue::new("result", self.result)];
         let time = self.since.elapsed().as_secs_f64();
-        self.instruments.0.queue_wait.record(time, &labels);
+        let record = |series: &BoundHistogram<f64>| series.record(time);
+        let inner = &self.instruments.0;
+        let series = &inner.bound.queue_wait;
+        series.measure(
+            (self.strategy, self.result),
+            record,
+            |(strategy, result)| {
+                let labels = [label(*strategy), KeyValue::new("result", *result)];
+                inner.queue_wait.bind(&labels)
+            },
+        );
     }
 }
 
@@ -267,8 +300,11 @@ impl Drop for LookupCounts {
     fn drop(&mut self) {
         let inner = &self.instruments.0;
         for (freshness, looks) in &self.cache {
-            let label = KeyValue::new("freshness", *freshness);
-            inner.cache_lookups.add(*looks, &[label]);
+            let add = |series: &BoundCounter<u64>| series.add(*looks);
+            inner.bound.cache_lookups.measure(*freshness, add, |it| {
+                let label = KeyValue::new("freshness", *it);
+                inner.cache_lookups.bind(&[label])
+            });
         }
         let [answered, shed, failed] = self.results;
         for (result, numbers) in [
@@ -278,8 +314,11 @@ impl Drop for LookupCounts {
             (CANCELLED, self.open),
         ] {
             if numbers > 0 {
-                let label = KeyValue::new("result", result);
-                inner.lookups.add(numbers, &[label]);
+                let add = |series: &BoundCounter<u64>| series.add(numbers);
+                inner.bound.lookups.measure(result, add, |it| {
+                    let label = KeyValue::new("result", *it);
+                    inner.lookups.bind(&[label])
+                });
             }
         }
     }

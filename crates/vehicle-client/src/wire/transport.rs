@@ -187,10 +187,13 @@ fn add_context(headers: &mut HeaderMap, origin: &Origin, until: Instant) {
     if let Ok(id) = HeaderValue::from_str(&origin.request_id) {
         headers.insert(X_REQUEST_ID, id);
     }
-    let recorded = tracing::Span::current().context();
+    let span = tracing::Span::current();
     let mut carrier = HashMap::new();
-    if recorded.span().span_context().is_valid() {
-        TraceContextPropagator::new().inject_context(&recorded, &mut carrier);
+    if !span.is_disabled() {
+        let recorded = span.context();
+        if recorded.span().span_context().is_valid() {
+            TraceContextPropagator::new().inject_context(&recorded, &mut carrier);
+        }
     }
     let traceparent = carrier
         .get(TRACEPARENT)
