@@ -4,28 +4,27 @@
 
 mod answers;
 mod cache;
+mod making;
 mod single_flight;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 use contracts::{RegistrationNumber, Source};
-use futures_util::{
-    StreamExt,
-    future::{join, join_all},
-    stream,
-};
+use futures_util::{StreamExt, future::join_all, stream};
 use tokio::time::Instant;
 
 use answers::Answers;
 pub use answers::Lookup;
 pub use cache::CacheState;
 use cache::{Cache, Freshness};
-use single_flight::{Ending, Joined, SingleFlight};
+use making::Making;
+use single_flight::{Joined, SingleFlight};
 
 use crate::{
     Call, CallContext, Failure, FailureKind, Found, Options, Strategy,
     answer::CallResult,
     call::Origin,
+    group::Waiter,
     guard::{Guard, longest_call},
     observe::{Instruments, LookupLog},
     rng::Rng,
@@ -83,8 +82,7 @@ impl Lookups {
             // As one set; the batches are what is bounded. What is soft-stale goes behind it, and
             // with it where there is room in a batch.
             Strategy::Batch if !missing.is_empty() => {
-                let asking = self.ask(&missing, strategy, context);
-                let (lookups, ()) = join(asking, async { refresh() }).await;
+                let lookups = self.ask(&missing, strategy, context, refresh).await;
                 for (missing, lookup) in missing.iter().zip(lookups) {
                     answers.add(missing.number, lookup, &missing.log);
                 }
@@ -99,7 +97,7 @@ impl Lookups {
                         lookup
                     } else {
                         let one = std::slice::from_ref(&missing);
-                        self.ask(one, strategy, context).await.remove(0)
+                        self.ask(one, strategy, context, || ()).await.remove(0)
                     };
                     (missing.number, lookup, missing.log)
                 });
@@ -174,34 +172,38 @@ impl Lookups {
             kept.is_some_and(|(freshness, _)| freshness != Freshness::Fresh)
         };
         let stale = soft_stale.iter().copied().filter(is_stale);
-        for joined in self.join(stale, strategy, now + self.0.longest_call, context) {
+        // Their makers are gone at once.
+        for (joined, _making) in self.join(stale, strategy, now + self.0.longest_call, context) {
             joined.waiter.stay();
         }
     }
 
     /// Asks Vehicle for a set of numbers, or waits with those who asked already. The answers are in
-    /// the order of the numbers.
+    /// the order of the numbers. What is done `behind` them finds their calls begun and not sent.
     async fn ask(
         &self,
         missing: &[Missing<'_>],
         strategy: Strategy,
         context: &CallContext,
+        behind: impl FnOnce(),
     ) -> Vec<Lookup> {
         let mut lookups = vec![TIMEOUT; missing.len()];
         if Instant::now() >= context.deadline {
             for Missing { log, .. } in missing {
                 log.add(format_args!("no time is left"));
             }
+            behind();
         } else {
             let numbers = missing.iter().map(|missing| missing.number);
             let joined = self.join(numbers, strategy, context.deadline, context);
-            for (position, shared) in joined.iter().flat_map(|joined| &joined.numbers) {
+            behind();
+            for (position, shared) in joined.iter().flat_map(|(joined, _)| &joined.numbers) {
                 let verb = if *shared { "joins" } else { "begins" };
                 missing[*position].log.add(format_args!("{verb} a call"));
             }
-            let results = joined.into_iter().map(|joined| async move {
+            let results = joined.into_iter().map(|(joined, making)| async move {
                 let log = joined.waiter.group().log().clone();
-                (joined.numbers, joined.waiter.result().await, log)
+                (joined.numbers, result(joined.waiter, making).await, log)
             });
             for (numbers, result, call_log) in join_all(results).await {
                 for (position, shared) in numbers {
@@ -255,41 +257,34 @@ impl Lookups {
         self.0.cache.as_ref().map(Cache::state)
     }
 
-    /// Waits for the calls that carry these numbers, and begins those that there are not yet. Each
-    /// is a task of its own, which belongs to nobody who waits: they may all go away.
+    /// Waits for the calls that carry these numbers, and begins those that there are not yet, which
+    /// belong to nobody who waits: they may all go away.
     fn join<'a>(
         &self,
         numbers: impl IntoIterator<Item = &'a RegistrationNumber>,
         strategy: Strategy,
         deadline: Instant,
         context: &CallContext,
-    ) -> Vec<Joined> {
-        let mut joined = self.0.single_flight.join(numbers, strategy, deadline);
-        for ending in joined.iter_mut().filter_map(|joined| joined.begun.take()) {
-            let call = Call {
-                strategy,
-                group: ending.group().clone(),
-                origin: Origin::of(context),
-            };
-            tokio::spawn(self.clone().run(Arc::new(call), ending));
-        }
-        joined
-    }
-
-    /// Makes a call until it has ended or nobody waits for it while it is not in flight.
-    async fn run(self, call: Arc<Call>, ending: Ending) {
-        let result = tokio::select! {
-            biased;
-            result = self.call(&call) => result,
-            () = call.group.abandoned() => Err(Failure::lasting(FailureKind::Timeout)),
+    ) -> Vec<(Joined, Option<Making>)> {
+        let joined = self.0.single_flight.join(numbers, strategy, deadline);
+        let making = |mut joined: Joined| {
+            let making = joined.begun.take().map(|ending| {
+                let call = Arc::new(Call {
+                    strategy,
+                    group: ending.group().clone(),
+                    origin: Origin::of(context),
+                });
+                Making::new(call.clone(), self.clone().call(call), ending)
+            });
+            (joined, making)
         };
-        ending.with(result);
+        joined.into_iter().map(making).collect()
     }
 
     /// Makes a call and keeps its answers.
-    async fn call(&self, call: &Arc<Call>) -> CallResult {
+    async fn call(self, call: Arc<Call>) -> CallResult {
         let epoch = self.0.cache.as_ref().map(Cache::epoch);
-        let answer = self.0.guard.call(call).await?;
+        let answer = self.0.guard.call(&call).await?;
         if let (Some(cache), Some(epoch)) = (&self.0.cache, epoch) {
             let now = Instant::now();
             // Not in the order of the answer, which is no order.
@@ -306,10 +301,23 @@ impl Lookups {
     }
 }
 
+/// Waits for a call's result, and makes the call meanwhile where that is left to the waiter.
+async fn result(waiter: Waiter, making: Option<Making>) -> CallResult {
+    let result = waiter.result();
+    let Some(making) = making else {
+        return result.await;
+    };
+    let mut result = pin!(result);
+    tokio::select! {
+        biased;
+        () = making => result.await,
+        result = result.as_mut() => result,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
-        panic::AssertUnwindSafe,
         sync::{
             Arc,
             atomic::{AtomicUsize, Ordering},
@@ -439,9 +447,10 @@ mod tests {
         for strategy in [Strategy::Single, Strategy::Batch] {
             let context = within(Duration::from_secs(5));
             let ask = || client.look_up(&numbers, strategy, &context);
-            // Without a runtime no task can be spawned, which panics.
-            let lost = AssertUnwindSafe(ask()).catch_unwind().now_or_never();
-            assert!(lost.is_some_and(|answered| answered.is_err()));
+            // Without a runtime there are no timers, which panics.
+            let lost = ask().now_or_never().unwrap();
+            let fault = Failure::lasting(FailureKind::ContractViolation);
+            assert_eq!(lost[&numbers[0]], Lookup::Unavailable(fault));
             assert!(client.lookups.is_idle());
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_time()

@@ -181,9 +181,11 @@ impl Ending {
         &self.group
     }
 
-    /// Ends it with this result.
-    pub(super) fn with(mut self, result: CallResult) {
-        self.result = result;
+    /// Ends it with this result; without one after a panic.
+    pub(super) fn with(mut self, result: Option<CallResult>) {
+        if let Some(result) = result {
+            self.result = result;
+        }
     }
 }
 
@@ -235,7 +237,7 @@ mod tests {
             let new = join();
             assert_eq!(new.numbers, [(0, false)]);
             drop(in_flight);
-            ending.with(Ok(Answer::new().into()));
+            ending.with(Some(Ok(Answer::new().into())));
             assert_eq!(join().numbers, [(0, true)]);
             drop(new.begun.unwrap());
             assert!(calls.is_idle());
