@@ -13,19 +13,15 @@ use super::LENGTH;
 /// Digits of the form without a century, `YYMMDDNNNC`.
 const SHORT: usize = LENGTH - 2;
 /// Nobody who was born before has a personal identity number: they came in 1947.
-const FIRST_YEAR: u32 = 1840;
+const FIRST_YEAR: u64 = 1840;
 /// Mean Gregorian year in seconds.
 const YEAR: u64 = 31_556_952;
 const DAY: u64 = 86_400;
 
-/// The gaps between year, month, day and birth number, as bits: gap n is the one before digit n of
-/// the 12.
-const BETWEEN_PARTS: u16 = 1 << 4 | 1 << 6 | 1 << 8;
+/// The gaps between year, month, day and birth number.
+const BETWEEN_PARTS: u16 = gap(4) | gap(6) | gap(8);
 /// The gaps between pairs of digits, of the date alone and of all 12.
-const BETWEEN_PAIRS: [u16; 2] = [
-    1 << 2 | 1 << 4 | 1 << 6 | 1 << 8,
-    1 << 2 | 1 << 4 | 1 << 6 | 1 << 8 | 1 << 10,
-];
+const BETWEEN_PAIRS: [u16; 2] = [gap(2) | BETWEEN_PARTS, gap(2) | BETWEEN_PARTS | gap(10)];
 /// Lengths of random ids, in characters.
 const SPAN_ID: usize = 16;
 const TRACE_ID: usize = 32;
@@ -52,10 +48,9 @@ const MANY_LETTERS: u32 = 7;
 /// trace id or a span id. With every place of a letter found, 25 in 10,000 random ids would be
 /// refused. Neither is one found that is encoded otherwise than in percent, such as in Base64.
 pub fn may_hold_personal_identity_number(text: &str) -> bool {
-    let this_year = this_year();
     let mut text = Cow::from(text);
     loop {
-        if holds(&text, this_year) {
+        if holds(&text) {
             return true;
         }
         if !text.contains('%') {
@@ -69,60 +64,131 @@ pub fn may_hold_personal_identity_number(text: &str) -> bool {
     }
 }
 
-fn holds(text: &str, this_year: u32) -> bool {
-    let mut digits = Vec::with_capacity(text.len());
+fn holds(text: &str) -> bool {
     if text.is_ascii() {
-        collect_digits(text.chars(), &mut digits);
+        holds_in(text.bytes().filter_map(ascii), text)
     } else {
-        collect_digits(text.nfkc(), &mut digits);
+        holds_in(text.nfkc().filter_map(any_script), text)
     }
-    let random = is_random_id(text);
-    let any_letters = !random || text.len() == SPAN_ID;
-    let long = digits.windows(LENGTH).any(|window| {
-        is_born_by(this_year, &window[..4])
-            && is_month_and_day(&window[4..8])
-            && letters_between(window)
-                .is_some_and(|letters| any_letters || is_grouping(letters, BETWEEN_PAIRS))
-    });
-    long || !random
-        && digits.windows(SHORT).any(|window| {
-            is_month_and_day(&window[2..6])
-                && letters_between(window).is_some_and(|letters| is_grouping(letters << 2, []))
-        })
 }
 
-/// A digit, and how many letters stand between it and the one before.
-#[derive(Clone, Copy)]
-struct Digit {
-    /// Unknown for a digit of another script.
-    value: Option<u32>,
-    letters: usize,
+/// What counts in a text.
+enum Character {
+    Digit(u64),
+    /// Of another script.
+    OtherDigit,
+    Letter,
 }
 
-fn collect_digits(text: impl Iterator<Item = char>, digits: &mut Vec<Digit>) {
-    let mut letters = 0;
-    for character in text {
+fn ascii(byte: u8) -> Option<Character> {
+    match byte {
+        b'0'..=b'9' => Some(Character::Digit(u64::from(byte - b'0'))),
+        b'A'..=b'Z' | b'a'..=b'z' => Some(Character::Letter),
+        _ => None,
+    }
+}
+
+fn any_script(character: char) -> Option<Character> {
+    let other = || {
+        let letter = character.is_alphabetic().then_some(Character::Letter);
         if character.is_numeric() {
-            let value = character.to_digit(10);
-            digits.push(Digit { value, letters });
-            letters = 0;
-        } else if character.is_alphabetic() {
-            letters += 1;
+            Some(Character::OtherDigit)
+        } else {
+            letter
         }
-    }
+    };
+    u8::try_from(character)
+        .ok()
+        .filter(u8::is_ascii)
+        .map_or_else(other, ascii)
 }
 
-/// The gaps between the digits that hold a letter, as bits, if none holds more than one.
-fn letters_between(digits: &[Digit]) -> Option<u16> {
-    let mut gaps = 0;
-    for (gap, digit) in digits.iter().enumerate().skip(1) {
-        match digit.letters {
-            0 => {}
-            1 => gaps |= 1 << gap,
-            _ => return None,
+/// Reads each character once and allocates nothing: every id of every request comes by here.
+fn holds_in(characters: impl Iterator<Item = Character>, text: &str) -> bool {
+    let mut digits = LastDigits::default();
+    for character in characters {
+        match character {
+            Character::Letter => {
+                digits.letters += 1;
+                continue;
+            }
+            Character::Digit(value) => digits.push(value, 0),
+            Character::OtherDigit => digits.push(0, 0xf),
+        }
+        if digits.have_month_and_day() && digits.are_number(text) {
+            return true;
         }
     }
-    Some(gaps)
+    false
+}
+
+/// The gap before digit n of the 12, as a bit.
+const fn gap(n: usize) -> u16 {
+    1 << (LENGTH - 1 - n)
+}
+
+/// The last 12 digits of a text, or the last 10 of them with a place for a century.
+#[derive(Default)]
+struct LastDigits {
+    /// Four bits each, so that `0x1990_01_01_1234` is the number that it looks like.
+    values: u64,
+    /// Those of another script, whose value is unknown, as four bits that are set.
+    unknown: u64,
+    /// The gaps that hold a letter.
+    lettered: u16,
+    /// The gaps that hold several.
+    apart: u16,
+    count: usize,
+    /// Letters since the last digit.
+    letters: u32,
+}
+
+impl LastDigits {
+    fn push(&mut self, value: u64, unknown: u64) {
+        self.values = self.values << 4 | value;
+        self.unknown = self.unknown << 4 | unknown;
+        self.lettered = self.lettered << 1 | u16::from(self.letters > 0);
+        self.apart = self.apart << 1 | u16::from(self.letters > 1);
+        self.count += 1;
+        self.letters = 0;
+    }
+
+    fn have_month_and_day(&self) -> bool {
+        let is_month = |month| matches!(month, 0x01..=0x12);
+        let is_day = |day| matches!(day, 0x01..=0x31 | 0x61..=0x91);
+        self.count >= SHORT
+            && self.number(24, 0xff).is_none_or(is_month)
+            && self.number(16, 0xff).is_none_or(is_day)
+    }
+
+    fn have_year(&self) -> bool {
+        let year = self.number(32, 0xffff).map(|digits| {
+            let digits = [12, 8, 4, 0].map(|from| digits >> from & 0xf);
+            digits.into_iter().fold(0, |year, digit| year * 10 + digit)
+        });
+        self.count >= LENGTH && year.is_none_or(|year| (FIRST_YEAR..=this_year()).contains(&year))
+    }
+
+    /// The digits from this bit on, if all are known.
+    fn number(&self, from: u32, mask: u64) -> Option<u64> {
+        (self.unknown >> from & mask == 0).then_some(self.values >> from & mask)
+    }
+
+    /// Whether they are a number, after month and day, of which this text is allowed to hold none.
+    fn are_number(&self, text: &str) -> bool {
+        let long = self.letters_after(0);
+        let short = self.letters_after(2);
+        let any_letters = || !is_random_id(text) || text.len() == SPAN_ID;
+        long.is_some_and(|letters| {
+            self.have_year() && (is_grouping(letters, BETWEEN_PAIRS) || any_letters())
+        }) || short.is_some_and(|letters| is_grouping(letters, []) && !is_random_id(text))
+    }
+
+    /// The gaps after digit n of the 12 that hold a letter, if none holds more than one.
+    fn letters_after(&self, n: usize) -> Option<u16> {
+        let gaps = gap(n) - 1;
+        (self.apart & gaps == 0).then_some(self.lettered & gaps)
+    }
 }
 
 /// Whether letters in these gaps group the digits as a writer would.
@@ -132,29 +198,12 @@ fn is_grouping<const N: usize>(letters: u16, others: [u16; N]) -> bool {
         || letters.count_ones() >= MANY_LETTERS
 }
 
-fn is_born_by(this_year: u32, year: &[Digit]) -> bool {
-    number(year).is_none_or(|year| (FIRST_YEAR..=this_year).contains(&year))
-}
-
-fn is_month_and_day(digits: &[Digit]) -> bool {
-    let (month, day) = digits.split_at(2);
-    number(month).is_none_or(|month| (1..=12).contains(&month))
-        && number(day).is_none_or(|day| matches!(day, 1..=31 | 61..=91))
-}
-
-fn number(digits: &[Digit]) -> Option<u32> {
-    digits
-        .iter()
-        .try_fold(0, |number, digit| Some(number * 10 + digit.value?))
-}
-
 /// By the mean length of a year, a day early: New Year is never told too late.
-fn this_year() -> u32 {
+fn this_year() -> u64 {
     let since_1970 = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let years = (since_1970.as_secs() + DAY) / YEAR;
-    u32::try_from(1970 + years).unwrap_or(u32::MAX)
+    1970 + (since_1970.as_secs() + DAY) / YEAR
 }
 
 /// Whether a text is a UUID of a version that exists, or as many hexadecimal digits as a trace id or
