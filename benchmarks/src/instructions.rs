@@ -2,11 +2,13 @@
 //! `benchmarks/instructions.py` counts the instructions of.
 
 use anyhow::ensure;
-use axum::{Router, body::Body};
+use axum::body::Body;
 use clap::ValueEnum;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use service_defaults::{process::Process, service::Service, telemetry::Telemetry};
+use service_defaults::{
+    assembly::Application, process::Process, service::Service, telemetry::Telemetry,
+};
 use settings::Arguments;
 use tower::ServiceExt;
 
@@ -61,21 +63,21 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     // As a service does: what is logged costs, too.
     let telemetry =
         Telemetry::install(Edge::NAME, &settings.common.log, &settings.common.telemetry)?;
-    let router = Edge::build(&process)?.public;
+    let application = Edge::build(&process)?.public;
     for _ in 0..options.requests {
-        ask(router.clone(), options.scenario).await?;
+        ask(application.clone(), options.scenario).await?;
     }
     telemetry.shut_down();
     Ok(())
 }
 
-async fn ask(router: Router, scenario: Scenario) -> anyhow::Result<()> {
+async fn ask(application: Application, scenario: Scenario) -> anyhow::Result<()> {
     let (path, key, status) = scenario.exchange();
     let request = Request::get(path)
         .header("host", "127.0.0.1")
         .header("x-api-key", key)
         .body(Body::empty())?;
-    let answer = router.oneshot(request).await?;
+    let answer = application.oneshot(request).await?;
     ensure!(answer.status() == status, "{}", answer.status());
     answer.into_body().collect().await?;
     Ok(())

@@ -1,14 +1,14 @@
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, response::Response};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header::HOST, request::Builder};
 use http_body_util::BodyExt;
 use serde_json::Value;
-use tower::ServiceExt;
+use tower::{ServiceExt, util::MapResponse};
 
 use crate::API_KEY;
 
-/// A service's real router, called without a socket.
+/// A service behind its real edge, called without a socket.
 #[derive(Clone, Debug)]
-pub struct Api(pub Router);
+pub struct Api(pub MapResponse<Router, fn(Response) -> Response>);
 
 /// An answer that was read to its end.
 #[derive(Clone, Debug)]

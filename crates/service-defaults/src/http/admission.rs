@@ -53,12 +53,12 @@ impl Admission {
     /// Has a request answered as soon as there is a place for it; refuses it (503) when there is
     /// none in time. Reads its body, in bounds (413, 408), and ends it (503) when it takes longer
     /// than the service allows or its caller waits, whichever is less.
-    pub(crate) async fn pass(&self, request: Request, route: Route) -> Response {
+    pub(crate) async fn pass(&self, request: Request, route: &Route) -> Response {
         let admitted = self.admit(request, route).await;
         admitted.unwrap_or_else(IntoResponse::into_response)
     }
 
-    async fn admit(&self, mut request: Request, route: Route) -> Result<Response, Rejection> {
+    async fn admit(&self, mut request: Request, route: &Route) -> Result<Response, Rejection> {
         let limit = callers_limit(request.headers())?.map_or(self.request_deadline, |callers| {
             callers.min(self.request_deadline)
         });
@@ -68,7 +68,7 @@ impl Admission {
         }
         let now = Instant::now();
         let (deadline, wait_until) = (now + limit, now + LONGEST_WAIT.min(limit / 2));
-        let mut place = self.place(wait_until).await?;
+        let mut place = self.place(now, wait_until).await?;
         if !request.body().is_end_stream() {
             let mut received = pin!(receive(request, deadline));
             request = if let Some(there) = received.as_mut().now_or_never() {
@@ -78,7 +78,7 @@ impl Admission {
                 // more of them than connections.
                 drop(place);
                 let late = received.await?;
-                place = self.place(wait_until).await?;
+                place = self.place(Instant::now(), wait_until).await?;
                 late
             };
         }
@@ -89,17 +89,22 @@ impl Admission {
     }
 
     /// Waits for a place, in turn. One that is free is taken also when the time is up.
-    async fn place(&self, until: Instant) -> Result<Place<'_>, Rejection> {
-        let waited = timeout_at(until, self.places.acquire()).await;
-        let Ok(Ok(place)) = waited else {
-            self.refused.add(1, &[]);
-            return Err(overloaded());
+    async fn place(&self, now: Instant, until: Instant) -> Result<Place<'_>, Rejection> {
+        let (place, taken) = if let Ok(free) = self.places.try_acquire() {
+            (free, now)
+        } else {
+            let waited = timeout_at(until, self.places.acquire()).await;
+            let Ok(Ok(place)) = waited else {
+                self.refused.add(1, &[]);
+                return Err(overloaded());
+            };
+            (place, Instant::now())
         };
         // Whether it is given back is said by the limit.
         place.forget();
         Ok(Place {
             admission: self,
-            taken: Instant::now(),
+            taken,
             ended: Ended::Unknown,
         })
     }

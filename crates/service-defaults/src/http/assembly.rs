@@ -5,7 +5,7 @@ use axum::{
     http::{StatusCode, header::ALLOW},
     response::Response,
 };
-use tower::util::MapResponseLayer;
+use tower::util::MapResponse;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -37,12 +37,16 @@ pub(crate) struct Parts<'a> {
     pub(crate) shutdown: &'a Shutdown,
 }
 
+/// All routes of one listener behind their edge. No router of routers: that would route each request
+/// twice.
+pub type Application = MapResponse<Router, fn(Response) -> Response>;
+
 /// A service behind its edge.
 pub struct Assembled {
     /// Everything for the main listener.
-    pub public: Router,
+    pub public: Application,
     /// The management routes, where they have a listener of their own.
-    pub management: Option<Router>,
+    pub management: Option<Application>,
     /// The OpenAPI document.
     pub document: OpenApi,
 }
@@ -73,7 +77,7 @@ pub(crate) fn assemble(routes: Routes, parts: &Parts<'_>) -> Assembled {
 }
 
 /// All routes of one listener, behind their layers.
-fn listener(mounted: Vec<(Surface, Router)>, parts: &Parts<'_>, port: u16) -> Router {
+fn listener(mounted: Vec<(Surface, Router)>, parts: &Parts<'_>, port: u16) -> Application {
     let edge = Edge::new(parts, port);
     let unknown = || Router::new().fallback(async || StatusCode::NOT_FOUND);
     let mut routes = Router::new();
@@ -89,9 +93,7 @@ fn listener(mounted: Vec<(Surface, Router)>, parts: &Parts<'_>, port: u16) -> Ro
     let keyed = Surface::keyed(&[Scope::Read, Scope::Api]).with_limits(Limits::None);
     let routes = routes.merge(edge.around(&keyed, unknown()));
     // Around the router, which adds `Allow` outside all of its layers.
-    Router::new()
-        .fallback_service(routes)
-        .layer(MapResponseLayer::new(tell_methods_with_405))
+    MapResponse::new(routes, tell_methods_with_405)
 }
 
 /// Drops `Allow` from all other answers: who may not use a route does not learn its methods.

@@ -25,29 +25,39 @@ pub(crate) struct Passage {
     pub(crate) admission: Option<Arc<Admission>>,
 }
 
-impl Passage {
+/// One route behind the edge.
+pub(crate) struct Entrance {
+    pub(crate) passage: Arc<Passage>,
+    pub(crate) route: Route,
+    pub(crate) series: RouteSeries,
+}
+
+impl Entrance {
     /// From a request to its answer. Ids, span, metrics, problem documents, security headers and
     /// the closing log line are for every answer, that of a panic included.
     pub(crate) async fn lead(
         self: Arc<Self>,
         mut request: Request,
-        route: Route,
-        series: Arc<RouteSeries>,
     ) -> Result<Response, Infallible> {
-        let observed = self.observer.begin(&mut request, &series);
+        let Passage {
+            observer, headers, ..
+        } = &*self.passage;
+        let observed = observer.begin(&mut request, &self.series);
         let context = observed.context().clone();
         // Pinned, so that what wraps it moves a pointer and not all of it.
-        let answered = pin!(self.cross(request, route, &context));
+        let answered = pin!(self.passage.cross(request, &self.route, &context));
         let caught = observed.within(AssertUnwindSafe(answered).catch_unwind());
         let failed = |_| Rejection::internal().into_response();
         let mut response = caught.await.unwrap_or_else(failed);
-        self.headers.write(response.headers_mut());
+        headers.write(response.headers_mut());
         Ok(observed.end(response))
     }
+}
 
+impl Passage {
     /// CORS answers preflights of allowed origins by itself: they carry no key.
-    async fn cross(&self, request: Request, route: Route, context: &RequestContext) -> Response {
-        let inner = |request| self.enter(request, route.clone(), context);
+    async fn cross(&self, request: Request, route: &Route, context: &RequestContext) -> Response {
+        let inner = |request| self.enter(request, route, context);
         match &self.cross_origin {
             None => inner(request).await,
             Some(cross_origin) => cross_origin.answer(request, inner).await,
@@ -60,7 +70,7 @@ impl Passage {
     /// 2. the key, unless the surface is open: without one, no further;
     /// 3. the key's rate: a noisy key takes no place from another one;
     /// 4. a place in progress, the body and its bounds, the time of the handler and its queries.
-    async fn enter(&self, request: Request, route: Route, context: &RequestContext) -> Response {
+    async fn enter(&self, request: Request, route: &Route, context: &RequestContext) -> Response {
         if let Err(rejection) = self.identify(&request, context) {
             return rejection.into_response();
         }
@@ -84,7 +94,7 @@ impl Passage {
         }
     }
 
-    async fn serve(&self, request: Request, route: Route) -> Response {
+    async fn serve(&self, request: Request, route: &Route) -> Response {
         match &self.admission {
             Some(admission) => admission.pass(request, route).await,
             None => call(route, request).await,

@@ -13,7 +13,7 @@ use contracts::X_DEADLINE_MS;
 use http_body_util::BodyExt;
 use settings::section;
 use tokio::time::{Instant, timeout_at};
-use tower::ServiceExt;
+use tower::Service;
 
 use crate::{extract::invalid_parameter, problem::Rejection};
 
@@ -71,11 +71,10 @@ async fn read(mut body: Body) -> Result<Vec<u8>, Rejection> {
 }
 
 /// Has the handler answer.
-pub(crate) async fn call(route: Route, request: Request) -> Response {
-    route
-        .oneshot(request)
-        .await
-        .unwrap_or_else(|never| match never {})
+pub(crate) async fn call(route: &Route, request: Request) -> Response {
+    // A route is always ready.
+    let answered = route.clone().call(request);
+    answered.await.unwrap_or_else(|never| match never {})
 }
 
 fn body_too_slow() -> Rejection {

@@ -7,7 +7,7 @@ use tower::{layer::layer_fn, service_fn};
 
 use super::{
     admission::Admission,
-    edge::Passage,
+    edge::{Entrance, Passage},
     observe::{Observer, Sampler},
     secure::Headers,
 };
@@ -73,8 +73,12 @@ impl<'a> Edge<'a> {
         // Without its state a handler would become a route, and get its layers, at each request.
         let routes = routes.with_state(());
         routes.layer(layer_fn(move |route: Route| {
-            let (passage, series) = (passage.clone(), Arc::<RouteSeries>::default());
-            service_fn(move |request| passage.clone().lead(request, route.clone(), series.clone()))
+            let entrance = Arc::new(Entrance {
+                passage: passage.clone(),
+                route,
+                series: RouteSeries::default(),
+            });
+            service_fn(move |request| entrance.clone().lead(request))
         }))
     }
 }

@@ -15,7 +15,6 @@ mod tests;
 
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
-use axum::{Extension, Router};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -33,7 +32,7 @@ pub use self::{
     listener::listen,
     settings::{ServerError, ServerSettings},
 };
-use crate::lifecycle::Shutdown;
+use crate::{assembly::Application, lifecycle::Shutdown};
 
 /// Room for the largest head that `[limits]` can allow, so that our own limits answer first.
 pub(crate) const HEAD_BUFFER_BYTES: usize = 128 * 1024;
@@ -48,17 +47,18 @@ const LAST_REQUESTS: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ListenerPort(pub(crate) u16);
 
-/// Serves the router until the stop begins, then for the drain delay, then until the requests in
+/// Serves the application until the stop begins, then for the drain delay, then until the requests in
 /// flight are done or the shutdown timeout is over.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    application: Application,
     settings: &ServerSettings,
     shutdown: Shutdown,
 ) -> Result<(), ServerError> {
     let port = listener.local_addr().map_or(settings.port, |at| at.port());
     let server = Server {
-        router: router.layer(Extension(ListenerPort(port))),
+        application,
+        port: ListenerPort(port),
         tls: settings.tls()?,
         header_read_timeout: settings.header_read_timeout,
         send_timeout: settings.send_timeout,
@@ -77,7 +77,8 @@ pub async fn serve(
 }
 
 struct Server {
-    router: Router,
+    application: Application,
+    port: ListenerPort,
     tls: Option<TlsAcceptor>,
     header_read_timeout: Duration,
     send_timeout: Duration,
@@ -139,7 +140,8 @@ impl Server {
     }
 
     fn spawn(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
-        let (router, closing) = (self.router.clone(), self.closing.clone());
+        let (application, port) = (self.application.clone(), self.port);
+        let closing = self.closing.clone();
         let (tls, limit) = (self.tls.clone(), self.header_read_timeout);
         // Small answers must not wait for a full packet; a failure only costs latency.
         let _ = stream.set_nodelay(true);
@@ -151,10 +153,10 @@ impl Server {
         let conversation = async move {
             let _place = place;
             match tls {
-                None => converse(stream, router, limit, closing).await,
+                None => converse(stream, application, port, limit, closing).await,
                 Some(tls) => {
                     if let Ok(Ok(stream)) = timeout(limit, tls.accept(stream)).await {
-                        converse(stream, router, limit, closing).await;
+                        converse(stream, application, port, limit, closing).await;
                     }
                 }
             }
@@ -168,13 +170,14 @@ impl Server {
 /// Serves one connection to its end. Its errors are the peer's: gone, slow or not speaking HTTP.
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    router: Router,
+    application: Application,
+    port: ListenerPort,
     header_read_timeout: Duration,
     closing: CancellationToken,
 ) {
     let exchange = Arc::<Exchange>::default();
     let stream = Attentive::new(stream, exchange.clone(), header_read_timeout);
-    let service = service_fn(move |request| exchange.answer(router.clone(), request));
+    let service = service_fn(move |request| exchange.answer(application.clone(), port, request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_read_timeout)

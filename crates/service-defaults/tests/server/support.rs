@@ -1,7 +1,8 @@
 use std::{net::SocketAddr, time::Duration};
 
-use axum::Router;
+use axum::{Router, response::Response};
 use service_defaults::{
+    assembly::Application,
     lifecycle::Shutdown,
     process::Process,
     scope::Scope,
@@ -15,6 +16,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
+use tower::util::MapResponse;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -52,7 +54,9 @@ pub(crate) struct Running {
 impl Running {
     /// Serves these routes with these settings of `[server]`, without an edge.
     pub(crate) async fn start(settings: &[(&str, &str)], routes: Router) -> Self {
-        Self::serve(&process(settings), routes).await
+        let process = process(settings);
+        let settings = process.settings().common.server.clone();
+        Self::serve_with(&process, settings, routes).await
     }
 
     /// The same, but a request's head has only 100 ms to arrive.
@@ -69,12 +73,8 @@ impl Running {
         let routes = OpenApiRouter::from(routes);
         let routes = Routes::new(OpenApi::default()).with(Surface::keyed(&[Scope::Api]), routes);
         let public = process.assemble(routes, &process.readiness()).public;
-        Self::serve(&process, public).await
-    }
-
-    async fn serve(process: &Process<Nothing>, routes: Router) -> Self {
         let settings = process.settings().common.server.clone();
-        Self::serve_with(process, settings, routes).await
+        Self::serve(&process, settings, public).await
     }
 
     /// Serves these routes with settings of `[server]` that a test has changed.
@@ -83,12 +83,23 @@ impl Running {
         settings: ServerSettings,
         routes: Router,
     ) -> Self {
+        let unchanged = std::convert::identity::<Response> as fn(_) -> _;
+        Self::serve(process, settings, MapResponse::new(routes, unchanged)).await
+    }
+
+    async fn serve(
+        process: &Process<Nothing>,
+        settings: ServerSettings,
+        application: Application,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = process.shutdown().clone();
         let stop = shutdown.clone();
         let end =
-            tokio::spawn(async move { server::serve(listener, routes, &settings, stop).await });
+            tokio::spawn(
+                async move { server::serve(listener, application, &settings, stop).await },
+            );
         Self {
             address,
             shutdown,

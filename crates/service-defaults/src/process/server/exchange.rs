@@ -9,13 +9,15 @@ use std::{
 };
 
 use axum::{
-    Router,
     body::{Body, HttpBody},
     http::{HeaderValue, Request, header::CONNECTION},
     response::Response,
 };
 use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 use tower::ServiceExt;
+
+use super::ListenerPort;
+use crate::assembly::Application;
 
 /// Where the request on a connection stands. Shared by the connection's stream, which sees bytes,
 /// and its service, which sees requests and answers.
@@ -88,21 +90,23 @@ impl Exchange {
         self.half_closed.store(true, ORDER);
     }
 
-    /// Has the router answer a request.
+    /// Has the application answer a request, which is told the port that it came in by.
     pub(super) fn answer(
         self: &Arc<Self>,
-        router: Router,
+        application: Application,
+        port: ListenerPort,
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
         let exchange = self.clone();
         self.stage.store(ANSWERING, ORDER);
         self.body_was_read(request.body().is_end_stream());
-        let request = request.map(|body| {
+        let mut request = request.map(|body| {
             let exchange = exchange.clone();
             Body::new(Watched { body, exchange })
         });
+        request.extensions_mut().insert(port);
         async move {
-            let mut response = router.oneshot(request).await?;
+            let mut response = application.oneshot(request).await?;
             // The rest of the request would be taken for the next one.
             if exchange.is_body_unread() || exchange.half_closed.load(ORDER) {
                 let close = HeaderValue::from_static("close");

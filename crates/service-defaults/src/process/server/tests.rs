@@ -1,10 +1,11 @@
 use std::time::Duration;
 
-use axum::{Router, routing::get};
+use axum::{Router, response::Response, routing::get};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio_util::sync::CancellationToken;
+use tower::util::MapResponse;
 
-use super::converse;
+use super::{ListenerPort, converse};
 
 #[tokio::test]
 async fn a_request_that_has_arrived_when_the_server_closes_is_answered() {
@@ -18,7 +19,9 @@ async fn a_request_that_has_arrived_when_the_server_closes_is_answered() {
             .unwrap();
         closing.cancel();
         let routes = Router::new().route("/", get(async || "done"));
-        converse(stream, routes, Duration::from_secs(5), closing).await;
+        let routes = MapResponse::new(routes, std::convert::identity::<Response> as fn(_) -> _);
+        let (port, limit) = (ListenerPort(0), Duration::from_secs(5));
+        converse(stream, routes, port, limit, closing).await;
         let mut answer = String::new();
         caller.read_to_string(&mut answer).await.unwrap();
         assert!(
