@@ -5,6 +5,7 @@
 
 mod error_chain;
 mod http;
+mod json;
 pub mod process;
 pub mod settings;
 pub mod telemetry;

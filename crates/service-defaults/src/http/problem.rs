@@ -14,12 +14,14 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use contracts::{FieldError, PROBLEMS, Problem};
+use contracts::{FieldError, PROBLEMS};
 
-use crate::request_context::RequestContext;
+use crate::{json::Object, request_context::RequestContext};
 
 const JSON: &str = "application/json";
 const PROBLEM_JSON: &str = "application/problem+json";
+/// Headers that most refusals have.
+const HEADERS: usize = 10;
 
 /// An answer that refuses a request.
 #[derive(Clone, Debug)]
@@ -160,14 +162,30 @@ impl Rejection {
 }
 
 impl IntoResponse for Rejection {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
         let mut response = self.0.status.into_response();
-        for (name, value) in &self.0.headers {
-            response.headers_mut().insert(name.clone(), value.clone());
+        // All that the edge adds, so that they find room.
+        response.headers_mut().reserve(HEADERS);
+        for (name, value) in std::mem::take(&mut self.0.headers) {
+            response.headers_mut().insert(name, value);
         }
         response.extensions_mut().insert(self);
         response
     }
+}
+
+/// The members of a [`Problem`](contracts::Problem).
+fn document(refusal: &Refusal, status: StatusCode, context: &RequestContext) -> Vec<u8> {
+    let mut problem = Object::new();
+    problem.text("type", &["/problems/", &*refusal.code].concat());
+    problem.text("title", &refusal.title);
+    problem.member("status", &status.as_u16());
+    problem.text("detail", &refusal.detail);
+    problem.text("code", &refusal.code);
+    problem.text("requestId", context.request_id());
+    problem.text("traceId", context.trace_id());
+    problem.member("errors", &refusal.errors);
+    problem.end()
 }
 
 /// Gives an error answer its problem document and returns the error behind it, for the log.
@@ -198,17 +216,7 @@ pub fn render(
         "{} is not in contracts::PROBLEMS, so that it has no page",
         refusal.code
     );
-    let problem = Problem {
-        r#type: format!("/problems/{}", refusal.code).into(),
-        title: refusal.title,
-        status: status.as_u16(),
-        detail: refusal.detail,
-        code: refusal.code,
-        request_id: context.request_id().to_owned(),
-        trace_id: context.trace_id().to_owned(),
-        errors: refusal.errors,
-    };
-    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let body = document(&refusal, status, context);
     parts.headers.remove(CONTENT_LENGTH);
     parts
         .headers
@@ -217,4 +225,50 @@ pub fn render(
         .headers
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     (Response::from_parts(parts, Body::from(body)), refusal.cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, StatusCode};
+    use contracts::{FieldError, Problem};
+
+    use super::{Refusal, Rejection, document};
+    use crate::request_context::{RequestContext, request_id};
+
+    #[test]
+    fn a_document_is_what_serde_makes_of_the_problem() {
+        let context = RequestContext::new(request_id(&HeaderMap::new()), None, None);
+        let error = |pointer: &str| FieldError {
+            pointer: Some(pointer.to_owned()),
+            parameter: None,
+            code: "invalid_body".into(),
+            detail: "with \"quotes\"".into(),
+        };
+        for rejection in [
+            Rejection::internal(),
+            Rejection::invalid(vec![error("/a\\b")]),
+            Rejection::invalid(vec![error("/a"), error("/b")]),
+        ] {
+            let status = StatusCode::BAD_REQUEST;
+            let own = document(&rejection.0, status, &context);
+            let Refusal {
+                title,
+                detail,
+                code,
+                errors,
+                ..
+            } = *rejection.0;
+            let problem = Problem {
+                r#type: format!("/problems/{code}").into(),
+                title,
+                status: status.as_u16(),
+                detail,
+                code,
+                request_id: context.request_id().to_owned(),
+                trace_id: context.trace_id().to_owned(),
+                errors,
+            };
+            assert_eq!(own, serde_json::to_vec(&problem).unwrap());
+        }
+    }
 }

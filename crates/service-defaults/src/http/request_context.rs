@@ -1,6 +1,9 @@
 //! Who a request is: its request id, its place in a trace, and the key that it came with.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use contracts::may_hold_personal_identity_number;
@@ -17,6 +20,8 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 const MAX_REQUEST_ID: usize = 128;
+/// Where the trace id stands in a `traceparent` of version 00.
+const TRACE_ID: Range<usize> = 3..35;
 
 tokio::task_local! {
     /// The request that is being handled.
@@ -30,7 +35,6 @@ pub struct RequestContext(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     request_id: String,
-    trace_id: String,
     traceparent: String,
     key: OnceLock<Arc<Held>>,
 }
@@ -52,7 +56,6 @@ impl RequestContext {
         Self(Arc::new(Inner {
             request_id,
             traceparent: ["00", &trace_id, &span_id, flags].join("-"),
-            trace_id,
             key: OnceLock::new(),
         }))
     }
@@ -64,7 +67,7 @@ impl RequestContext {
 
     /// The trace id in hexadecimal: the caller's or a new one.
     pub fn trace_id(&self) -> &str {
-        &self.0.trace_id
+        &self.0.traceparent[TRACE_ID]
     }
 
     /// The `traceparent` that names this request as the parent (W3C Trace Context, version 00).
