@@ -13,7 +13,7 @@ use futures_util::task::AtomicWaker;
 /// task whose share of time is used up wakes itself, too.
 const MOST_POLLS: u32 = 8;
 
-const RESTING: u8 = 0;
+/// Bits of a stage. Without both it rests.
 const POLLED: u8 = 1;
 const WOKEN: u8 = 2;
 
@@ -28,6 +28,8 @@ pub(super) struct Repolled<F> {
 }
 
 struct State {
+    /// Changed by read-modify-write only: a poll sees all that was done before the wakes that it
+    /// takes away, and a wake that comes later is seen after the poll.
     stage: AtomicU8,
     task: AtomicWaker,
 }
@@ -35,7 +37,7 @@ struct State {
 impl<F> Repolled<F> {
     pub(super) fn new(future: F) -> Self {
         let state = Arc::new(State {
-            stage: AtomicU8::new(RESTING),
+            stage: AtomicU8::new(0),
             task: AtomicWaker::new(),
         });
         Self {
@@ -57,13 +59,13 @@ impl<F: Future> Future for Repolled<F> {
         } = &mut *self;
         state.task.register(context.waker());
         for _ in 0..MOST_POLLS {
-            state.stage.store(POLLED, Ordering::Release);
+            state.stage.swap(POLLED, Ordering::AcqRel);
             let polled = future.as_mut().poll(&mut Context::from_waker(waker));
             if polled.is_ready() || !state.rest() {
                 return polled;
             }
         }
-        state.stage.store(RESTING, Ordering::Release);
+        state.stage.swap(0, Ordering::AcqRel);
         context.waker().wake_by_ref();
         Poll::Pending
     }
@@ -72,12 +74,10 @@ impl<F: Future> Future for Repolled<F> {
 impl State {
     /// Ends a poll; whether the future was woken meanwhile, so that it is to be polled again.
     fn rest(&self) -> bool {
-        self.change(POLLED, RESTING).is_err()
-    }
-
-    fn change(&self, from: u8, to: u8) -> Result<u8, u8> {
-        self.stage
-            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+        let ended = self
+            .stage
+            .compare_exchange(POLLED, 0, Ordering::AcqRel, Ordering::Acquire);
+        ended.is_err()
     }
 }
 
@@ -87,7 +87,7 @@ impl Wake for State {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.change(POLLED, WOKEN) == Err(RESTING) {
+        if self.stage.fetch_or(WOKEN, Ordering::AcqRel) == 0 {
             self.task.wake();
         }
     }
