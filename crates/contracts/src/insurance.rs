@@ -2,7 +2,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::Validate;
 
-use crate::{Money, PersonalIdentityNumber, RegistrationNumber, UncheckedText, Vehicle, wire_enum};
+use crate::{
+    Day, Money, PersonalIdentityNumber, PolicyStatus, RegistrationNumber, UncheckedText, Vehicle,
+    wire_enum,
+};
 
 /// Everything one person is insured for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -11,7 +14,7 @@ pub struct InsuranceProfile {
     /// The person, in canonical form.
     #[serde(serialize_with = "PersonalIdentityNumber::serialize_exposed")]
     pub personal_identity_number: PersonalIdentityNumber,
-    /// The policies, by `insuranceId`.
+    /// The policies whose cover holds today, by `insuranceId`.
     pub insurances: Vec<Insurance>,
     /// The exact sum of the monthly costs of `insurances`.
     pub total_monthly_cost: Money,
@@ -27,7 +30,7 @@ pub struct InsuranceProfile {
     pub unreadable_insurances: Vec<i64>,
 }
 
-/// One policy.
+/// One policy whose cover holds today (in Sweden).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Insurance {
@@ -36,6 +39,13 @@ pub struct Insurance {
     pub insurance_id: i64,
     /// What is insured.
     pub product: Product,
+    /// `active`, or `suspended`: a profile has only policies that cover today.
+    pub status: PolicyStatus,
+    /// The first day with cover.
+    pub valid_from: Day,
+    /// The first day without cover; `null` where no end is known.
+    #[schema(required)]
+    pub valid_until: Option<Day>,
     /// What the policy costs a month.
     pub monthly_cost: Money,
     /// The currency of the cost.

@@ -4,16 +4,20 @@
 //! Everything here is what a caller sees on the wire and nothing else: no I/O, no framework.
 //! Member names are camelCase; an absent value is written as `null`, never left out.
 
+mod day;
 mod deadline;
 mod insurance;
 mod money;
 mod operations;
 mod personal_identity_number;
+mod policy;
+mod policy_event;
 mod problem;
 mod registration_number;
 mod vehicle;
 mod wire_enum;
 
+pub use day::{Day, DayError};
 pub use deadline::{MAX_DEADLINE_MS, X_DEADLINE_MS};
 pub use insurance::{
     Cause, Currency, Enrichment, EnrichmentStatus, Insurance, InsuranceProfile, LookupRequest,
@@ -27,6 +31,14 @@ pub use operations::{
 pub use personal_identity_number::{
     PersonalIdentityNumber, PersonalIdentityNumberCheck, PersonalIdentityNumberError,
     UncheckedText, may_hold_personal_identity_number,
+};
+pub use policy::{
+    Policy, PolicyChange, PolicyDraft, PolicyPage, PolicyPatch, PolicyPeriod, PolicyStatus,
+    PolicyTransition, Price, PriceList, TransitionReason,
+};
+pub use policy_event::{
+    PolicyActivated, PolicyCancelled, PolicyChanged, PolicyDrafted, PolicyEnded, PolicyEvent,
+    PolicyEventError, PolicyImported, PolicyMoved,
 };
 pub use problem::{FieldError, PROBLEMS, Problem};
 pub use registration_number::{RegistrationNumber, RegistrationNumberError};

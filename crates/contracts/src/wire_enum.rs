@@ -23,6 +23,21 @@ macro_rules! wire_enum {
             /// Each value on the wire with what it means.
             pub const VALUES: &'static [$crate::Value] =
                 &[$(($value, concat!($($meaning),+))),+];
+
+            /// Its name on the wire.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $value,)+
+                }
+            }
+
+            /// The value of this name.
+            pub fn named(name: &str) -> Option<Self> {
+                match name {
+                    $($value => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
         }
 
         impl ::utoipa::PartialSchema for $name {

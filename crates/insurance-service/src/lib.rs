@@ -5,6 +5,7 @@ mod enrichment;
 mod error;
 mod guard_state;
 mod operations;
+mod policy;
 mod prefer;
 mod routes;
 mod settings;

@@ -1,0 +1,36 @@
+//! Days as policies count them: from `validFrom` to the day before `validUntil`, in Sweden.
+
+use contracts::Day;
+use jiff::{Timestamp, tz::TimeZone};
+
+/// The zone whose days count, wherever the service runs.
+static STOCKHOLM: TimeZone = jiff::tz::get!("Europe/Stockholm");
+
+/// The day that it is in Sweden.
+pub(crate) fn today() -> Day {
+    day_of(Timestamp::now())
+}
+
+fn day_of(moment: Timestamp) -> Day {
+    Day::clamped(moment.to_zoned(STOCKHOLM.clone()).date())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::day_of;
+
+    #[test]
+    fn a_day_begins_at_midnight_in_sweden() {
+        for (moment, day) in [
+            ("2026-11-30T22:59:59Z", "2026-11-30"),
+            ("2026-11-30T23:00:00Z", "2026-12-01"),
+            // Summer time.
+            ("2026-06-30T21:59:59Z", "2026-06-30"),
+            ("2026-06-30T22:00:00Z", "2026-07-01"),
+            // Beyond the years that the zone's table lists one by one.
+            ("2150-07-01T22:00:00Z", "2150-07-02"),
+        ] {
+            assert_eq!(day_of(moment.parse().unwrap()).to_string(), day);
+        }
+    }
+}
