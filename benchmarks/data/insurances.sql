@@ -4,8 +4,9 @@ insert into insurance.products (product, monthly_cost) values
     ('pet', 10), ('personal_health', 20), ('car', 30)
 on conflict do nothing;
 
--- Without a look at the price list for each row.
+-- Without a look at the price list for each row, and without an event for each.
 set session_replication_role = replica;
+alter table insurance.insurances disable trigger demand_an_event;
 
 insert into insurance.insurances
     (insurance_id, personal_identity_number, product, monthly_cost, car_registration_number)
@@ -25,3 +26,10 @@ from (
         generate_series(0, :persons - 1) as person,
         generate_series(0, person % 8) as policy
 ) as numbered;
+
+alter table insurance.insurances enable always trigger demand_an_event;
+
+-- Several policies may have the same car.
+insert into insurance.covers (insurance_id, car, cover, monthly_cost, overlapping)
+select insurance_id, car_registration_number, daterange(valid_from, valid_until), monthly_cost, true
+from insurance.insurances;

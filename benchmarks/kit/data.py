@@ -50,7 +50,8 @@ def profile(number, vehicles):
             car, insured = f'"{found["registrationNumber"]}"', dumps(found)
             outcome = ("enriched", f'"{ANYTHING}"', ANYTHING)
         insurances.append(
-            f'{{"insuranceId":{1000000 + place},"product":"{product}","monthlyCost":{money(cents)},"currency":"SEK",'
+            f'{{"insuranceId":{1000000 + place},"product":"{product}","status":"active",'
+            f'"validFrom":"2020-01-01","validUntil":null,"monthlyCost":{money(cents)},"currency":"SEK",'
             f'"carRegistrationNumber":{car},"vehicle":{insured},"enrichment":{{"status":"{outcome[0]}","cause":null,'
             f'"source":{outcome[1]},"ageSeconds":{outcome[2]},"retryAfterSeconds":null}}}}'
         )

@@ -2,6 +2,7 @@
 insert into insurance.products (product, monthly_cost) values
     ('pet', 10), ('personal_health', 20), ('car', 30)
 on conflict do nothing;
+call insurance.set_first_prices();
 
 insert into insurance.insurances
     (insurance_id, personal_identity_number, product, monthly_cost, car_registration_number)

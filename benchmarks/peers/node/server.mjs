@@ -167,14 +167,16 @@ function insurance(app, sql) {
         return [...answer.vehicles.map((found) => [found.registrationNumber, found]), ...answer.notFound.map((number) => [number, null])];
     };
     const source = settings.batch ? "batch" : "live";
-    const write = ({ insurance_id, product, monthly_cost, car }, vehicles) => {
+    const write = ({ insurance_id, product, status: stored, valid_from, valid_until, monthly_cost, car }, vehicles) => {
         let [vehicle, status, from, age] = ["null", "not_applicable", "null", "null"];
         if (car) {
             const found = vehicles.get(car);
             [vehicle, status, from, age] = found ? [writeVehicle(found), "enriched", `"${source}"`, "0"] : ["null", "not_found", `"${source}"`, "null"];
         }
         const number = car ? `"${car}"` : "null";
-        return `{"insuranceId":${insurance_id},"product":"${product}","monthlyCost":${monthly_cost},"currency":"SEK",` +
+        const until = valid_until ? `"${valid_until}"` : "null";
+        return `{"insuranceId":${insurance_id},"product":"${product}","status":"${stored}",` +
+            `"validFrom":"${valid_from}","validUntil":${until},"monthlyCost":${monthly_cost},"currency":"SEK",` +
             `"carRegistrationNumber":${number},"vehicle":${vehicle},"enrichment":{"status":"${status}","cause":null,` +
             `"source":${from},"ageSeconds":${age},"retryAfterSeconds":null}}`;
     };
@@ -187,7 +189,8 @@ function insurance(app, sql) {
     app.post("/api/v1/insurances/lookup", { schema }, async (request, reply) => {
         const person = request.body.personalIdentityNumber.replace("-", "");
         const rows = await sql`
-            select insurance_id, product, round(monthly_cost, 2) as monthly_cost, car_registration_number as car
+            select insurance_id, product, status, valid_from::text, valid_until::text,
+                round(monthly_cost, 2) as monthly_cost, car_registration_number as car
             from insurance.insurances where personal_identity_number = ${person} order by insurance_id`;
         if (rows.length === 0) {
             return problem(request, reply, 404, "insurances_not_found", "Insurances not found", "Nobody has insurances under this personal identity number.");

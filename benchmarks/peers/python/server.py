@@ -195,6 +195,9 @@ def write(row, vehicles):
     return {
         "insuranceId": row["insurance_id"],
         "product": row["product"],
+        "status": row["status"],
+        "validFrom": row["valid_from"],
+        "validUntil": row["valid_until"],
         "monthlyCost": orjson.Fragment(f"{row['monthly_cost']:.2f}"),
         "currency": "SEK",
         "carRegistrationNumber": number,
@@ -215,7 +218,7 @@ if SETTINGS["service"] == "insurance":
     async def look_up_insurances(lookup: Lookup, request: Request):
         person = lookup.personalIdentityNumber.replace("-", "")
         rows = await app.state.database.fetch(
-            "select insurance_id, product, monthly_cost, car_registration_number"
+            "select insurance_id, product, status, valid_from::text, valid_until::text, monthly_cost, car_registration_number"
             " from insurance.insurances where personal_identity_number = $1 order by insurance_id",
             person,
         )

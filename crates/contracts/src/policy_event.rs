@@ -116,7 +116,7 @@ pub struct PolicyActivated {
 }
 
 /// The data of `policy.suspended.v1` and `policy.resumed.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyMoved {
     /// The policy's number.
@@ -130,7 +130,7 @@ pub struct PolicyMoved {
 }
 
 /// The data of `policy.cancelled.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyCancelled {
     /// The policy's number.
@@ -148,7 +148,7 @@ pub struct PolicyCancelled {
 }
 
 /// The data of `policy.ended.v1` and `policy.expired.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyEnded {
     /// The policy's number.

@@ -187,6 +187,9 @@ fn insurance(policy: Policy, lookups: Option<&HashMap<RegistrationNumber, Lookup
     let Policy {
         insurance_id,
         product,
+        status,
+        valid_from,
+        valid_until,
         monthly_cost,
         car,
     } = policy;
@@ -200,6 +203,9 @@ fn insurance(policy: Policy, lookups: Option<&HashMap<RegistrationNumber, Lookup
     Insurance {
         insurance_id,
         product,
+        status,
+        valid_from,
+        valid_until,
         monthly_cost,
         currency: Currency::Sek,
         car_registration_number: car,

@@ -2,15 +2,20 @@
 
 use std::collections::HashMap;
 
-use contracts::{Money, PersonalIdentityNumber, Product, RegistrationNumber};
+use contracts::{Day, Money, PersonalIdentityNumber, PolicyStatus, Product, RegistrationNumber};
 use service_database::{Database, Error, Gathered};
 use sqlx::{PgConnection, PgExecutor};
 
-/// A policy as it is stored.
+use crate::policy::today;
+
+/// A policy as it is stored, with the car and the cost of today.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Policy {
     pub(crate) insurance_id: i64,
     pub(crate) product: Product,
+    pub(crate) status: PolicyStatus,
+    pub(crate) valid_from: Day,
+    pub(crate) valid_until: Option<Day>,
     pub(crate) monthly_cost: Money,
     pub(crate) car: Option<RegistrationNumber>,
 }
@@ -20,6 +25,9 @@ struct Row {
     personal_identity_number: String,
     insurance_id: i64,
     product: String,
+    status: String,
+    valid_from: String,
+    valid_until: Option<String>,
     monthly_cost: String,
     car_registration_number: Option<String>,
 }
@@ -47,7 +55,8 @@ pub(crate) async fn find_of_person(
     policies.get(person).await
 }
 
-/// The policies of each of these people, each named once, in their order.
+/// The policies of each of these people, each named once, in their order: those with a cover that
+/// holds today, which no draft has.
 pub(crate) async fn select(
     executor: impl PgExecutor<'_>,
     people: &[PersonalIdentityNumber],
@@ -58,11 +67,24 @@ pub(crate) async fn select(
         .collect();
     let rows = sqlx::query_as!(
         Row,
-        r#"select personal_identity_number, insurance_id, product,
-             trim_scale(monthly_cost)::text as "monthly_cost!", car_registration_number
-         from insurance.insurances where personal_identity_number = any($1)
+        // `offset 0` has the periods of each policy found by its number, and no index knows its days
+        // in this form: `cover @>` would find everybody's, where the planner knows little of the tables.
+        r#"select personal_identity_number as "personal_identity_number!", insurance_id, product, status,
+             valid_from::text as "valid_from!", valid_until::text,
+             trim_scale(period.monthly_cost)::text as "monthly_cost!",
+             period.car as car_registration_number
+         from insurance.insurances as policy
+         cross join lateral (
+             select monthly_cost, car from insurance.covers
+             where covers.insurance_id = policy.insurance_id
+                 and lower(cover) <= $2::text::date
+                 and coalesce(upper(cover) > $2::text::date, true)
+             offset 0
+         ) as period
+         where personal_identity_number = any($1)
          order by insurance_id"#,
-        &people as &[&str]
+        &people as &[&str],
+        today().to_string()
     )
     .fetch_all(executor)
     .await?;
@@ -98,12 +120,17 @@ impl TryFrom<Row> for Policy {
             insurance_id,
             column,
         };
-        let product = match row.product.as_str() {
-            "pet" => Product::Pet,
-            "personal_health" => Product::PersonalHealth,
-            "car" => Product::Car,
-            _ => return Err(unreadable("product")),
-        };
+        let product = Product::named(&row.product).ok_or(unreadable("product"))?;
+        let status = PolicyStatus::named(&row.status).ok_or(unreadable("status"))?;
+        let valid_from = row
+            .valid_from
+            .parse()
+            .map_err(|_| unreadable("valid_from"))?;
+        let valid_until = row
+            .valid_until
+            .map(|day| day.parse())
+            .transpose()
+            .map_err(|_| unreadable("valid_until"))?;
         let monthly_cost = row
             .monthly_cost
             .parse()
@@ -116,6 +143,9 @@ impl TryFrom<Row> for Policy {
         Ok(Self {
             insurance_id,
             product,
+            status,
+            valid_from,
+            valid_until,
             monthly_cost,
             car,
         })

@@ -6,9 +6,19 @@ use test_support::TestDatabase;
 /// A service's name, its schema and a kind of thing that its log knows.
 pub(crate) type Service = (&'static str, Schema, &'static str);
 
-pub(crate) const INSURANCE: Service = ("insurance", insurance_service::SCHEMA, "policy");
-pub(crate) const SERVICES: [Service; 2] =
-    [INSURANCE, ("vehicle", vehicle_service::SCHEMA, "vehicle")];
+pub(crate) const INSURANCE: Service = ("insurance", empty(insurance_service::SCHEMA), "policy");
+pub(crate) const SERVICES: [Service; 2] = [
+    INSURANCE,
+    ("vehicle", empty(vehicle_service::SCHEMA), "vehicle"),
+];
+
+/// Without sample data, which may have events.
+const fn empty(schema: Schema) -> Schema {
+    Schema {
+        sample_data: "",
+        ..schema
+    }
+}
 
 /// A database of Insurance, with its log.
 pub(crate) async fn insurance() -> (TestDatabase, EventLog) {

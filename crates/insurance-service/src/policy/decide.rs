@@ -41,6 +41,10 @@ pub(crate) struct Move {
 
 /// Another car or end from a day on.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::option_option,
+    reason = "no new end differs from the new end that there is none"
+)]
 pub(crate) struct Change {
     pub(crate) effective_on: Day,
     pub(crate) car: Option<RegistrationNumber>,
@@ -145,9 +149,8 @@ pub(crate) fn allowed(policy: &State, today: Day, erased: bool) -> Vec<PolicySta
     use PolicyStatus::{Active, Cancelled, Draft, Expired, Suspended};
     let targets: &[_] = match policy.status_on(today) {
         Draft if erased => &[Cancelled],
-        Draft => &[Active, Cancelled],
+        Draft | Suspended => &[Active, Cancelled],
         Active => &[Suspended, Cancelled],
-        Suspended => &[Active, Cancelled],
         Cancelled | Expired => &[],
     };
     let decided = policy.cancelled_on.is_some();

@@ -43,7 +43,7 @@ async fn the_examples_are_answers_that_the_service_gives() {
     let routes = Routes {
         get: ("get_insurances", "/api/v1/insurances/199001011234"),
         post: ("look_up_insurances", LOOKUP),
-        table: ("insurance.insurances", "monthly_cost"),
+        table: ("insurance.insurances", "product"),
     };
     record_shared(&mut examples, start, routes).await;
     examples.assert_committed("crates/insurance-service/src/examples.json");

@@ -11,11 +11,13 @@ async fn both_forms_give_the_same_profile() {
     let expected = json!({
         "personalIdentityNumber": PERSON,
         "insurances": [
-            { "insuranceId": 1_000_000, "product": "car", "monthlyCost": 30.0, "currency": "SEK",
+            { "insuranceId": 1_000_000, "product": "car", "status": "active",
+              "validFrom": "2020-01-01", "validUntil": null, "monthlyCost": 30.0, "currency": "SEK",
               "carRegistrationNumber": "ABC123",
               "vehicle": { "registrationNumber": "ABC123", "make": "Volvo", "model": "XC60", "modelYear": 2021 },
               "enrichment": enriched("live") },
-            { "insuranceId": 1_000_001, "product": "pet", "monthlyCost": 10.0, "currency": "SEK",
+            { "insuranceId": 1_000_001, "product": "pet", "status": "active",
+              "validFrom": "2020-01-01", "validUntil": null, "monthlyCost": 10.0, "currency": "SEK",
               "carRegistrationNumber": null, "vehicle": null,
               "enrichment": without_vehicle("not_applicable", None) },
         ],
@@ -103,6 +105,67 @@ async fn policies_come_by_their_ids_whatever_the_order_of_the_rows() {
         .map(|insurance| insurance["insuranceId"].as_u64().unwrap())
         .collect();
     assert_eq!(ids, [4, 30, 200]);
+}
+
+#[tokio::test]
+async fn a_profile_lists_what_covers_today_whatever_is_stored_of_its_status() {
+    let service = Service::healthy().await;
+    // Days around today that no midnight reaches.
+    service
+        .database
+        .execute(
+            "insert into insurance.insurances
+                 (insurance_id, personal_identity_number, product, monthly_cost, status,
+                  valid_from, valid_until)
+             select row_number() over (), '197001019999', 'pet', 1, status,
+                 current_date + valid_from, current_date + valid_until
+             from (values
+                 ('active', -9, 9), ('suspended', -9, null), ('draft', -9, 9), ('active', 5, 9),
+                 ('active', -9, -5), ('cancelled', -9, -5), ('expired', -9, -5)
+             ) as policies (status, valid_from, valid_until)",
+        )
+        .await;
+    let profile = service.look_up("197001019999").await.json();
+    let found: Vec<_> = profile["insurances"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| {
+            (
+                it["insuranceId"].as_i64(),
+                it["status"].as_str(),
+                it["validUntil"].is_null(),
+            )
+        })
+        .collect();
+    let expected = [
+        (Some(1), Some("active"), false),
+        (Some(2), Some("suspended"), true),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(profile["totalMonthlyCost"], 2.0);
+}
+
+#[tokio::test]
+async fn the_car_and_the_cost_are_those_of_the_period_that_holds_today() {
+    let service = Service::healthy().await;
+    service
+        .insure("197001019999", &[("car", "19.99", Some("GHI789"))])
+        .await;
+    service
+        .database
+        .execute(
+            "update insurance.covers set cover = daterange('2020-01-01', current_date - 5)
+             where car = 'GHI789';
+             insert into insurance.covers (insurance_id, car, cover, monthly_cost)
+             select insurance_id, 'JKL012', daterange(current_date - 5, current_date + 5), 25
+             from insurance.covers where car = 'GHI789'",
+        )
+        .await;
+    let profile = service.look_up("197001019999").await.json();
+    let insurance = &profile["insurances"][0];
+    assert_eq!(insurance["carRegistrationNumber"], "JKL012");
+    assert_eq!(insurance["monthlyCost"], 25.0);
 }
 
 #[tokio::test]

@@ -124,6 +124,9 @@ async fn every_column_that_cannot_be_read_is_told() {
         .execute(
             "alter table insurance.insurances
                  drop constraint monthly_cost_is_money,
+                 drop constraint registration_number_is_canonical;
+             alter table insurance.covers
+                 drop constraint monthly_cost_is_money,
                  drop constraint registration_number_is_canonical",
         )
         .await;

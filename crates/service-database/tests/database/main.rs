@@ -11,6 +11,7 @@ mod errors;
 mod gathered;
 mod lives;
 mod migrate;
+mod policies;
 mod readiness;
 mod roles;
 mod settings;

@@ -87,7 +87,14 @@ async fn a_policy_after_seeding_gets_a_number_that_none_had() {
     let first = number(&mut connection, insert).await;
     let newest = "select max(insurance_id) from insurance.insurances";
     assert_eq!(number(&mut connection, newest).await, first);
-    let delete = format!("delete from insurance.insurances where insurance_id = {first}");
+    // In one transaction: a deletion wants its event.
+    let delete = format!(
+        "delete from insurance.covers where insurance_id = {first};
+         delete from insurance.insurances where insurance_id = {first};
+         insert into insurance_events.events
+             (event_id, aggregate_type, aggregate_id, version, event_type, actor, correlation_id, data)
+         values (gen_random_uuid(), 'policy', '{first}', 2, 'policy.removed.v1', 'test', 'none', 'null')"
+    );
     database.execute(&delete).await;
     insurance_service::SCHEMA.seed(&settings).await.unwrap();
     assert_eq!(number(&mut connection, insert).await, first + 1);

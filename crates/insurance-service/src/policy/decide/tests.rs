@@ -54,6 +54,7 @@ fn to(to: PolicyStatus, effective_on: Option<i32>) -> Command {
     })
 }
 
+#[expect(clippy::option_option, reason = "as in a change")]
 fn changed(effective_on: i32, car: Option<&str>, valid_until: Option<Option<i32>>) -> Command {
     Command::Change(Change {
         effective_on: day(effective_on),
@@ -402,12 +403,11 @@ proptest! {
             let price = Some(money(&price.to_string()));
             let facts = Facts { price, past_allowed, ..facts(today) };
             let before = policy.clone();
-            match decide(&policy, &command, &facts) {
-                Ok(event) => {
-                    policy = State::with(Some(policy), before.version + 1, &event).unwrap();
-                    log.push(event);
-                }
-                Err(_) => prop_assert_eq!(&policy, &before),
+            if let Ok(event) = decide(&policy, &command, &facts) {
+                policy = State::with(Some(policy), before.version + 1, &event).unwrap();
+                log.push(event);
+            } else {
+                prop_assert_eq!(&policy, &before);
             }
             holds_together(&policy)?;
             keeps_the_past(&before, &policy, today, past_allowed)?;
