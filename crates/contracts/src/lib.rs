@@ -42,5 +42,8 @@ pub use policy_event::{
 };
 pub use problem::{FieldError, PROBLEMS, Problem};
 pub use registration_number::{RegistrationNumber, RegistrationNumberError};
-pub use vehicle::{BatchAnswer, BatchRequest, InvalidEntry, MAX_BATCH_SIZE, Vehicle};
+pub use vehicle::{
+    BatchAnswer, BatchRequest, InvalidEntry, MAX_BATCH_SIZE, MAX_PAGE_SIZE, Vehicle,
+    VehicleDetails, VehiclePage, VersionedVehicle,
+};
 pub use wire_enum::{Value, described};

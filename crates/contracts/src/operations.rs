@@ -189,8 +189,8 @@ fn ends_if_isolated(change: &VehicleGuardChange) -> Result<(), ValidationError> 
     Err(ValidationError::new("invalid_expires_in_seconds").with_message(rule.into()))
 }
 
-/// Whether a text may be written to the log.
-fn is_loggable(text: &UncheckedText) -> Result<(), ValidationError> {
+/// Whether a text may be written to the log, or kept in an event.
+pub(crate) fn is_loggable(text: &UncheckedText) -> Result<(), ValidationError> {
     let text = text.expose();
     let rule = if text.chars().any(|it| it.is_control() || is_unseen(it)) {
         "holds no control characters, such as line breaks, and none that is invisible or \
@@ -198,7 +198,7 @@ fn is_loggable(text: &UncheckedText) -> Result<(), ValidationError> {
     } else if !text.is_empty() && text.trim().is_empty() {
         "is not all blank"
     } else if may_hold_personal_identity_number(text) {
-        "is logged, so it holds no 10 or 12 digits that begin with a date: they could be a \
+        "is kept, so it holds no 10 or 12 digits that begin with a date: they could be a \
          personal identity number"
     } else {
         return Ok(());

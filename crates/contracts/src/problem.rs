@@ -9,6 +9,10 @@ use crate::Value;
 ///
 /// A service has a page for each under `/problems/`, to which the `type` of a problem leads.
 pub const PROBLEMS: &[Value] = &[
+    (
+        "already_registered",
+        "The vehicle is registered already, and the request asked for a new one (`If-None-Match: *`). Change it with `If-Match`, or read it first.",
+    ),
     ("bad_request", "The request cannot be understood."),
     ("batch_empty", "A batch has at least one entry."),
     (
@@ -66,6 +70,10 @@ pub const PROBLEMS: &[Value] = &[
         "The service failed. Its log tells why: give `requestId` to those who operate it.",
     ),
     (
+        "invalid_after",
+        "`after` is where the page before ended: what it gave as `next`.",
+    ),
+    (
         "invalid_body",
         "A member of the body is missing, unknown or of the wrong type; `errors` tells which.",
     ),
@@ -77,6 +85,19 @@ pub const PROBLEMS: &[Value] = &[
         "invalid_host",
         "`Host` is sent once, as a name or an address and, if need be, a port (RFC 9112).",
     ),
+    (
+        "invalid_limit",
+        "`limit` is a whole number within the bounds of the route.",
+    ),
+    (
+        "invalid_make",
+        "The make is empty, too long, or holds what must not be kept.",
+    ),
+    (
+        "invalid_model",
+        "The model is empty, too long, or holds what must not be kept.",
+    ),
+    ("invalid_model_year", "A model year is 1885 to 2100."),
     (
         "invalid_owner",
         "The owner is empty, too long, or holds what must not be logged.",
@@ -112,6 +133,10 @@ pub const PROBLEMS: &[Value] = &[
         "The vehicle has none of the versions that `If-Match` names. Read it again.",
     ),
     (
+        "precondition_required",
+        "A change names the version that it is of (`If-Match`), or that there is none yet (`If-None-Match: *`), so that nobody's change is overwritten unseen.",
+    ),
+    (
         "rate_limited",
         "The key makes more requests than it may (`rate_limit`). Ask again after `Retry-After`.",
     ),
@@ -123,6 +148,10 @@ pub const PROBLEMS: &[Value] = &[
     (
         "unknown_transfer_coding",
         "The only transfer coding that is understood is `chunked`, once.",
+    ),
+    (
+        "unknown_parameter",
+        "A parameter of the query is unknown or sent twice.",
     ),
     ("unreadable_body", "The body ended early. Send it again."),
     (
@@ -141,6 +170,10 @@ pub const PROBLEMS: &[Value] = &[
     (
         "vehicle_not_found",
         "No vehicle has this registration number.",
+    ),
+    (
+        "version_conflict",
+        "It has none of the versions that `If-Match` names: somebody has changed it meanwhile. `ETag` is that of the present one. Read it again.",
     ),
 ];
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
 
-use crate::RegistrationNumber;
+use crate::{RegistrationNumber, UncheckedText, operations::is_loggable};
 
 /// The most entries of one batch request.
 pub const MAX_BATCH_SIZE: usize = 500;
@@ -47,6 +47,78 @@ impl Vehicle {
                 .model_year
                 .is_none_or(|year| MODEL_YEARS.contains(&year))
     }
+}
+
+/// What the register is to say of a vehicle: the body of a registration and of a change.
+#[derive(Clone, Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VehicleDetails {
+    /// Manufacturer: 1 to 100 characters, not all blank, and nothing invisible. Every event that
+    /// tells of the vehicle keeps it, so it holds no 10 or 12 digits that could be a personal
+    /// identity number. `null` when the register does not say.
+    #[serde(deserialize_with = "present")]
+    #[validate(
+        length(
+            min = 1,
+            max = 100,
+            code = "invalid_make",
+            message = "has 1 to 100 characters, not all blank"
+        ),
+        custom(function = "is_loggable", code = "invalid_make")
+    )]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 100, example = "Volvo", required)]
+    pub make: Option<UncheckedText>,
+    /// Model, by the same rules.
+    #[serde(deserialize_with = "present")]
+    #[validate(
+        length(
+            min = 1,
+            max = 100,
+            code = "invalid_model",
+            message = "has 1 to 100 characters, not all blank"
+        ),
+        custom(function = "is_loggable", code = "invalid_model")
+    )]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 100, example = "XC60", required)]
+    pub model: Option<UncheckedText>,
+    /// Model year, 1885 to 2100; `null` when the register does not say.
+    #[serde(deserialize_with = "present")]
+    #[validate(range(
+        min = 1885,
+        max = 2100,
+        code = "invalid_model_year",
+        message = "a model year is 1885 to 2100"
+    ))]
+    #[schema(minimum = 1885, maximum = 2100, example = 2021, required)]
+    pub model_year: Option<i16>,
+}
+
+/// The most vehicles of one page of the register.
+pub const MAX_PAGE_SIZE: u64 = 1000;
+
+/// A page of all vehicles, in the order of their registration numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VehiclePage {
+    /// The vehicles.
+    pub vehicles: Vec<VersionedVehicle>,
+    /// Where the next page begins (`after`); `null` at the end.
+    #[schema(required)]
+    pub next: Option<RegistrationNumber>,
+}
+
+/// A vehicle with its version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionedVehicle {
+    /// What the register says.
+    #[serde(flatten)]
+    pub vehicle: Vehicle,
+    /// The version, which rises with every change of the register, also from a vehicle that was
+    /// deleted to one that is registered again. Of two states the one with the higher version
+    /// counts; the next one need not be the next number.
+    #[schema(minimum = 1, example = 7)]
+    pub version: i64,
 }
 
 /// Lets a value be `null` but not missing (serde would take a missing `Option` for `None`).

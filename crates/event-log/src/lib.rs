@@ -8,6 +8,7 @@
 
 mod append;
 mod event;
+mod request;
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ section! {
     pub struct DatabaseSettings checked by DatabaseSettings::contradictions {
         /// Where PostgreSQL is. May hold the user and the password of the running service as well.
         pub url: Secret = "postgres://127.0.0.1:5432/threadpilot", where usable_url;
-        /// Role of the running service, which may only read; empty = the URL's.
+        /// Role of the running service, as migrations/roles.sql makes it; empty = the URL's.
         pub user: String = "";
         /// Its password; empty = the URL's.
         pub password: Secret = "";

@@ -1,5 +1,5 @@
 use axum::{
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header::ETAG},
     response::{IntoResponse, Response},
 };
 use service_defaults::problem::Rejection;
@@ -13,9 +13,53 @@ pub(crate) enum Error {
     /// The vehicle has none of the versions that the caller takes.
     #[error("another version")]
     OtherVersion,
+    /// The vehicle has another version than the caller has seen.
+    #[error("changed meanwhile")]
+    VersionConflict {
+        /// Entity tag of the one that it has.
+        current: Option<HeaderValue>,
+    },
+    /// The vehicle is there, and the caller wanted a new one.
+    #[error("registered already")]
+    AlreadyRegistered {
+        /// Entity tag of the one that is there, where it is known.
+        current: Option<HeaderValue>,
+    },
+    /// The caller named no version.
+    #[error("no precondition")]
+    PreconditionRequired,
+    /// The request breaks a rule.
+    #[error("the request breaks a rule")]
+    Refused(Rejection),
     /// The database gave no rows.
     #[error(transparent)]
     Database(#[from] service_database::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+impl From<Rejection> for Error {
+    fn from(rejection: Rejection) -> Self {
+        Self::Refused(rejection)
+    }
+}
+
+/// A refused precondition, with the entity tag that there is.
+fn conflict(
+    code: &'static str,
+    title: &'static str,
+    detail: &'static str,
+    current: Option<HeaderValue>,
+) -> Rejection {
+    let refusal = Rejection::new(StatusCode::PRECONDITION_FAILED, code, title, detail);
+    match current {
+        Some(current) => refusal.with_header(ETAG, current),
+        None => refusal,
+    }
 }
 
 impl IntoResponse for Error {
@@ -33,6 +77,26 @@ impl IntoResponse for Error {
                 "Precondition failed",
                 "The vehicle has none of the versions that If-Match names.",
             ),
+            Self::VersionConflict { current } => conflict(
+                "version_conflict",
+                "Version conflict",
+                "The vehicle has none of the versions that If-Match names.",
+                current,
+            ),
+            Self::AlreadyRegistered { current } => conflict(
+                "already_registered",
+                "Already registered",
+                "There is a vehicle with this registration number already.",
+                current,
+            ),
+            Self::PreconditionRequired => Rejection::new(
+                StatusCode::PRECONDITION_REQUIRED,
+                "precondition_required",
+                "Precondition required",
+                "Send If-Match with the entity tag of the vehicle to change, or If-None-Match: * to \
+                 register a new one.",
+            ),
+            Self::Refused(rejection) => rejection,
             Self::Database(error) => error.into(),
         }
         .into_response()

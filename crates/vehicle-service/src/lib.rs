@@ -1,7 +1,11 @@
 //! The Vehicle service: looks up cars by registration number. It stands for a legacy system.
 
 mod batch;
+mod change;
+mod copy;
 mod error;
+mod precondition;
+mod register;
 mod routes;
 mod settings;
 mod store;

@@ -1,6 +1,7 @@
 use axum::{
     extract::{FromRef, State},
-    http::{HeaderMap, StatusCode, header::CACHE_CONTROL},
+    http::{HeaderMap, HeaderValue, StatusCode, header::CACHE_CONTROL},
+    middleware::map_response,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -16,7 +17,9 @@ use service_defaults::{
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{batch::Batch, error::Error, settings::VehiclesSettings, store, store::Vehicles};
+use crate::{
+    batch::Batch, copy, error::Error, register, settings::VehiclesSettings, store, store::Vehicles,
+};
 
 /// Requests and what was answered to them, as a test of the document wrote them down.
 const EXAMPLES: &str = include_str!("examples.json");
@@ -28,7 +31,7 @@ const REPRESENTATION: u32 = 1;
 #[openapi(
     info(
         title = "ThreadPilot Vehicle API",
-        description = "Looks up cars by registration number.",
+        description = "Looks up cars by registration number, and keeps their register.",
     ),
     servers(
         (url = "/", description = "Where this document was read"),
@@ -50,6 +53,13 @@ struct Service {
 
 /// The API of the service.
 pub(crate) fn api(database: Database, vehicles: VehiclesSettings) -> Routes {
+    let writes = OpenApiRouter::new()
+        .routes(routes!(register::put_vehicle, register::delete_vehicle))
+        .with_state(database.clone());
+    let copies = OpenApiRouter::new()
+        .routes(routes!(copy::copy_vehicles))
+        .layer(map_response(never_stored))
+        .with_state(database.clone());
     let api = OpenApiRouter::new()
         .routes(routes!(get_vehicle))
         .routes(routes!(find_vehicles))
@@ -61,7 +71,19 @@ pub(crate) fn api(database: Database, vehicles: VehiclesSettings) -> Routes {
             vehicles,
         });
     Routes::new(with_examples(Document::openapi(), EXAMPLES))
+        .with(Surface::keyed(&[Scope::Write]), writes)
+        .with(
+            Surface::keyed(&[Scope::Feed]).with_limits(copy::LIMITS),
+            copies,
+        )
         .with(Surface::keyed(&[Scope::Read, Scope::Api]), api)
+}
+
+/// A page of everything is stored nowhere on its way.
+async fn never_stored(mut response: Response) -> Response {
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(CACHE_CONTROL, no_store);
+    response
 }
 
 /// One vehicle by its registration number
@@ -159,6 +181,7 @@ fn holds<C>(condition: Option<&C>, tag: Option<&ETag>, passes: fn(&C, &ETag) -> 
         .is_none_or(|(condition, tag)| passes(condition, tag))
 }
 
-fn entity_tag(version: i64) -> Option<ETag> {
+/// Strong entity tag of a version of a vehicle.
+pub(crate) fn entity_tag(version: i64) -> Option<ETag> {
     format!("\"{REPRESENTATION}.{version}\"").parse().ok()
 }

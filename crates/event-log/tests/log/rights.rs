@@ -37,7 +37,7 @@ async fn filled((service, schema, kind): Service) -> TestDatabase {
              event_type, actor, correlation_id, data)
          values (gen_random_uuid(), '{kind}', 'A', 1, '{kind}.changed.v1', 'key/desk', 'none', '{{}}');
          insert into {service}_events.log select 1, event_id, event_type, actor, sha256(''), now()
-             from {service}_events.events;
+             from {service}_events.events where aggregate_id = 'A';
          insert into {service}_events.event_tiles
              values (0, 0, sha256(''), decode(repeat('00', 256 * 32), 'hex'));
          insert into {service}_events.checkpoints values (1, sha256(''), 'note')"

@@ -9,6 +9,12 @@ async fn the_document_is_the_reviewed_one_and_every_route_asks_for_the_key_that_
     let service = Service::with(&KEYS).await;
     let document = service.api.get_open("/openapi.json").await.json();
     assert_documented("api/vehicle.openapi.json", &document);
-    let scopes = [("get_vehicle", READ), ("find_vehicles", READ)];
+    let scopes = [
+        ("get_vehicle", READ),
+        ("find_vehicles", READ),
+        ("put_vehicle", &["write"]),
+        ("delete_vehicle", &["write"]),
+        ("copy_vehicles", &["feed"]),
+    ];
     assert_keys_are_needed(&service.api, &document, &scopes).await;
 }

@@ -1,10 +1,14 @@
 //! The examples of the document are answers that the service really gives.
 
 use http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use test_support::{Examples, Routes, keyed, nowhere, record_shared, send};
 
-use super::service::Service;
+use super::{
+    copy::{self, FOLLOWER},
+    register::{WRITER, change},
+    service::Service,
+};
 
 const PATH: &str = "/api/v1/vehicles/ABC123";
 const BATCH: &str = "/api/v1/vehicles/batch";
@@ -15,7 +19,8 @@ const OPERATOR: [(&str, &str); 2] = [
 
 #[tokio::test]
 async fn the_examples_are_answers_that_the_service_gives() {
-    let service = Service::with(&OPERATOR).await;
+    let keys = [&OPERATOR[..], &WRITER, &FOLLOWER].concat();
+    let service = Service::with(&keys).await;
     let document = serde_json::to_value(&service.assembled.document).unwrap();
     let mut examples = Examples::of(&document);
     let api = &service.api;
@@ -40,9 +45,22 @@ async fn the_examples_are_answers_that_the_service_gives() {
     ] {
         examples.problem("find_vehicles", &api.post(BATCH, &body).await);
     }
+    record_changes(&mut examples, &service).await;
+    for path in ["", "?limit=2"] {
+        let answer = copy::get(&service, &format!("/api/v1/vehicles{path}")).await;
+        let name = if path.is_empty() { "all" } else { "page" };
+        examples.answer("copy_vehicles", name, &answer);
+    }
+    for query in ["after=%3F", "limit=0", "page=2"] {
+        let answer = copy::get(&service, &format!("/api/v1/vehicles?{query}")).await;
+        examples.problem("copy_vehicles", &answer);
+    }
     for (operation, method, path) in [
         ("get_vehicle", Method::GET, PATH),
         ("find_vehicles", Method::POST, BATCH),
+        ("put_vehicle", Method::PUT, PATH),
+        ("delete_vehicle", Method::DELETE, PATH),
+        ("copy_vehicles", Method::GET, "/api/v1/vehicles"),
     ] {
         let request = http::Request::builder().method(method).uri(path);
         let request = request.header("x-api-key", OPERATOR[0].1);
@@ -78,4 +96,52 @@ async fn the_examples_are_answers_that_the_service_gives() {
     };
     record_shared(&mut examples, start, routes).await;
     examples.assert_committed("crates/vehicle-service/src/examples.json");
+}
+
+async fn record_changes(examples: &mut Examples, service: &Service) {
+    let path = "/api/v1/vehicles/JKL012";
+    let (new, any) = ([("if-none-match", "*")], [("if-match", "*")]);
+    let other = [("if-match", "\"0.0\"")];
+    let saab = json!({ "make": "Saab", "model": "9-5", "modelYear": 2011 });
+    let mut blue = saab.clone();
+    blue["model"] = json!("9-5 SportCombi");
+    examples.request("put_vehicle", "saab", &saab);
+    let put = async |headers: &[(&str, &str)], body: &Value| {
+        change(service, Method::PUT, path, headers, body).await
+    };
+    examples.problem("put_vehicle", &put(&any, &saab).await);
+    examples.answer("put_vehicle", "registered", &put(&new, &saab).await);
+    examples.answer("put_vehicle", "changed", &put(&any, &blue).await);
+    for (headers, member, value) in [
+        (&[][..], "make", json!("Saab")),
+        (&other, "make", json!("Saab")),
+        (&new, "make", json!("Saab")),
+        (&new, "make", json!("")),
+        (&new, "model", json!("")),
+        (&new, "modelYear", json!(1884)),
+        (&new, "color", json!("blue")),
+    ] {
+        let mut body = saab.clone();
+        body[member] = value;
+        examples.problem("put_vehicle", &put(headers, &body).await);
+    }
+    let body = json!({ "make": "", "model": "", "modelYear": 2011 });
+    examples.problem("put_vehicle", &put(&new, &body).await);
+    let answer = change(service, Method::PUT, "/api/v1/vehicles/A", &new, &saab).await;
+    examples.problem("put_vehicle", &answer);
+
+    let delete = async |headers| change(service, Method::DELETE, path, headers, &json!(null)).await;
+    examples.problem("delete_vehicle", &delete(&[]).await);
+    examples.problem("delete_vehicle", &delete(&other).await);
+    examples.answer("delete_vehicle", "gone", &delete(&any).await);
+    examples.problem("delete_vehicle", &delete(&any).await);
+    let answer = change(
+        service,
+        Method::DELETE,
+        "/api/v1/vehicles/A",
+        &any,
+        &json!(null),
+    )
+    .await;
+    examples.problem("delete_vehicle", &answer);
 }

@@ -2,9 +2,12 @@
 
 mod batch;
 mod cache;
+mod changes;
 mod connections;
 mod contract;
+mod copy;
 mod document;
 mod examples;
+mod register;
 mod service;
 mod vehicle;
