@@ -1,4 +1,4 @@
-use std::{borrow::Cow, iter::Sum, str::FromStr};
+use std::{borrow::Cow, fmt, iter::Sum, str::FromStr};
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
@@ -59,9 +59,15 @@ impl Sum for Money {
     }
 }
 
+impl fmt::Display for Money {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:.2}", self.0)
+    }
+}
+
 impl Serialize for Money {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        RawValue::from_string(format!("{:.2}", self.0))
+        RawValue::from_string(self.to_string())
             .map_err(ser::Error::custom)?
             .serialize(serializer)
     }

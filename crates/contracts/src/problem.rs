@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
 use utoipa::{ToSchema, openapi::Ref};
 
 use crate::Value;
@@ -28,6 +29,20 @@ pub const PROBLEMS: &[Value] = &[
         "The body did not arrive in the time for the whole request (`server.request_deadline`, or `X-Deadline-Ms`).",
     ),
     (
+        "busy",
+        "Somebody else changes the same car or policy, or works with the same `Idempotency-Key`. Ask again after `Retry-After`.",
+    ),
+    ("car_not_allowed", "Only the product `car` has a car."),
+    ("car_required", "The product `car` has a car."),
+    (
+        "cover_in_the_past",
+        "A cover begins today or later. Who has the scope `admin` may let one begin earlier.",
+    ),
+    (
+        "cover_overlaps",
+        "Another policy covers the car on some of these days: `conflictingInsuranceId`, and `validFrom` and `validUntil` of that period for those who may read.",
+    ),
+    (
         "database_busy",
         "All connections of the service's database are in use. Ask again after `Retry-After`.",
     ),
@@ -40,16 +55,41 @@ pub const PROBLEMS: &[Value] = &[
         "The service's database cannot be reached. Ask again after `Retry-After`.",
     ),
     (
+        "dates_reversed",
+        "The first day without cover is after the first day with cover.",
+    ),
+    (
         "deadline_exceeded",
         "The request took longer than the service allows (`server.request_deadline`) or its caller waits (`X-Deadline-Ms`). Ask again after `Retry-After`, with more time.",
+    ),
+    (
+        "effective_on_not_allowed",
+        "Only the cancellation of a policy in force has an `effectiveOn`.",
+    ),
+    (
+        "effective_on_out_of_range",
+        "`effectiveOn` is today or later, and within the days that the policy covers.",
     ),
     (
         "enrichment_incomplete",
         "Some cars could not be looked up, and the request asked for all or nothing (`Prefer: handling=strict`). Ask again after `Retry-After`, or without the preference.",
     ),
+    ("erased", "The person of the policy was erased."),
     (
         "headers_too_large",
         "The request has over 100 headers, or over 16384 bytes of them.",
+    ),
+    (
+        "idempotency_key_invalid",
+        "An `Idempotency-Key` has 16 to 64 characters of `A-Z`, `a-z`, `0-9`, `_` and `-`, and nothing that may hold a personal identity number.",
+    ),
+    (
+        "idempotency_key_missing",
+        "The request needs an `Idempotency-Key`, a new one for each thing to be done and the same one for each try.",
+    ),
+    (
+        "idempotency_key_reused",
+        "The `Idempotency-Key` came with another request before. Use a new one.",
     ),
     (
         "insufficient_scope",
@@ -78,12 +118,20 @@ pub const PROBLEMS: &[Value] = &[
         "A member of the body is missing, unknown or of the wrong type; `errors` tells which.",
     ),
     (
+        "invalid_car_registration_number",
+        "A registration number has 2 to 7 letters and digits; blanks and hyphens do not count.",
+    ),
+    (
         "invalid_expires_in_seconds",
         "An isolation ends after 1 to 86400 seconds (`expiresInSeconds`), and nothing else has an end.",
     ),
     (
         "invalid_host",
         "`Host` is sent once, as a name or an address and, if need be, a port (RFC 9112).",
+    ),
+    (
+        "invalid_insurance_id",
+        "The number of a policy is a whole number above zero.",
     ),
     (
         "invalid_limit",
@@ -115,6 +163,7 @@ pub const PROBLEMS: &[Value] = &[
         "invalid_registration_number",
         "A registration number has 2 to 7 letters and digits; blanks and hyphens do not count.",
     ),
+    ("invalid_status", "`status` is the name of a status."),
     (
         "invalid_x_deadline_ms",
         "`X-Deadline-Ms` is sent once, as 1 to 9 digits.",
@@ -124,9 +173,23 @@ pub const PROBLEMS: &[Value] = &[
         "method_not_allowed",
         "The route does not have this method; `Allow` lists those that it has.",
     ),
+    ("no_price", "The price list has no price for the first day."),
+    (
+        "not_a_draft",
+        "Only a draft is changed as a whole. A policy in force takes changes.",
+    ),
+    (
+        "nothing_to_change",
+        "A change names another car, another end, or both.",
+    ),
     (
         "overloaded",
         "As many requests as the service takes are in progress (`limits.max_requests_in_progress`). Ask again after `Retry-After`.",
+    ),
+    ("policy_not_found", "No policy has this number."),
+    (
+        "policy_not_in_force",
+        "Only a policy in force without a decided cancellation takes changes. A draft is patched.",
     ),
     (
         "precondition_failed",
@@ -136,22 +199,31 @@ pub const PROBLEMS: &[Value] = &[
         "precondition_required",
         "A change names the version that it is of (`If-Match`), or that there is none yet (`If-None-Match: *`), so that nobody's change is overwritten unseen.",
     ),
+    ("product_unknown", "The product is none that is insured."),
     (
         "rate_limited",
         "The key makes more requests than it may (`rate_limit`). Ask again after `Retry-After`.",
     ),
     ("route_not_found", "No route has this path."),
     (
+        "too_broad",
+        "The list is asked for by car, by status or by both.",
+    ),
+    (
+        "transition_not_allowed",
+        "The policy cannot be taken from its status (`from`) to the other (`to`); `allowed` lists those that it can be taken to.",
+    ),
+    (
         "unauthorized",
         "The key is missing, unknown or expired. Send a valid one in `X-Api-Key`.",
     ),
     (
-        "unknown_transfer_coding",
-        "The only transfer coding that is understood is `chunked`, once.",
-    ),
-    (
         "unknown_parameter",
         "A parameter of the query is unknown or sent twice.",
+    ),
+    (
+        "unknown_transfer_coding",
+        "The only transfer coding that is understood is `chunked`, once.",
     ),
     ("unreadable_body", "The body ended early. Send it again."),
     (
@@ -172,8 +244,17 @@ pub const PROBLEMS: &[Value] = &[
         "No vehicle has this registration number.",
     ),
     (
+        "vehicle_unavailable",
+        "Vehicle could not be asked whether the car exists. Ask again after `Retry-After`.",
+    ),
+    ("vehicle_unknown", "Vehicle knows no such car."),
+    (
         "version_conflict",
         "It has none of the versions that `If-Match` names: somebody has changed it meanwhile. `ETag` is that of the present one. Read it again.",
+    ),
+    (
+        "wildcard_not_allowed",
+        "`If-Match: *` names no version. Send the `ETag` of the one that was seen.",
     ),
 ];
 
@@ -210,6 +291,10 @@ pub struct Problem {
     pub trace_id: String,
     /// Each violated rule, for a request that failed validation; otherwise empty.
     pub errors: Vec<FieldError>,
+    /// Members of this code only (RFC 9457, 3.2); its page tells them.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub more: Map<String, Json>,
 }
 
 /// One violated rule of a request.

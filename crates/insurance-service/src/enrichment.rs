@@ -285,7 +285,8 @@ fn cause(kind: FailureKind) -> Cause {
     }
 }
 
-fn retry_after_seconds(failure: &Failure) -> Option<u64> {
+/// After how many seconds asking again makes sense, if it does.
+pub(crate) fn retry_after_seconds(failure: &Failure) -> Option<u64> {
     match failure.retry_after {
         Some(after) => Some(whole_seconds(after)),
         // A wrong key or a broken contract does not pass by itself.

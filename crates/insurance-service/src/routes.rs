@@ -35,7 +35,7 @@ use vehicle_client::VehicleClient;
 use crate::{
     enrichment::{Caller, Enricher, summary},
     error::Error,
-    operations,
+    operations, policy,
     prefer::{HANDLING_STRICT, PREFERENCE_APPLIED, Strict},
     settings::InsuranceSettings,
     store::{self, Policies, Policy, Unreadable},
@@ -48,7 +48,7 @@ const NUMBER: &str = "personalIdentityNumber";
 const ALTERNATE: HeaderValue =
     HeaderValue::from_static("</api/v1/insurances/lookup>; rel=\"alternate\"");
 /// `Retry-After` of a strict refusal for a trouble that does not pass by itself.
-const LASTING_RETRY_AFTER_SECONDS: u64 = 30;
+pub(crate) const LASTING_RETRY_AFTER_SECONDS: u64 = 30;
 
 /// Kept back from the time of a caller in a hurry (`X-Deadline-Ms`), so that a partial answer
 /// reaches it.
@@ -66,6 +66,7 @@ const TIME_TO_ANSWER: Duration = Duration::from_millis(20);
     ),
     tags(
         (name = "Insurances", description = "Policies by person"),
+        (name = "Policies", description = "Policies by number, by car and by status, and their changes"),
         (name = "Vehicle guard", description = "Manual control; needs a key with the scope `admin`"),
         (name = "Operations", description = "For the platform; open"),
     )
@@ -96,6 +97,7 @@ pub(crate) fn api(
         .with_description("Stored policies that an answer had to leave out")
         .build();
     let time = settings.snapshot().service.enrichment.deadline;
+    let written = policy::Policies::new(database.clone(), vehicles.clone(), settings.clone());
     let api = OpenApiRouter::new()
         .routes(routes!(get_insurances))
         .routes(routes!(look_up_insurances))
@@ -108,9 +110,14 @@ pub(crate) fn api(
         })
         .layer(map_response(never_stored));
     let operations = operations::api(vehicles).layer(map_response(never_stored));
-    Routes::new(with_examples(Document::openapi(), EXAMPLES))
+    let routes = Routes::new(with_examples(Document::openapi(), EXAMPLES))
         .with(Surface::keyed(&[Scope::Read, Scope::Api]), api)
-        .with(operations::surface(), operations)
+        .with(operations::surface(), operations);
+    policy::surfaces(&written)
+        .into_iter()
+        .fold(routes, |routes, (surface, api)| {
+            routes.with(surface, api.layer(map_response(never_stored)))
+        })
 }
 
 /// Answers about people are stored nowhere on their way.
@@ -282,7 +289,7 @@ async fn answer(
 }
 
 /// Until when a request may wait for its cars.
-fn enriched_until(longest: Duration, request_deadline: Instant) -> Instant {
+pub(crate) fn enriched_until(longest: Duration, request_deadline: Instant) -> Instant {
     (Instant::now() + longest).min(request_deadline - TIME_TO_ANSWER)
 }
 

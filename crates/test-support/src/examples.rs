@@ -73,7 +73,7 @@ impl Examples {
     pub fn problem(&mut self, operation: &str, answer: &Answer) {
         let code = answer.problem()["code"].as_str().unwrap().to_owned();
         assert_eq!(answer.header("cache-control"), "no-store", "{code}");
-        let again = matches!(answer.status.as_u16(), 429 | 503);
+        let again = matches!(answer.status.as_u16(), 429 | 503) || code == "busy";
         let after = answer.header("retry-after").parse::<u64>();
         assert_eq!(after.is_ok_and(|seconds| seconds > 0), again, "{code}");
         self.answer(operation, &code, answer);

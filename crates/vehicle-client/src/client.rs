@@ -67,6 +67,12 @@ impl VehicleClient {
         self.lookups.look_up(numbers, strategy, context).await
     }
 
+    /// Looks a number up for somebody who relies on it: what is kept counts only while it is fresh
+    /// and says that there is a vehicle, and a failure is told whatever is kept.
+    pub async fn confirm(&self, number: &RegistrationNumber, context: &CallContext) -> Lookup {
+        self.lookups.confirm(number, context).await
+    }
+
     /// Forgets what is known of a number, at once: what is kept, and what is on its way.
     pub fn erase(&self, number: &RegistrationNumber) {
         self.lookups.erase(number);

@@ -1,10 +1,15 @@
-//! What may become of a policy, as functions without I/O: the service decides by them, and a check
-//! folds the event log with them.
+//! Policies: what may become of one, as functions without I/O ([`decide`], [`state`]), and the routes
+//! that draft, change and list them.
 
+mod answer;
+mod change;
 mod dates;
-#[allow(dead_code, reason = "the routes that decide by it come next")]
 mod decide;
-#[allow(dead_code, reason = "as above")]
+mod idempotency;
+mod refusal;
+mod routes;
 mod state;
+mod store;
 
 pub(crate) use dates::today;
+pub(crate) use routes::{Policies, surfaces};

@@ -27,7 +27,8 @@ pub(crate) struct State {
 }
 
 /// Days with one car at one cost.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Cover {
     pub(crate) from: Day,
     pub(crate) until: Option<Day>,

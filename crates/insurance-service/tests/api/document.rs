@@ -16,6 +16,13 @@ async fn the_document_is_the_reviewed_one_and_every_route_asks_for_the_key_that_
         ("get_vehicle_guard", OPERATE),
         ("set_vehicle_guard", OPERATE),
         ("erase_vehicle", OPERATE),
+        ("get_policy", &["read"]),
+        ("list_policies", &["read"]),
+        ("list_prices", &["read"]),
+        ("draft_policy", &["write"]),
+        ("patch_policy", &["write"]),
+        ("move_policy", &["write"]),
+        ("change_policy", &["write"]),
     ];
     assert_keys_are_needed(&service.api, &served, &scopes).await;
     assert_eq!(service.vehicle.calls(), 0);

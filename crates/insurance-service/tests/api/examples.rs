@@ -7,6 +7,7 @@ use test_support::{API_KEY, Answer, Examples, FakeVehicle, Reply, Routes, record
 
 use super::{
     operations_guard::{GUARD, ask, operated},
+    policies,
     service::{LOOKUP, PERSON, Service},
     unreadable,
 };
@@ -20,6 +21,7 @@ async fn the_examples_are_answers_that_the_service_gives() {
     let mut examples = Examples::of(&service.document);
     record_profiles(&mut examples).await;
     record_operations(&mut examples, &service).await;
+    policies::record(&mut examples).await;
     for (operation, name, path) in [
         ("get_health", "ok", "/healthz"),
         ("get_readiness", "ready", "/readyz"),

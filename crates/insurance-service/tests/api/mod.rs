@@ -12,6 +12,7 @@ mod metrics;
 mod operations;
 mod operations_guard;
 mod operations_refusals;
+mod policies;
 mod privacy;
 mod profile;
 mod real_vehicle;

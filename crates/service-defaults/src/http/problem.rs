@@ -15,6 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use contracts::{FieldError, PROBLEMS};
+use serde_json::{Map, Value};
 
 use crate::{json::Object, request_context::RequestContext};
 
@@ -34,6 +35,7 @@ struct Refusal {
     title: Cow<'static, str>,
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
+    more: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
     cause: Option<Arc<dyn Error + Send + Sync>>,
     overload: bool,
@@ -54,6 +56,7 @@ impl Rejection {
             title: title.into(),
             detail: detail.into(),
             errors: Vec::new(),
+            more: Map::new(),
             headers: Vec::new(),
             cause: None,
             overload: false,
@@ -102,6 +105,21 @@ impl Rejection {
     pub fn with_header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
         self.0.headers.push((name, value.into()));
         self
+    }
+
+    /// Adds a member that problems of this code have beside the common ones (RFC 9457, 3.2).
+    #[must_use]
+    pub fn with_member(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.0.more.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// A request that can be understood and asks for what does not do (422), by the rules that it
+    /// breaks.
+    pub fn unprocessable(errors: Vec<FieldError>) -> Self {
+        let mut rejection = Self::invalid(errors);
+        rejection.0.status = StatusCode::UNPROCESSABLE_ENTITY;
+        rejection
     }
 
     /// Attaches the error behind the refusal. It is logged once, at the edge, with its chain, and
@@ -185,6 +203,9 @@ fn document(refusal: &Refusal, status: StatusCode, context: &RequestContext) -> 
     problem.text("requestId", context.request_id());
     problem.text("traceId", context.trace_id());
     problem.member("errors", &refusal.errors);
+    for (name, value) in &refusal.more {
+        problem.member(name, value);
+    }
     problem.end()
 }
 
@@ -248,6 +269,7 @@ mod tests {
             Rejection::internal(),
             Rejection::invalid(vec![error("/a\\b")]),
             Rejection::invalid(vec![error("/a"), error("/b")]),
+            Rejection::internal().with_member("allowed", vec!["active"]),
         ] {
             let status = StatusCode::BAD_REQUEST;
             let own = document(&rejection.0, status, &context);
@@ -256,6 +278,7 @@ mod tests {
                 detail,
                 code,
                 errors,
+                more,
                 ..
             } = *rejection.0;
             let problem = Problem {
@@ -267,6 +290,7 @@ mod tests {
                 request_id: context.request_id().to_owned(),
                 trace_id: context.trace_id().to_owned(),
                 errors,
+                more,
             };
             assert_eq!(own, serde_json::to_vec(&problem).unwrap());
         }

@@ -143,6 +143,46 @@ impl Lookups {
         (missing, soft_stale)
     }
 
+    /// Looks a number up by the deadline. What is kept counts only while it is fresh and says that
+    /// there is a vehicle.
+    pub(crate) async fn confirm(
+        &self,
+        number: &RegistrationNumber,
+        context: &CallContext,
+    ) -> Lookup {
+        let strategy = Strategy::Single;
+        let counts = self.0.instruments.asked(1);
+        let mut answers = Answers::new(1, counts, strategy, context);
+        let (log, now) = (LookupLog::begin(), Instant::now());
+        let kept = self
+            .0
+            .cache
+            .as_ref()
+            .and_then(|cache| cache.get(number, now));
+        let lookup = match kept {
+            Some((Freshness::Fresh, entry)) if entry.vehicle.is_some() => {
+                Lookup::from_cache(Freshness::Fresh, entry, now)
+            }
+            _ => {
+                let mut lookup = TIMEOUT;
+                let joined = self.join([number], strategy, context.deadline, context);
+                for (joined, making) in joined {
+                    let shared = joined.numbers.iter().any(|(_, shared)| *shared);
+                    let source = if shared {
+                        Source::Shared
+                    } else {
+                        strategy.source()
+                    };
+                    let answer = result(joined.waiter, making).await;
+                    lookup = Lookup::from_call(number, &answer, source);
+                }
+                lookup
+            }
+        };
+        answers.add(number, lookup.clone(), &log);
+        lookup
+    }
+
     /// The answer to a number that others asked for while it waited for its turn.
     fn came_meanwhile(&self, missing: &Missing<'_>) -> Option<Lookup> {
         let now = Instant::now();

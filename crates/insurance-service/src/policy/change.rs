@@ -1,0 +1,274 @@
+//! How a policy is changed: the rules decide, one transaction writes the policy, its covers, its
+//! event and the answer.
+
+use std::time::Duration;
+
+use axum::http::{StatusCode, header::LOCATION};
+use contracts::{Day, PersonalIdentityNumber, PolicyEvent, Product, RegistrationNumber};
+use event_log::{EventLog, NewEvent, Origin, new_event_id};
+use service_database::Database;
+use service_defaults::problem::Rejection;
+use sqlx::PgConnection;
+
+use super::{
+    answer::{Answer, EVENT_ID, Wanted},
+    decide::{Change, Command, Facts, Move, Terms, decide, draft},
+    idempotency::{self, Claim},
+    refusal::Failure,
+    state::State,
+    store::{self, Stored},
+};
+
+/// What somebody wants.
+#[derive(Clone, Debug)]
+pub(crate) enum Wish {
+    /// A draft for this person.
+    Draft(PersonalIdentityNumber, Terms),
+    /// Something else of this policy, in one of these versions.
+    Of(i64, Wanted, Alteration),
+}
+
+/// What is to be different in a policy.
+#[derive(Clone, Debug)]
+pub(crate) enum Alteration {
+    Patch(Patch),
+    Move(Move),
+    Change(Change),
+}
+
+/// What is to be different in a draft.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::option_option,
+    reason = "what stays differs from what is taken away (RFC 7396)"
+)]
+pub(crate) struct Patch {
+    pub(crate) product: Option<Product>,
+    pub(crate) car: Option<Option<RegistrationNumber>>,
+    pub(crate) valid_from: Option<Day>,
+    pub(crate) valid_until: Option<Option<Day>>,
+}
+
+impl Alteration {
+    fn command(&self, policy: &State) -> Command {
+        match self {
+            Self::Patch(patch) => Command::Redraft(Terms {
+                product: patch.product.unwrap_or(policy.product),
+                car: patch.car.clone().unwrap_or_else(|| policy.car.clone()),
+                valid_from: patch.valid_from.unwrap_or(policy.valid_from),
+                valid_until: patch.valid_until.unwrap_or(policy.valid_until),
+            }),
+            Self::Move(to) => Command::Move(*to),
+            Self::Change(change) => Command::Change(change.clone()),
+        }
+    }
+}
+
+/// A change of one request, with all that it rests on.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) log: EventLog,
+    pub(crate) origin: Origin,
+    pub(crate) today: Day,
+    /// Whether a cover may begin before today.
+    pub(crate) past_allowed: bool,
+    pub(crate) claim: Option<Claim>,
+    pub(crate) wish: Wish,
+}
+
+/// What a wish would make of a policy as it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) event: PolicyEvent,
+    pub(crate) before: State,
+    pub(crate) after: State,
+}
+
+impl Outcome {
+    /// The cars whose covers change, of any policy of which this one is the outcome.
+    fn cars(&self) -> Vec<String> {
+        let (before, after) = (&self.before.covers, &self.after.covers);
+        let gone = before.iter().filter(|cover| !after.contains(cover));
+        let new = after.iter().filter(|cover| !before.contains(cover));
+        let mut cars: Vec<_> = gone
+            .chain(new)
+            .filter_map(|cover| cover.car.as_ref())
+            .map(|car| car.as_str().to_owned())
+            .collect();
+        cars.sort();
+        cars.dedup();
+        cars
+    }
+
+    /// The car that somebody has to have seen before a policy covers it from now on.
+    pub(crate) fn car_to_confirm(&self) -> Option<&RegistrationNumber> {
+        let covered = |car| self.before.covers.iter().any(|cover| cover.car == car);
+        let new = self.after.covers.iter();
+        let mut new = new.filter(|cover| !covered(cover.car.clone()));
+        new.find_map(|cover| cover.car.as_ref())
+    }
+}
+
+impl Job {
+    /// What the wish would make of the policy as it is now, if there is one to be changed.
+    pub(crate) async fn foresee(&self, database: &Database) -> Result<Option<Outcome>, Failure> {
+        let Wish::Of(id, ..) = self.wish else {
+            return Ok(None);
+        };
+        let found = database
+            .read((self.clone(), id), |connection, (job, id)| {
+                Box::pin(async move {
+                    let Some(stored) = store::find_one(connection, *id).await? else {
+                        return Ok(Err(Failure::NotFound));
+                    };
+                    Ok(job.decided(connection, &stored).await)
+                })
+            })
+            .await?;
+        found.map(Some)
+    }
+
+    async fn decided(
+        &self,
+        connection: &mut PgConnection,
+        stored: &Stored,
+    ) -> Result<Outcome, Failure> {
+        let Wish::Of(_, wanted, alteration) = &self.wish else {
+            return Err(Failure::NotFound);
+        };
+        wanted.check(stored, self.today)?;
+        let before = stored.policy.clone();
+        let command = alteration.command(&before);
+        let product = match &command {
+            Command::Redraft(terms) => terms.product,
+            _ => before.product,
+        };
+        let price = store::price_on(connection, product, command.price_day(&before)).await?;
+        let facts = Facts {
+            today: self.today,
+            price,
+            past_allowed: self.past_allowed,
+            erased: stored.erased,
+        };
+        let event = decide(&before, &command, &facts)?;
+        let version = before.version + 1;
+        let after = State::with(Some(before.clone()), version, &event).map_err(broken)?;
+        Ok(Outcome {
+            event,
+            before,
+            after,
+        })
+    }
+
+    /// Does it, within this time, and looks twice where the server ended it for a deadlock.
+    pub(crate) async fn run(
+        self,
+        database: &Database,
+        cars: Vec<String>,
+        limit: Duration,
+    ) -> Result<Answer, Failure> {
+        let work = (self, cars);
+        let once = || {
+            database.transaction(limit, &work, |connection, (job, cars)| {
+                Box::pin(job.write(connection, cars))
+            })
+        };
+        match once().await {
+            Err(Failure::Deadlock) => once().await,
+            done => done,
+        }
+    }
+
+    /// Locks are taken in one order: key, cars, policy.
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        cars: &[String],
+    ) -> Result<Answer, Failure> {
+        store::wait_shortly(connection).await?;
+        if let Some(claim) = &self.claim {
+            idempotency::claim(connection, claim).await?;
+        }
+        let (policy, event) = match &self.wish {
+            Wish::Draft(person, terms) => self.draft(connection, person, terms).await?,
+            Wish::Of(id, ..) => {
+                store::lock_cars(connection, cars).await?;
+                let stored = store::lock(connection, *id).await?;
+                let stored = stored.ok_or(Failure::NotFound)?;
+                let outcome = self.decided(connection, &stored).await?;
+                store::write(connection, &outcome.before, &outcome.after).await?;
+                (outcome.after, outcome.event)
+            }
+        };
+        let event_id = self.tell(connection, &policy, &event).await?;
+        let id = policy.insurance_id;
+        let stored = store::find_one(connection, id).await?;
+        let stored = stored.ok_or(Failure::NotFound)?;
+        debug_assert_eq!(
+            stored.policy, policy,
+            "the row is what its events make of it"
+        );
+        let drafted = matches!(self.wish, Wish::Draft(..));
+        let status = if drafted {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        };
+        let mut answer = Answer::policy(status, &stored, self.today)?.with(EVENT_ID, event_id);
+        if drafted {
+            answer = answer.with(LOCATION, format!("/api/v1/policies/{id}"));
+        }
+        if let Some(claim) = &self.claim {
+            idempotency::keep(connection, claim, &answer, id).await?;
+        }
+        Ok(answer)
+    }
+
+    async fn draft(
+        &self,
+        connection: &mut PgConnection,
+        person: &PersonalIdentityNumber,
+        terms: &Terms,
+    ) -> Result<(State, PolicyEvent), Failure> {
+        let price = store::price_on(connection, terms.product, terms.valid_from).await?;
+        // By the rules first: the row has a number that none had, whatever becomes of it.
+        let ruled = draft(0, terms.clone(), price)?;
+        let PolicyEvent::Drafted(mut data) = ruled else {
+            return Err(Failure::NotFound);
+        };
+        data.insurance_id = store::add(connection, person, terms, data.monthly_cost).await?;
+        let event = PolicyEvent::Drafted(data);
+        let policy = State::with(None, 1, &event).map_err(broken)?;
+        Ok((policy, event))
+    }
+
+    async fn tell(
+        &self,
+        connection: &mut PgConnection,
+        policy: &State,
+        event: &PolicyEvent,
+    ) -> Result<String, Failure> {
+        let data = serde_json::to_string(event).map_err(broken)?;
+        let (id, number) = (new_event_id(), policy.insurance_id.to_string());
+        let event = NewEvent {
+            id,
+            aggregate_type: "policy",
+            aggregate_id: &number,
+            version: policy.version,
+            event_type: event.kind(),
+            origin: &self.origin,
+            data: &data,
+        };
+        self.log.append(connection, &event).await?;
+        Ok(id.to_string())
+    }
+}
+
+/// The cars that a change of this outcome has to lock.
+pub(crate) fn cars(outcome: Option<&Outcome>) -> Vec<String> {
+    outcome.map(Outcome::cars).unwrap_or_default()
+}
+
+fn broken(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
+    Rejection::internal().with_cause(error).into()
+}

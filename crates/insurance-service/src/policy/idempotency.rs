@@ -1,0 +1,239 @@
+//! Each request with an `Idempotency-Key` takes effect once, however often it is sent
+//! (draft-ietf-httpapi-idempotency-key-header).
+//!
+//! The key is claimed in the transaction of the work: a process that dies leaves nothing claimed. An
+//! answer is kept for a day, and found again before anything else is judged, because the second
+//! try's `If-Match` is stale for the very reason that the first one succeeded. Refusals had no
+//! effect and are not kept.
+
+use std::sync::Arc;
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{FromRef, FromRequest, Request},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::IF_MATCH},
+    response::{IntoResponse, Response},
+};
+use contracts::may_hold_personal_identity_number;
+use hmac::{Hmac, KeyInit, Mac};
+use serde::de::DeserializeOwned;
+use service_database::Database;
+use service_defaults::{extract::Json, problem::Rejection, request_context::RequestContext};
+use sha2::Sha256;
+use sqlx::PgConnection;
+use validator::Validate;
+
+use super::{answer::Answer, refusal::Failure};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// Makes fingerprints that nobody without it can try numbers against.
+#[derive(Clone)]
+pub(crate) struct FingerprintKey(Arc<[u8]>);
+
+impl FingerprintKey {
+    /// From the secrets that all instances of the service share.
+    pub(crate) fn of(secrets: &[&str]) -> Self {
+        Self(secrets.join("\0").into_bytes().into())
+    }
+
+    fn sign(&self, parts: &[&[u8]]) -> Vec<u8> {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
+            // HMAC takes keys of every length.
+            return Vec::new();
+        };
+        for part in parts {
+            mac.update(&part.len().to_be_bytes());
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().to_vec()
+    }
+}
+
+/// A key with what it was sent with.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    caller: String,
+    key: String,
+    fingerprint: Vec<u8>,
+}
+
+/// A body that takes effect once.
+#[derive(Debug)]
+pub(crate) struct Once<T>(pub(crate) Claim, pub(crate) T);
+
+impl<S, T> FromRequest<S> for Once<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned + Validate,
+    FingerprintKey: FromRef<S>,
+{
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let (parts, body) = request.into_parts();
+        let key = key(&parts.headers).map_err(IntoResponse::into_response)?;
+        let context = parts.extensions.get::<RequestContext>();
+        let caller = context.and_then(RequestContext::key_id).unwrap_or_default();
+        let caller = caller.to_owned();
+        let whole = Request::from_parts(parts.clone(), body);
+        let bytes = Bytes::from_request(whole, state)
+            .await
+            .map_err(IntoResponse::into_response)?;
+        let wanted = parts.headers.get(IF_MATCH).map(HeaderValue::as_bytes);
+        let fingerprint = FingerprintKey::from_ref(state).sign(&[
+            parts.method.as_str().as_bytes(),
+            parts.uri.path().as_bytes(),
+            wanted.unwrap_or_default(),
+            &bytes,
+        ]);
+        let whole = Request::from_parts(parts, Body::from(bytes));
+        let Json(value) = Json::from_request(whole, state)
+            .await
+            .map_err(IntoResponse::into_response)?;
+        let claim = Claim {
+            caller,
+            key,
+            fingerprint,
+        };
+        Ok(Self(claim, value))
+    }
+}
+
+fn key(headers: &HeaderMap) -> Result<String, Rejection> {
+    let bad = |code: &'static str, detail: &'static str| {
+        Rejection::new(StatusCode::BAD_REQUEST, code, "Invalid request", detail)
+    };
+    let mut sent = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = sent.next() else {
+        let detail = "Send an Idempotency-Key of your own making, the same one for each try.";
+        return Err(bad("idempotency_key_missing", detail));
+    };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let text = value.to_str().unwrap_or_default();
+    let known = (16..=64).contains(&text.len()) && text.bytes().all(is_plain);
+    if !known || sent.next().is_some() || may_hold_personal_identity_number(text) {
+        let detail = "An Idempotency-Key has 16 to 64 of A-Z, a-z, 0-9, _ and -, and nothing that may hold a personal identity number.";
+        return Err(bad("idempotency_key_invalid", detail));
+    }
+    Ok(text.to_owned())
+}
+
+/// What was answered to this request before, if it was.
+pub(crate) async fn replay(database: &Database, claim: &Claim) -> Result<Option<Answer>, Failure> {
+    let found = database
+        .read(claim.clone(), |connection, claim| {
+            Box::pin(find(connection, claim))
+        })
+        .await?;
+    let Some(kept) = found else {
+        return Ok(None);
+    };
+    if kept.fingerprint != claim.fingerprint {
+        return Err(Failure::KeyReused);
+    }
+    match (kept.status, kept.body) {
+        (Some(410), _) | (Some(_), None) => Err(Failure::Erased),
+        (Some(status), Some(body)) => {
+            let status = u16::try_from(status)
+                .ok()
+                .and_then(|it| StatusCode::from_u16(it).ok());
+            let headers: Vec<(String, String)> =
+                serde_json::from_str(kept.headers.as_deref().unwrap_or("[]")).unwrap_or_default();
+            let headers = headers.into_iter();
+            let answer = Answer {
+                status: status.unwrap_or(StatusCode::OK),
+                headers: headers
+                    .filter_map(|(name, value)| Some((name.parse().ok()?, value)))
+                    .collect(),
+                body,
+            };
+            Ok(Some(answer.with(REPLAYED, "true".to_owned())))
+        }
+        // Only inside the transaction that claims it.
+        (None, _) => Err(Failure::Busy),
+    }
+}
+
+struct Kept {
+    fingerprint: Vec<u8>,
+    status: Option<i16>,
+    headers: Option<String>,
+    body: Option<Vec<u8>>,
+}
+
+async fn find(connection: &mut PgConnection, claim: &Claim) -> sqlx::Result<Option<Kept>> {
+    sqlx::query_as!(
+        Kept,
+        "select fingerprint, status, headers::text, body from insurance.idempotency_keys
+         where caller = $1 and key = $2 and created_at > now() - interval '24 hours'",
+        claim.caller,
+        claim.key
+    )
+    .fetch_optional(connection)
+    .await
+}
+
+/// Claims the key for this transaction, before any other of its locks. Waits for a transaction that
+/// has claimed it and fails if that one was committed.
+pub(crate) async fn claim(connection: &mut PgConnection, claim: &Claim) -> Result<(), Failure> {
+    let claimed = sqlx::query_scalar!(
+        r#"insert into insurance.idempotency_keys as kept (caller, key, fingerprint)
+         values ($1, $2, $3)
+         on conflict (caller, key) do update
+         set fingerprint = excluded.fingerprint, status = null, headers = null, body = null,
+             subject = null, created_at = now()
+         where kept.created_at <= now() - interval '24 hours'
+         returning true as "claimed!""#,
+        claim.caller,
+        claim.key,
+        claim.fingerprint
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    if claimed.is_none() {
+        return Err(Failure::Claimed);
+    }
+    // What is too old goes with the new ones, a few at a time.
+    sqlx::query!(
+        "delete from insurance.idempotency_keys where (caller, key) in (
+             select caller, key from insurance.idempotency_keys
+             where created_at <= now() - interval '24 hours'
+             order by created_at limit 10 for update skip locked
+         )"
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Keeps the answer of the request that claimed the key.
+pub(crate) async fn keep(
+    connection: &mut PgConnection,
+    claim: &Claim,
+    answer: &Answer,
+    insurance_id: i64,
+) -> Result<(), Failure> {
+    let headers: Vec<_> = answer
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value))
+        .collect();
+    let headers =
+        serde_json::to_string(&headers).map_err(|error| Rejection::internal().with_cause(error))?;
+    sqlx::query!(
+        "update insurance.idempotency_keys
+         set status = $3, headers = $4::text::json, body = $5, subject = $6
+         where caller = $1 and key = $2",
+        claim.caller,
+        claim.key,
+        i16::try_from(answer.status.as_u16()).unwrap_or_default(),
+        headers,
+        answer.body,
+        format!("policy/{insurance_id}")
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

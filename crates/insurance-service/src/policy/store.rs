@@ -1,0 +1,361 @@
+//! Policies, their covers and their prices in SQL.
+
+use contracts::{
+    Currency, Day, Money, PersonalIdentityNumber, PolicyStatus, Price, Product, RegistrationNumber,
+};
+use sqlx::PgConnection;
+
+use super::{
+    decide::Terms,
+    state::{Cover, State},
+};
+
+/// A policy as it is stored.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) policy: State,
+    /// Whether its person was erased.
+    pub(crate) erased: bool,
+    /// The beginning of the event log's id: entity tags from before a restore that lost versions
+    /// have another one.
+    pub(crate) log: String,
+}
+
+/// Values as texts, which the types parse.
+struct Row {
+    insurance_id: i64,
+    product: String,
+    status: String,
+    version: i64,
+    valid_from: String,
+    valid_until: Option<String>,
+    cancelled_on: Option<String>,
+    monthly_cost: String,
+    car_registration_number: Option<String>,
+    erased: bool,
+    covers: String,
+    log: String,
+}
+
+/// The policies of these numbers that there are, by number.
+pub(crate) async fn find(connection: &mut PgConnection, ids: &[i64]) -> sqlx::Result<Vec<Stored>> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select insurance_id, product, status, version,
+             valid_from::text as "valid_from!", valid_until::text, cancelled_on::text,
+             trim_scale(monthly_cost)::text as "monthly_cost!", car_registration_number,
+             personal_identity_number is null as "erased!",
+             coalesce((
+                 select json_agg(json_build_object(
+                     'from', lower(cover), 'until', upper(cover), 'car', car,
+                     'monthlyCost', trim_scale(monthly_cost), 'overlapping', overlapping
+                 ) order by cover)
+                 from insurance.covers where covers.insurance_id = insurances.insurance_id
+             ), '[]')::text as "covers!",
+             (select left(log_id::text, 4) from insurance_events.head) as "log!"
+         from insurance.insurances where insurance_id = any($1) order by insurance_id"#,
+        ids
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(Stored::try_from).collect()
+}
+
+/// The policy of this number, if there is one.
+pub(crate) async fn find_one(
+    connection: &mut PgConnection,
+    id: i64,
+) -> sqlx::Result<Option<Stored>> {
+    Ok(find(connection, &[id]).await?.pop())
+}
+
+/// The policy of this number, which nobody else changes until the end of the transaction.
+pub(crate) async fn lock(connection: &mut PgConnection, id: i64) -> sqlx::Result<Option<Stored>> {
+    // By a statement of its own: what the next one sees of the covers is as new as the row.
+    sqlx::query("select from insurance.insurances where insurance_id = $1 for no key update")
+        .bind(id)
+        .execute(&mut *connection)
+        .await?;
+    find_one(connection, id).await
+}
+
+/// Lets this transaction be the only one that covers these cars.
+pub(crate) async fn lock_cars(connection: &mut PgConnection, cars: &[String]) -> sqlx::Result<()> {
+    // In one order for everybody, so that two of them never wait for each other.
+    sqlx::query(
+        "select pg_advisory_xact_lock(hash) from (
+             select hashtextextended('car/' || car, 5082) as hash
+             from unnest($1::text[]) as car order by hash
+         ) as cars",
+    )
+    .bind(cars)
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Bounds each wait for a lock in this transaction.
+pub(crate) async fn wait_shortly(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql("set local lock_timeout = '250ms'")
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Adds the row of a draft, and gives its number.
+pub(crate) async fn add(
+    connection: &mut PgConnection,
+    person: &PersonalIdentityNumber,
+    terms: &Terms,
+    price: Money,
+) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        "insert into insurance.insurances
+             (personal_identity_number, product, status, valid_from, valid_until, monthly_cost,
+              car_registration_number)
+         values ($1, $2, 'draft', $3::text::date, $4::text::date, $5::text::numeric, $6)
+         returning insurance_id",
+        person.expose_digits(),
+        terms.product.name(),
+        terms.valid_from.to_string(),
+        terms.valid_until.map(|day| day.to_string()),
+        price.to_string(),
+        terms.car.as_ref().map(RegistrationNumber::as_str)
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Makes the row and the covers those of `after`.
+pub(crate) async fn write(
+    connection: &mut PgConnection,
+    before: &State,
+    after: &State,
+) -> sqlx::Result<()> {
+    let text = |day: Option<Day>| day.map(|day| day.to_string());
+    sqlx::query!(
+        "update insurance.insurances
+         set product = $2, status = $3, version = $4, valid_from = $5::text::date,
+             valid_until = $6::text::date, cancelled_on = $7::text::date,
+             monthly_cost = $8::text::numeric, car_registration_number = $9
+         where insurance_id = $1",
+        after.insurance_id,
+        after.product.name(),
+        after.status.name(),
+        after.version,
+        after.valid_from.to_string(),
+        text(after.valid_until),
+        text(after.cancelled_on),
+        after.monthly_cost.to_string(),
+        after.car.as_ref().map(RegistrationNumber::as_str)
+    )
+    .execute(&mut *connection)
+    .await?;
+    // What goes makes room for what comes.
+    for gone in before.covers.iter().filter(|it| !after.covers.contains(it)) {
+        sqlx::query!(
+            "delete from insurance.covers
+             where insurance_id = $1 and cover = daterange($2::text::date, $3::text::date)",
+            after.insurance_id,
+            gone.from.to_string(),
+            text(gone.until)
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    for new in after.covers.iter().filter(|it| !before.covers.contains(it)) {
+        sqlx::query!(
+            "insert into insurance.covers (insurance_id, car, cover, monthly_cost, overlapping)
+             values ($1, $2, daterange($3::text::date, $4::text::date), $5::text::numeric, $6)",
+            after.insurance_id,
+            new.car.as_ref().map(RegistrationNumber::as_str),
+            new.from.to_string(),
+            text(new.until),
+            new.monthly_cost.to_string(),
+            new.overlapping
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Another policy's period with one of these cars on these days.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conflict {
+    pub(crate) insurance_id: i64,
+    pub(crate) from: Day,
+    pub(crate) until: Option<Day>,
+}
+
+/// The first period of another policy that a policy's covers would overlap.
+pub(crate) async fn find_conflict(
+    connection: &mut PgConnection,
+    policy: &State,
+) -> sqlx::Result<Option<Conflict>> {
+    for cover in policy.covers.iter().filter(|cover| !cover.overlapping) {
+        // `is true` has the covers of the car looked at, and not those of everybody on these days.
+        let found = sqlx::query!(
+            r#"select insurance_id, lower(cover)::text as "from!", upper(cover)::text as until
+             from insurance.covers
+             where car = $1 and (cover && daterange($2::text::date, $3::text::date)) is true
+                 and insurance_id <> $4 and not overlapping
+             order by cover limit 1"#,
+            cover.car.as_ref().map(RegistrationNumber::as_str),
+            cover.from.to_string(),
+            cover.until.map(|day| day.to_string()),
+            policy.insurance_id
+        )
+        .fetch_optional(&mut *connection)
+        .await?;
+        if let Some(found) = found {
+            return Ok(Some(Conflict {
+                insurance_id: found.insurance_id,
+                from: parsed(&found.from)?,
+                until: found.until.as_deref().map(parsed).transpose()?,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// The numbers of policies that have or had a day with this car.
+pub(crate) async fn with_car(
+    connection: &mut PgConnection,
+    car: &str,
+    after: i64,
+    limit: i64,
+) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_scalar!(
+        "select distinct insurance_id from insurance.covers
+         where car = $1 and insurance_id > $2 order by insurance_id limit $3",
+        car,
+        after,
+        limit
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// The numbers of policies that have this status on a day: by what is stored, and those that their
+/// dates have ended, as [`State::status_on`] has it.
+pub(crate) async fn of_status(
+    connection: &mut PgConnection,
+    status: PolicyStatus,
+    day: Day,
+    after: i64,
+    limit: i64,
+) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_scalar!(
+        r#"select insurance_id as "insurance_id!" from (
+             (select insurance_id from insurance.insurances
+              where status = $1 and insurance_id > $3 and (
+                  status not in ('active', 'suspended')
+                  or coalesce(cancelled_on > $2::text::date, true)
+                      and coalesce(valid_until > $2::text::date, true)
+              )
+              order by insurance_id limit $4)
+             union all
+             (select insurance_id from insurance.insurances
+              where status in ('active', 'suspended') and valid_until is not null
+                  and insurance_id > $3
+                  and case
+                      when cancelled_on <= $2::text::date then 'cancelled'
+                      when valid_until <= $2::text::date then 'expired'
+                  end = $1
+              order by insurance_id limit $4)
+         ) as found
+         order by 1 limit $4"#,
+        status.name(),
+        day.to_string(),
+        after,
+        limit
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// What a product costs on a day.
+pub(crate) async fn price_on(
+    connection: &mut PgConnection,
+    product: Product,
+    day: Day,
+) -> sqlx::Result<Option<Money>> {
+    let found = sqlx::query_scalar!(
+        r#"select trim_scale(monthly_cost)::text as "monthly_cost!" from insurance.prices
+         where product = $1 and valid_from <= $2::text::date
+         order by valid_from desc limit 1"#,
+        product.name(),
+        day.to_string()
+    )
+    .fetch_optional(connection)
+    .await?;
+    found.as_deref().map(parsed).transpose()
+}
+
+/// All prices, by product and day.
+pub(crate) async fn prices(connection: &mut PgConnection) -> sqlx::Result<Vec<Price>> {
+    let rows = sqlx::query!(
+        r#"select product, valid_from::text as "valid_from!",
+             trim_scale(monthly_cost)::text as "monthly_cost!"
+         from insurance.prices order by product, valid_from"#
+    )
+    .fetch_all(connection)
+    .await?;
+    let price = |(product, from, cost): (String, String, String)| {
+        Ok(Price {
+            product: named(Product::named(&product))?,
+            valid_from: parsed(&from)?,
+            monthly_cost: parsed(&cost)?,
+            currency: Currency::Sek,
+        })
+    };
+    let rows = rows.into_iter();
+    rows.map(|row| price((row.product, row.valid_from, row.monthly_cost)))
+        .collect()
+}
+
+impl TryFrom<Row> for Stored {
+    type Error = sqlx::Error;
+
+    fn try_from(row: Row) -> Result<Self, sqlx::Error> {
+        let day = |text: Option<String>| text.as_deref().map(parsed).transpose();
+        let covers: Vec<Cover> = serde_json::from_str(&row.covers).map_err(unreadable)?;
+        Ok(Self {
+            policy: State {
+                insurance_id: row.insurance_id,
+                product: named(Product::named(&row.product))?,
+                status: named(PolicyStatus::named(&row.status))?,
+                version: row.version,
+                valid_from: parsed(&row.valid_from)?,
+                valid_until: day(row.valid_until)?,
+                cancelled_on: day(row.cancelled_on)?,
+                monthly_cost: parsed(&row.monthly_cost)?,
+                car: row
+                    .car_registration_number
+                    .as_deref()
+                    .map(parsed)
+                    .transpose()?,
+                covers,
+            },
+            erased: row.erased,
+            log: row.log,
+        })
+    }
+}
+
+fn parsed<T>(text: &str) -> sqlx::Result<T>
+where
+    T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
+    text.parse().map_err(unreadable)
+}
+
+fn named<T>(value: Option<T>) -> sqlx::Result<T> {
+    value.ok_or_else(|| sqlx::Error::Decode("a name that this release does not know".into()))
+}
+
+/// A value that the schema's checks should have refused, or that a newer release knows.
+fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(error.into())
+}

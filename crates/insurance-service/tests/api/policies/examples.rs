@@ -1,0 +1,194 @@
+use http::Method;
+use serde_json::{Value, json};
+use test_support::{API_KEY, Examples, Reply};
+
+use super::Desk;
+
+const POLICIES: &str = "/api/v1/policies";
+
+/// Every answer about policies, on days that are far enough for every run.
+pub(crate) async fn record(examples: &mut Examples) {
+    let desk = Desk::open().await;
+    let (id, tag) = record_drafts(examples, &desk).await;
+    let tag = record_transitions(examples, &desk, id, &tag).await;
+    record_changes(examples, &desk, id, &tag).await;
+    record_reads(examples, &desk, id).await;
+    let policy = format!("{POLICIES}/{id}");
+    for (operation, method, path) in [
+        ("draft_policy", Method::POST, POLICIES),
+        ("list_policies", Method::GET, POLICIES),
+        ("list_prices", Method::GET, "/api/v1/prices"),
+        ("get_policy", Method::GET, &*policy),
+        ("patch_policy", Method::PATCH, &*policy),
+        (
+            "move_policy",
+            Method::POST,
+            &*format!("{policy}/transitions"),
+        ),
+        ("change_policy", Method::POST, &*format!("{policy}/changes")),
+    ] {
+        let key = [("x-api-key", API_KEY)];
+        let refused = desk.ask(method, path, &key, None).await;
+        examples.problem(operation, &refused);
+    }
+}
+
+fn draft(car: Option<&str>, product: &str) -> Value {
+    json!({
+        "personalIdentityNumber": "199001011234", "product": product,
+        "carRegistrationNumber": car, "validFrom": "2030-01-01", "validUntil": null,
+    })
+}
+
+async fn record_drafts(examples: &mut Examples, desk: &Desk) -> (i64, String) {
+    let (operation, key) = ("draft_policy", "draft-4f1d0a2b9c");
+    let body = draft(Some("GHI789"), "car");
+    examples.request(operation, "car", &body);
+    let drafted = desk.post(POLICIES, key, "", &body).await;
+    examples.answer(operation, "car", &drafted);
+    let other = desk.post(POLICIES, key, "", &draft(None, "pet")).await;
+    examples.problem(operation, &other);
+    let early = json!({
+        "personalIdentityNumber": "199001011234", "product": "pet",
+        "validFrom": "2019-01-01", "validUntil": "2019-02-01",
+    });
+    for body in [
+        draft(None, "car"),
+        draft(Some("GHI789"), "pet"),
+        draft(None, "boat"),
+        early,
+    ] {
+        examples.problem(operation, &desk.send(POLICIES, "", &body).await);
+    }
+    let bare = desk.ask(Method::POST, POLICIES, &[], Some(&body)).await;
+    examples.problem(operation, &bare);
+    let short = desk.post(POLICIES, "short", "", &body).await;
+    examples.problem(operation, &short);
+    let mut lock = desk.0.database.lock("insurance_events.events").await;
+    examples.problem(operation, &desk.send(POLICIES, "", &body).await);
+    lock.release().await;
+
+    let operation = "patch_policy";
+    let id = drafted.json()["insuranceId"].as_i64().unwrap();
+    let path = format!("{POLICIES}/{id}");
+    let body = json!({ "validUntil": "2031-01-01" });
+    examples.request(operation, "end", &body);
+    let send = async |path: &str, tag: &str, body: &Value| {
+        let tag = [("if-match", tag)];
+        let headers = &tag[..usize::from(!tag[0].1.is_empty())];
+        desk.ask(Method::PATCH, path, headers, Some(body)).await
+    };
+    let stale = drafted.header("etag");
+    let patched = send(&path, stale, &body).await;
+    examples.answer(operation, "end", &patched);
+    let tag = patched.header("etag").to_owned();
+    examples.problem(operation, &send(&path, stale, &body).await);
+    examples.problem(operation, &send(&path, "", &body).await);
+    examples.problem(operation, &send(&path, "*", &body).await);
+    examples.problem(operation, &send("/api/v1/policies/1", &tag, &body).await);
+    examples.problem(operation, &send("/api/v1/policies/x", &tag, &body).await);
+    let reversed = json!({ "validUntil": "2029-01-01" });
+    examples.problem(operation, &send(&path, &tag, &reversed).await);
+    let active = desk.policy(1_000_000).await.header("etag").to_owned();
+    let late = send("/api/v1/policies/1000000", &active, &body).await;
+    examples.problem(operation, &late);
+    // Of a person that was erased.
+    let (erased, tag_of_erased) = desk.draft("DEF999").await;
+    let erase = format!(
+        "update insurance.insurances set personal_identity_number = null where insurance_id = {erased}"
+    );
+    desk.0.database.execute(&erase).await;
+    let gone = send(&format!("{POLICIES}/{erased}"), &tag_of_erased, &body).await;
+    examples.problem(operation, &gone);
+    (id, tag)
+}
+
+async fn record_transitions(examples: &mut Examples, desk: &Desk, id: i64, tag: &str) -> String {
+    let operation = "move_policy";
+    let path = format!("{POLICIES}/{id}/transitions");
+    let to = |status: &str| json!({ "to": status, "reason": "requested_by_customer" });
+    let activate = to("active");
+    examples.problem(operation, &desk.send(&path, tag, &to("suspended")).await);
+    examples.problem(operation, &desk.send(&path, "", &activate).await);
+    examples.problem(operation, &desk.send(&path, "\"0\"", &activate).await);
+    let missing = "/api/v1/policies/1/transitions";
+    examples.problem(operation, &desk.send(missing, tag, &activate).await);
+    desk.0
+        .vehicle
+        .script(|_| Reply::json(404, &json!({ "code": "vehicle_not_found" })));
+    examples.problem(operation, &desk.send(&path, tag, &activate).await);
+    desk.0.vehicle.script(|_| Reply::status(500));
+    examples.problem(operation, &desk.send(&path, tag, &activate).await);
+    desk.0.vehicle.script(Reply::healthy);
+    examples.request(operation, "activate", &activate);
+    let active = desk.send(&path, tag, &activate).await;
+    examples.answer(operation, "activate", &active);
+    let day =
+        |day: &str| json!({ "to": "cancelled", "reason": "vehicle_sold", "effectiveOn": day });
+    let far = desk
+        .send(&path, active.header("etag"), &day("2032-01-01"))
+        .await;
+    examples.problem(operation, &far);
+    let (other, tag) = desk.draft("JKL012").await;
+    let path = format!("{POLICIES}/{other}/transitions");
+    let day = json!({ "to": "active", "reason": "other", "effectiveOn": "2030-01-01" });
+    examples.problem(operation, &desk.send(&path, &tag, &day).await);
+    let past = json!({ "validFrom": "2020-02-02", "carRegistrationNumber": "JKL012" });
+    let past = desk.draft_with(past).await;
+    let other = past.json()["insuranceId"].as_i64().unwrap();
+    let past = desk.go(other, past.header("etag"), "active").await;
+    examples.problem(operation, &past);
+    let twin = desk.send(POLICIES, "", &draft(Some("GHI789"), "car")).await;
+    let second = twin.json()["insuranceId"].as_i64().unwrap();
+    let covered = desk.go(second, twin.header("etag"), "active").await;
+    examples.problem(operation, &covered);
+    active.header("etag").to_owned()
+}
+
+async fn record_changes(examples: &mut Examples, desk: &Desk, id: i64, tag: &str) {
+    let operation = "change_policy";
+    let path = format!("{POLICIES}/{id}/changes");
+    let change = json!({ "effectiveOn": "2030-06-01", "carRegistrationNumber": "DEF999" });
+    examples.request(operation, "car", &change);
+    examples.problem(operation, &desk.send(&path, "", &change).await);
+    examples.problem(operation, &desk.send(&path, "\"0\"", &change).await);
+    let missing = "/api/v1/policies/1/changes";
+    examples.problem(operation, &desk.send(missing, tag, &change).await);
+    let nothing = json!({ "effectiveOn": "2030-06-01" });
+    examples.problem(operation, &desk.send(&path, tag, &nothing).await);
+    desk.0.vehicle.script(|_| Reply::status(500));
+    examples.problem(operation, &desk.send(&path, tag, &change).await);
+    desk.0.vehicle.script(Reply::healthy);
+    examples.answer(operation, "car", &desk.send(&path, tag, &change).await);
+    let (draft, tag) = desk.draft("GHI789").await;
+    let early = desk.change(draft, &tag, &change).await;
+    examples.problem(operation, &early);
+}
+
+async fn record_reads(examples: &mut Examples, desk: &Desk, id: i64) {
+    let path = format!("{POLICIES}/{id}");
+    let found = desk.get(&path).await;
+    examples.answer("get_policy", "active", &found);
+    let known = [("if-none-match", found.header("etag"))];
+    let same = desk.ask(Method::GET, &path, &known, None).await;
+    examples.answer("get_policy", "unchanged", &same);
+    examples.problem("get_policy", &desk.get("/api/v1/policies/1").await);
+    examples.problem("get_policy", &desk.get("/api/v1/policies/x").await);
+    let page = desk
+        .get("/api/v1/policies?carRegistrationNumber=GHI789&status=active")
+        .await;
+    examples.answer("list_policies", "car", &page);
+    examples.problem("list_policies", &desk.get(POLICIES).await);
+    for query in [
+        "carRegistrationNumber=A",
+        "status=boat",
+        "status=draft&after=x",
+        "status=draft&limit=0",
+        "status=draft&more=1",
+    ] {
+        let refused = desk.get(&format!("{POLICIES}?{query}")).await;
+        examples.problem("list_policies", &refused);
+    }
+    let prices = desk.get("/api/v1/prices").await;
+    examples.answer("list_prices", "all", &prices);
+}

@@ -1,0 +1,183 @@
+//! Each request takes effect once.
+
+use futures_util::future::join_all;
+use serde_json::json;
+use test_support::{FakeVehicle, Reply};
+
+use super::{
+    Desk,
+    desk::{draft, key},
+};
+
+const POLICIES: &str = "/api/v1/policies";
+
+#[tokio::test]
+async fn a_finished_request_is_answered_again_whatever_has_changed_since() {
+    let desk = Desk::open().await;
+    let (id, tag) = desk.draft("GHI789").await;
+    let (path, key) = (format!("{POLICIES}/{id}/transitions"), key());
+    let activate = json!({ "to": "active", "reason": "other" });
+    let first = desk.post(&path, &key, &tag, &activate).await;
+    assert_eq!(first.status, 200, "{}", first.text());
+    assert_eq!(first.header("idempotency-replayed"), "");
+    // The version, the state and Vehicle would all refuse it now.
+    desk.go(id, first.header("etag"), "cancelled").await;
+    desk.0.vehicle.script(|_| Reply::status(500));
+    let again = desk.post(&path, &key, &tag, &activate).await;
+    assert_eq!(again.status, 200, "{}", again.text());
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    assert_eq!(again.text(), first.text());
+    for header in ["etag", "event-id"] {
+        assert_eq!(again.header(header), first.header(header), "{header}");
+    }
+    assert_eq!(desk.events(id).await.len(), 3);
+    // Any other request under the key is refused.
+    for (tag, body) in [
+        (&*tag, json!({ "to": "active", "reason": "paid" })),
+        (first.header("etag"), activate.clone()),
+    ] {
+        let other = desk.post(&path, &key, tag, &body).await;
+        assert_eq!(other.status, 422);
+        assert_eq!(other.problem()["code"], "idempotency_key_reused");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_judged_anew() {
+    let vehicle = FakeVehicle::start(|_| Reply::status(500)).await;
+    let desk = Desk::with(vehicle, &[]).await;
+    let (id, tag) = desk.draft("GHI789").await;
+    let (path, key) = (format!("{POLICIES}/{id}/transitions"), key());
+    let activate = json!({ "to": "active", "reason": "other" });
+    assert_eq!(desk.post(&path, &key, &tag, &activate).await.status, 503);
+    desk.0.vehicle.script(Reply::healthy);
+    let active = desk.post(&path, &key, &tag, &activate).await;
+    assert_eq!(active.status, 200, "{}", active.text());
+}
+
+#[tokio::test]
+async fn keys_are_required_plain_and_free_of_persons() {
+    let desk = Desk::open().await;
+    let body = draft(json!({}));
+    let missing = desk
+        .ask(http::Method::POST, POLICIES, &[], Some(&body))
+        .await;
+    assert_eq!(
+        (missing.status.as_u16(), &missing.problem()["code"]),
+        (400, &json!("idempotency_key_missing"))
+    );
+    let long = "x".repeat(65);
+    for key in [
+        "short-key-12345",
+        &long,
+        "key with a blank in it",
+        "draft-199001011234",
+    ] {
+        let answer = desk.post(POLICIES, key, "", &body).await;
+        assert_eq!(answer.status, 400, "{key}");
+        assert_eq!(answer.problem()["code"], "idempotency_key_invalid", "{key}");
+    }
+}
+
+#[tokio::test]
+async fn one_of_many_at_once_under_a_key_takes_effect_and_the_others_get_its_answer() {
+    let many = [("DATABASE__MAX_CONNECTIONS", "16")];
+    let desk = Desk::with(FakeVehicle::healthy().await, &many).await;
+    let body = draft(json!({}));
+    for _ in 0..10 {
+        let before = desk
+            .number("select count(*) from insurance.insurances")
+            .await;
+        let key = key();
+        let answers = join_all((0..16).map(|_| desk.post(POLICIES, &key, "", &body))).await;
+        let done: Vec<_> = answers.iter().filter(|it| it.status == 201).collect();
+        for other in answers.iter().filter(|it| it.status != 201) {
+            assert_eq!(other.problem()["code"], "busy", "{}", other.text());
+        }
+        assert!(done.iter().all(|it| it.text() == done[0].text()));
+        let first = done
+            .iter()
+            .filter(|it| it.header("idempotency-replayed").is_empty());
+        assert_eq!(first.count(), 1);
+        let after = desk
+            .number("select count(*) from insurance.insurances")
+            .await;
+        assert_eq!(after, before + 1);
+    }
+}
+
+#[tokio::test]
+async fn two_clients_never_meet_and_a_key_is_forgotten_after_a_day() {
+    let other = [
+        ("API_KEYS__OTHER__KEY", "other-key-0123456789"),
+        ("API_KEYS__OTHER__SCOPES", "write"),
+    ];
+    let desk = Desk::with(FakeVehicle::healthy().await, &other).await;
+    let (key, body) = (key(), draft(json!({})));
+    let mine = desk.post(POLICIES, &key, "", &body).await;
+    let headers = [
+        ("x-api-key", "other-key-0123456789"),
+        ("idempotency-key", &*key),
+    ];
+    let theirs = desk
+        .ask(http::Method::POST, POLICIES, &headers, Some(&body))
+        .await;
+    assert_eq!(theirs.status, 201, "{}", theirs.text());
+    assert_ne!(mine.text(), theirs.text());
+
+    let age = "update insurance.idempotency_keys set created_at = now() - interval '25 hours'";
+    desk.0.database.execute(age).await;
+    let late = desk
+        .post(
+            POLICIES,
+            &key,
+            "",
+            &draft(json!({ "validUntil": null, "product": "pet", "carRegistrationNumber": null })),
+        )
+        .await;
+    assert_eq!(late.status, 201, "{}", late.text());
+    assert_eq!(late.header("idempotency-replayed"), "");
+    // The other one that was too old went with it.
+    assert_eq!(
+        desk.number("select count(*) from insurance.idempotency_keys")
+            .await,
+        1
+    );
+}
+
+/// A process that dies in mid-work leaves the key free.
+#[tokio::test]
+async fn a_connection_that_is_cut_leaves_no_claim() {
+    let desk = Desk::open().await;
+    let (id, tag) = desk.draft("GHI789").await;
+    let (path, key) = (format!("{POLICIES}/{id}/transitions"), key());
+    let activate = json!({ "to": "active", "reason": "other" });
+    // The work waits with its claim made and its policy written.
+    let mut lock = desk.0.database.lock("insurance_events.events").await;
+    let cut = async {
+        lock.queued(1).await;
+        desk.0
+            .database
+            .execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity
+                 where usename = 'insurance_service' and wait_event_type = 'Lock'
+                     and datname = current_database()",
+            )
+            .await;
+        lock.release().await;
+    };
+    let (answer, ()) = tokio::join!(desk.post(&path, &key, &tag, &activate), cut);
+    assert!(
+        answer.status.is_server_error() || answer.status == 409,
+        "{}",
+        answer.text()
+    );
+    assert_eq!(
+        desk.number("select count(*) from insurance.covers where car = 'GHI789'")
+            .await,
+        0
+    );
+    let again = desk.post(&path, &key, &tag, &activate).await;
+    assert_eq!(again.status, 200, "{}", again.text());
+    assert_eq!(again.header("idempotency-replayed"), "");
+}

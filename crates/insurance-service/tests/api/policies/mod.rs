@@ -1,0 +1,13 @@
+//! Policies that change, through the real router and a database of their own.
+
+mod changes;
+mod desk;
+mod examples;
+mod idempotency;
+mod lists;
+mod race;
+mod refusals;
+mod vehicle;
+
+pub(crate) use desk::Desk;
+pub(crate) use examples::record;
