@@ -243,7 +243,7 @@ async fn a_vehicle_that_is_registered_while_it_is_deleted_stays_registered() {
 
 /// The lock table of the server has no room for a lock for each.
 #[tokio::test]
-#[ignore = "takes half a minute; CI runs it with --ignored"]
+#[ignore = "takes half a minute; `.ci/run simulation` runs it"]
 async fn a_hundred_thousand_deletions_and_registrations_at_once_leave_none_deleted() {
     assert_registered_again_while_many_go(100_000).await;
 }
