@@ -1,5 +1,7 @@
 //! A service with one static route behind the edge that both services have.
 
+use std::path::PathBuf;
+
 use axum::routing::get;
 use service_defaults::{
     assembly::Assembled,
@@ -50,6 +52,10 @@ impl Service for Edge {
 
     async fn seed(_: &Nothing) -> Result<(), ProcessError> {
         Ok(())
+    }
+
+    async fn verify_log(_: &Nothing, _: &[PathBuf]) -> Result<String, ProcessError> {
+        Ok(String::new())
     }
 }
 

@@ -11,9 +11,10 @@ mod routes;
 mod settings;
 mod store;
 
-use std::future::ready;
+use std::{future::ready, path::PathBuf};
 
 use ::settings::{Arguments, Sources};
+use event_log::{EventLog, Triggers, VerifyError};
 use service_database::{Database, MigrateError, Schema};
 use service_defaults::{
     assembly::Assembled,
@@ -38,6 +39,9 @@ pub const SCHEMA: Schema = Schema {
 
 /// Who we are in Vehicle's logs.
 const USER_AGENT: &str = concat!("threadpilot-insurance/", env!("CARGO_PKG_VERSION"));
+
+/// Triggers that have to be armed, beside those of the log.
+const TRIGGERS: Triggers = &[("insurance.insurances", "demand_an_event")];
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/insurance");
 
@@ -66,6 +70,9 @@ impl Service for InsuranceService {
             toggles.enable_vehicle_enrichment
         });
         let (checked, guard) = (database.clone(), vehicles.clone());
+        let log = EventLog::new(NAME);
+        let runs = (process.tasks(), process.meter());
+        let kept = log.keep(&settings.event_log, &database, TRIGGERS, runs);
         let readiness = process
             .readiness()
             .with_check("database", move || {
@@ -74,6 +81,10 @@ impl Service for InsuranceService {
             })
             .with_check("vehicle_guard", move || {
                 ready(guard_state::check(&guard.guard_state()))
+            })
+            .with_check("event_log", move || {
+                let kept = kept.clone();
+                async move { kept.check().await }
             });
         let routes = routes::api(database, vehicles, process.live().clone(), process.meter());
         Ok(process.assemble(routes, &readiness))
@@ -85,6 +96,14 @@ impl Service for InsuranceService {
 
     async fn seed(settings: &InsuranceSettings) -> Result<(), RunError> {
         Ok(SCHEMA.seed(&settings.database).await?)
+    }
+
+    async fn verify_log(
+        settings: &InsuranceSettings,
+        checkpoints: &[PathBuf],
+    ) -> Result<String, RunError> {
+        let (log, database) = (&settings.event_log, &settings.database);
+        Ok(event_log::verify_log(NAME, log, database, checkpoints).await?)
     }
 }
 
@@ -108,6 +127,9 @@ pub enum RunError {
     /// The schema was not brought up to date.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
+    /// The event log is not known to be whole.
+    #[error(transparent)]
+    VerifyLog(#[from] VerifyError),
     /// The database's URL cannot be used.
     #[error("database.url cannot be used")]
     Database(#[from] sqlx::Error),

@@ -1,10 +1,13 @@
 use std::time::Duration;
 
 use contracts::PersonalIdentityNumberCheck;
+use event_log::EventLogSettings;
 use service_database::DatabaseSettings;
 use service_defaults::settings::{Checked, CommonSettings};
 use settings::{Figure, Quantity, Violations, format_duration, millis, seconds, section};
 use vehicle_client::Options;
+
+use crate::NAME;
 
 /// Where the defaults differ from the common ones.
 pub(crate) const DEFAULTS: &[(&str, &str)] = &[
@@ -17,6 +20,8 @@ section! {
     pub struct InsuranceSettings {
         /// Where the schema is.
         pub database: DatabaseSettings;
+        /// How the log of events is proven.
+        pub event_log: EventLogSettings;
         /// What can be switched.
         pub feature_toggles: FeatureToggles;
         /// How strictly personal identity numbers are checked.
@@ -95,6 +100,10 @@ impl InsuranceSettings {
 }
 
 impl Checked for InsuranceSettings {
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![self.event_log.public_key(NAME)]
+    }
+
     fn check(&self, common: &CommonSettings, violations: &mut Violations) {
         let (request_deadline, deadline) =
             (common.server.request_deadline, self.enrichment.deadline);

@@ -32,6 +32,11 @@ pub trait Checked: Section {
         Vec::new()
     }
 
+    /// What else `check` says: names and values, such as a public key.
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// What they allow at worst when whom the service calls works for this long on each call,
     /// whoever waits for it.
     fn worst_case_at_work(&self, work: Duration) -> Vec<Figure> {

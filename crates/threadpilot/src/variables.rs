@@ -10,6 +10,7 @@ pub(crate) struct Secrets {
     /// The key for the operators of Insurance, with the scope `admin`.
     pub(crate) operations_key: String,
     vehicle_client_key: String,
+    signing_keys: [String; 2],
     passwords: [String; 4],
 }
 
@@ -27,6 +28,10 @@ impl Secrets {
             key: folder.secret("api.key")?,
             operations_key: folder.secret("operations.key")?,
             vehicle_client_key: folder.secret("vehicle-client.key")?,
+            signing_keys: [
+                folder.secret("vehicle-log.key")?,
+                folder.secret("insurance-log.key")?,
+            ],
             passwords: [a?, b?, c?, d?],
         })
     }
@@ -62,6 +67,7 @@ pub(crate) fn of(
 ) -> Vec<(String, String)> {
     let file = |path: std::path::PathBuf| path.display().to_string();
     let [vehicle, vehicle_migrator, insurance, insurance_migrator] = secrets.passwords.clone();
+    let [vehicle_log, insurance_log] = secrets.signing_keys.clone();
     let mut settings = vec![
         ("DATABASE__URL", places.database_url.to_owned()),
         ("API_KEYS__LOCAL__KEY", secrets.key.clone()),
@@ -85,6 +91,7 @@ pub(crate) fn of(
         ServiceName::Vehicle => settings.extend([
             ("DATABASE__PASSWORD", vehicle),
             ("DATABASE__MIGRATION_PASSWORD", vehicle_migrator),
+            ("EVENT_LOG__SIGNING_KEY", vehicle_log),
             (
                 "API_KEYS__INSURANCE_SERVICE__KEY",
                 secrets.vehicle_client_key.clone(),
@@ -94,6 +101,7 @@ pub(crate) fn of(
             settings.extend([
                 ("DATABASE__PASSWORD", insurance),
                 ("DATABASE__MIGRATION_PASSWORD", insurance_migrator),
+                ("EVENT_LOG__SIGNING_KEY", insurance_log),
                 ("API_KEYS__OPERATIONS__KEY", secrets.operations_key.clone()),
                 ("API_KEYS__OPERATIONS__SCOPES", "admin".to_owned()),
                 ("VEHICLE_CLIENT__BASE_URL", places.vehicle_url.to_owned()),

@@ -10,7 +10,10 @@ mod routes;
 mod settings;
 mod store;
 
+use std::path::PathBuf;
+
 use ::settings::{Arguments, Sources};
+use event_log::{EventLog, Triggers, VerifyError};
 use service_database::{Database, MigrateError, Schema};
 use service_defaults::{
     assembly::Assembled,
@@ -31,6 +34,13 @@ pub const SCHEMA: Schema = Schema {
     owner: "vehicle_migrator",
     sample_data: include_str!("../../../migrations/seed/vehicle.sql"),
 };
+
+/// Triggers that have to be armed, beside those of the log.
+const TRIGGERS: Triggers = &[
+    ("vehicle.vehicles", "raise_version"),
+    ("vehicle.vehicles", "tell_the_change"),
+    ("vehicle.vehicles", "never_truncated"),
+];
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/vehicle");
 
@@ -56,6 +66,13 @@ impl Service for VehicleService {
             let database = checked.clone();
             async move { check(&database).await }
         });
+        let log = EventLog::new(NAME);
+        let runs = (process.tasks(), process.meter());
+        let kept = log.keep(&settings.service.event_log, &database, TRIGGERS, runs);
+        let readiness = readiness.with_check("event_log", move || {
+            let kept = kept.clone();
+            async move { kept.check().await }
+        });
         let routes = routes::api(database, settings.service.vehicles.clone());
         Ok(process.assemble(routes, &readiness))
     }
@@ -66,6 +83,14 @@ impl Service for VehicleService {
 
     async fn seed(settings: &VehicleSettings) -> Result<(), RunError> {
         Ok(SCHEMA.seed(&settings.database).await?)
+    }
+
+    async fn verify_log(
+        settings: &VehicleSettings,
+        checkpoints: &[PathBuf],
+    ) -> Result<String, RunError> {
+        let (log, database) = (&settings.event_log, &settings.database);
+        Ok(event_log::verify_log(NAME, log, database, checkpoints).await?)
     }
 }
 
@@ -89,6 +114,9 @@ pub enum RunError {
     /// The schema was not brought up to date.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
+    /// The event log is not known to be whole.
+    #[error(transparent)]
+    VerifyLog(#[from] VerifyError),
     /// The database's URL cannot be used.
     #[error("database.url cannot be used")]
     Database(#[from] sqlx::Error),

@@ -1,8 +1,11 @@
 use std::time::Duration;
 
+use event_log::EventLogSettings;
 use service_database::DatabaseSettings;
 use service_defaults::settings::{Checked, CommonSettings};
 use settings::{Figure, Violations, seconds, section};
+
+use crate::NAME;
 
 /// Where the defaults differ from the common ones.
 pub(crate) const DEFAULTS: &[(&str, &str)] = &[
@@ -15,6 +18,8 @@ section! {
     pub struct VehicleSettings {
         /// Where the schema is.
         pub database: DatabaseSettings;
+        /// How the log of events is proven.
+        pub event_log: EventLogSettings;
         /// How vehicles are answered.
         pub vehicles: VehiclesSettings;
     }
@@ -29,6 +34,10 @@ section! {
 }
 
 impl Checked for VehicleSettings {
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![self.event_log.public_key(NAME)]
+    }
+
     fn check(&self, common: &CommonSettings, violations: &mut Violations) {
         let deadline = common.server.request_deadline;
         self.database.check_within(deadline, violations);

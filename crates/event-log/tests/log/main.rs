@@ -6,5 +6,13 @@
 )]
 
 mod append;
+mod armed;
+mod audit;
+mod checkpoints;
+mod feed;
+mod order;
+mod proof;
 mod rights;
+mod sequencer;
 mod support;
+mod verify;

@@ -1,7 +1,8 @@
-use event_log::{EventLog, NewEvent, Origin, new_event_id};
-use service_database::Schema;
+use event_log::{EventLog, NewEvent, Origin, Sequencer, Step, new_event_id};
+use service_database::{Database, Schema};
 use sqlx::{AssertSqlSafe, PgConnection};
 use test_support::TestDatabase;
+use uuid::Uuid;
 
 /// A service's name, its schema and a kind of thing that its log knows.
 pub(crate) type Service = (&'static str, Schema, &'static str);
@@ -42,7 +43,7 @@ pub(crate) async fn append(
     connection: &mut PgConnection,
     (aggregate_type, aggregate_id): (&str, &str),
     version: i64,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<Uuid> {
     let event = NewEvent {
         id: new_event_id(),
         aggregate_type,
@@ -52,7 +53,7 @@ pub(crate) async fn append(
         origin: &origin(),
         data: "{}",
     };
-    log.append(connection, &event).await
+    log.append(connection, &event).await.map(|()| event.id)
 }
 
 /// Runs SQL and says by which SQLSTATE it was refused, if it was.
@@ -70,4 +71,90 @@ pub(crate) async fn number(connection: &mut PgConnection, sql: &str) -> i64 {
         .fetch_one(connection)
         .await
         .unwrap()
+}
+
+/// What the running service uses, with so many connections.
+pub(crate) fn connect(database: &TestDatabase, connections: u32) -> Database {
+    let settings = format!(
+        "url = \"{}\"\nuser = \"insurance_service\"\npassword = \"test\"\n\
+         max_connections = {connections}\nacquire_timeout = \"10s\"\nstatement_timeout = \"10s\"",
+        database.url()
+    );
+    Database::new(&settings::parse("database", &settings).unwrap()).unwrap()
+}
+
+/// A sequencer of Insurance's log, as each process has one.
+pub(crate) fn sequencer(database: &TestDatabase, log: &EventLog) -> Sequencer {
+    let meter = opentelemetry::global::meter("test");
+    Sequencer::new(log.clone(), connect(database, 1), &meter)
+}
+
+/// Places everything that waits, and says how many events those were.
+pub(crate) async fn drain(sequencer: &mut Sequencer) -> u64 {
+    let mut placed = 0;
+    while let Step::Placed {
+        events,
+        below_floor,
+        ..
+    } = sequencer.step().await.unwrap()
+    {
+        assert_eq!(below_floor, 0);
+        placed += events;
+    }
+    placed
+}
+
+/// Appends events by SQL, each of a thing of its own: `$n` is its number.
+pub(crate) async fn fill(database: &TestDatabase, count: u32, values: &str) {
+    let insert = format!(
+        "insert into insurance_events.events (event_id, aggregate_type, aggregate_id, version,
+             event_type, actor, correlation_id, data)
+         select gen_random_uuid(), {values}, '{{}}' from generate_series(1, {count}) as n"
+    );
+    database.execute(&insert).await;
+}
+
+/// Values for [`fill`]: a thing for each event.
+pub(crate) const THINGS: &str = "'policy', n::text, 1, 'policy.drafted.v1', 'key/desk', 'none'";
+
+/// Rows and index entries of the log that this session has read lately.
+pub(crate) async fn rows_read(connection: &mut PgConnection) -> i64 {
+    let read = "select coalesce(sum(pg_stat_get_xact_tuples_returned(oid)), 0)::bigint
+        from pg_class where relnamespace = 'insurance_events'::regnamespace";
+    number(connection, read).await
+}
+
+/// Changes the tables of the log as their owner can: with the triggers disarmed.
+pub(crate) async fn tamper(database: &TestDatabase, changes: &str) {
+    let triggers = |state: &str| {
+        ["events", "log", "event_tiles", "checkpoints"].map(|table| {
+            ["append_only", "never_truncated"].map(|trigger| {
+                format!("alter table insurance_events.{table} {state} trigger {trigger};")
+            })
+        })
+    };
+    let (off, on) = (
+        triggers("disable").concat(),
+        triggers("enable always").concat(),
+    );
+    database
+        .execute(&[&off.concat(), changes, ";", &on.concat()].concat())
+        .await;
+}
+
+/// Changes events and makes everything that is kept about them anew, hashes and all. In the changes,
+/// `sequence` is the position.
+pub(crate) async fn rewrite(database: &TestDatabase, log: &EventLog, changes: &str) {
+    let changes = format!(
+        "update insurance_events.events set sequence = position from insurance_events.log
+         where log.event_id = events.event_id;
+         {changes};
+         delete from insurance_events.log;
+         delete from insurance_events.event_tiles;
+         delete from insurance_events.hours;
+         update insurance_events.head set position = 0, edge = '';
+         insert into insurance_events.unplaced select sequence, event_id from insurance_events.events"
+    );
+    tamper(database, &changes).await;
+    drain(&mut sequencer(database, log)).await;
 }

@@ -28,6 +28,7 @@ async fn vehicles_troubles_never_make_the_service_unready() {
             "settings pass",
             "database pass",
             "vehicle_guard pass",
+            "event_log pass",
             "lifecycle pass"
         ]
     );

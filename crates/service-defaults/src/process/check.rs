@@ -1,7 +1,7 @@
 //! What the command `check` says: that the settings are good and what they allow at worst, or what
 //! is wrong with them.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use ::settings::{Figure, SettingsError, page};
 use serde_json::{Value, json};
@@ -29,17 +29,25 @@ pub fn good<S: Checked>(
 ) -> String {
     let mut figures = settings.worst_case();
     figures.extend(settings.service.worst_case_at_work(work));
+    let facts = settings.service.facts();
     match output {
-        Output::Text => format!(
-            "{service}: the settings are good; at worst they allow\n\n{}{}",
-            page(&figures),
-            warning_lines(warnings)
-        ),
+        Output::Text => {
+            let facts = facts
+                .iter()
+                .map(|(name, value)| format!("{name}  {value}\n"));
+            format!(
+                "{service}: the settings are good; at worst they allow\n\n{}{}{}",
+                page(&figures),
+                facts.collect::<String>(),
+                warning_lines(warnings)
+            )
+        }
         Output::Json => {
             let figures: Vec<_> = figures.iter().map(Figure::json).collect();
             let settings = "good";
             lines(&json!({
-                "service": service, "settings": settings, "warnings": warnings, "worstCase": figures
+                "service": service, "settings": settings, "warnings": warnings, "worstCase": figures,
+                "facts": facts.into_iter().collect::<BTreeMap<_, _>>()
             }))
         }
     }

@@ -1,6 +1,6 @@
 //! The command line of a service, from what was typed to the exit code.
 
-use std::{io::Write, process::ExitCode, time::Duration};
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, FromArgMatches};
 use settings::{Arguments, Sources};
@@ -70,7 +70,7 @@ impl CommandLine {
 }
 
 /// What a service's binary can do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Subcommand)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Subcommand)]
 pub enum Command {
     /// Serve the API (the default)
     #[default]
@@ -89,6 +89,12 @@ pub enum Command {
         /// How long whom the service calls may work on a call that we gave up
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "5s")]
         work: Duration,
+    },
+    /// Recompute the event log and say where it is not what it was
+    VerifyLog {
+        /// A checkpoint that was exported and kept elsewhere; may be given several times
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Vec<PathBuf>,
     },
     /// Ask the running service whether it is ready: the option `--healthcheck`
     #[command(skip)]
@@ -197,6 +203,10 @@ pub async fn run<S: Service>(sources: Sources, command: Command, start: Start) -
         Command::Serve => serve::<S>(&process, start).await,
         Command::Migrate => S::migrate(&settings.service).await,
         Command::Seed => S::seed(&settings.service).await,
+        Command::VerifyLog { checkpoint } => {
+            let report = S::verify_log(&settings.service, &checkpoint).await;
+            report.map(|report| say(&mut std::io::stdout(), &report))
+        }
         Command::Check { .. } | Command::Healthcheck | Command::Settings => Ok(()),
     };
     process.metrics.shut_down();

@@ -1,6 +1,6 @@
 //! What each service says of itself; all else is alike.
 
-use std::error::Error;
+use std::{error::Error, path::PathBuf};
 
 use settings::{Arguments, Sources};
 
@@ -33,4 +33,11 @@ pub trait Service: 'static {
 
     /// Inserts its sample data where it is missing.
     fn seed(settings: &Self::Settings) -> impl Future<Output = Result<(), Self::Error>>;
+
+    /// Verifies its event log against itself and the checkpoints in these files, and says what it
+    /// found.
+    fn verify_log(
+        settings: &Self::Settings,
+        checkpoints: &[PathBuf],
+    ) -> impl Future<Output = Result<String, Self::Error>>;
 }

@@ -180,3 +180,18 @@ async fn lookups_at_the_same_time_share_statements_and_each_gets_its_own_vehicle
         }
     }
 }
+
+#[tokio::test]
+async fn a_log_that_is_not_protected_is_ready_and_says_so() {
+    let service = Service::start().await;
+    assert_eq!(service.api.get(PATH).await.status, StatusCode::OK);
+    let disarm = "alter table vehicle_events.log disable trigger append_only";
+    service.database.execute(disarm).await;
+    let answer = ready(&service).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let detail = "not protected: vehicle_events.log.append_only";
+    assert_eq!(
+        answer.json()["checks"][2],
+        json!({"name": "event_log", "status": "warn", "detail": detail})
+    );
+}

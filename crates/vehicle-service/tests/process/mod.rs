@@ -4,6 +4,7 @@ mod binary;
 mod caller;
 mod commands;
 mod environment;
+mod event_log;
 mod fifo;
 mod healthcheck;
 mod log;

@@ -1,0 +1,315 @@
+//! Events that answer a question about the past, newest first, and counts of them.
+//!
+//! Each question is read by an index in the order of positions, and a page looks at
+//! [`LOOKED_AT`] rows at most, so that page n costs as much as page 1. Those of one thing or of one
+//! request are few; they are read as a whole and sorted.
+
+use std::time::SystemTime;
+
+use sqlx::{FromRow, PgConnection};
+use uuid::Uuid;
+
+use crate::{Event, EventLog, Timestamp, feed::LOOKED_AT, stored::event_columns};
+
+/// Most buckets of a statistic.
+const BUCKETS: i64 = 1_000;
+
+/// A question about the past. The members narrow it together.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Of one thing: its kind and its id.
+    pub aggregate: Option<(String, String)>,
+    /// Of one request; `none` counts as not asked for.
+    pub correlation_id: Option<String>,
+    /// Of one type.
+    pub event_type: Option<String>,
+    /// By one actor.
+    pub actor: Option<String>,
+    /// Placed at this moment or later.
+    pub from: SystemTime,
+    /// Placed before this moment.
+    pub until: SystemTime,
+    /// Only events before this position: where the page before ended.
+    pub before: Option<i64>,
+    /// Most events of the page.
+    pub limit: u16,
+}
+
+/// Some events that answer a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Newest first.
+    pub events: Vec<Event>,
+    /// Where the next page begins, as its `before`; `None` after the last one.
+    pub next: Option<i64>,
+}
+
+/// The question has more events than a page may look at, and no index in the order of positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the question is too broad")]
+pub struct TooBroad;
+
+/// What events are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// What happened.
+    Type,
+    /// Who caused it.
+    Actor,
+    /// The hour in which they were placed, as RFC 3339, UTC.
+    Hour,
+}
+
+/// How many events there are of a kind.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Bucket {
+    /// The type, the actor or the hour.
+    pub key: String,
+    /// How many.
+    pub count: i64,
+}
+
+/// Positions after the first and before the second, which a page looks at.
+type Window = (i64, i64);
+
+impl EventLog {
+    /// One event; `None` where the log has none of this id.
+    pub async fn event(
+        &self,
+        connection: &mut PgConnection,
+        event_id: Uuid,
+    ) -> sqlx::Result<Option<Event>> {
+        let select = self.sql(concat!(
+            "select ",
+            event_columns!(),
+            " from event_log.log log join event_log.events events using (event_id)
+             where log.event_id = $1"
+        ));
+        let query = sqlx::query_as(select).bind(event_id);
+        query.fetch_optional(connection).await
+    }
+
+    /// Answers a question. The window's ends become positions once, by binary search.
+    pub async fn ask(
+        &self,
+        connection: &mut PgConnection,
+        question: &Question,
+    ) -> sqlx::Result<Result<Answer, TooBroad>> {
+        let from = self.position_before(connection, question.from).await?;
+        let until = self.position_before(connection, question.until).await? + 1;
+        let window = (from, question.before.map_or(until, |it| it.min(until)));
+        match question.few() {
+            Some(few) => few.ask(self, connection, question, window).await,
+            None => in_order(self, connection, question, window).await.map(Ok),
+        }
+    }
+
+    /// Counts of the events that were placed in these hours, the largest first, or by hour in their
+    /// order. Both ends are rounded down to whole hours.
+    pub async fn count(
+        &self,
+        connection: &mut PgConnection,
+        by: By,
+        (from, until): (SystemTime, SystemTime),
+    ) -> sqlx::Result<Result<Vec<Bucket>, TooBroad>> {
+        macro_rules! count_by {
+            ($key:literal, $order:literal) => {
+                concat!(
+                    "select ",
+                    $key,
+                    " as key, sum(events)::bigint as count from event_log.hours
+                     where hour >= date_trunc('hour', 'epoch'::timestamptz + $1 * interval '1 microsecond', 'UTC')
+                         and hour < date_trunc('hour', 'epoch'::timestamptz + $2 * interval '1 microsecond', 'UTC')
+                     group by 1 order by ",
+                    $order,
+                    " limit $3"
+                )
+            };
+        }
+        let select = match by {
+            By::Type => count_by!("event_type", "count desc, key"),
+            By::Actor => count_by!("actor", "count desc, key"),
+            By::Hour => count_by!(
+                r#"to_char(hour at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"#,
+                "key"
+            ),
+        };
+        let query = sqlx::query_as(self.sql(select));
+        let query = query
+            .bind(Timestamp::from(from))
+            .bind(Timestamp::from(until));
+        let buckets: Vec<Bucket> = query.bind(BUCKETS + 1).fetch_all(connection).await?;
+        let fits = buckets.len() as u64 <= BUCKETS.unsigned_abs();
+        Ok(if fits { Ok(buckets) } else { Err(TooBroad) })
+    }
+}
+
+/// What has few events, with an index on it that is not in the order of positions.
+enum Few<'a> {
+    Aggregate(&'a str, &'a str),
+    Correlation(&'a str),
+}
+
+/// The ids of a few events.
+macro_rules! few {
+    (aggregate) => {
+        "select event_id, correlation_id from event_log.events
+         where aggregate_type = $1 and aggregate_id = $2"
+    };
+    (correlation) => {
+        "select event_id, correlation_id from event_log.events
+         where correlation_id = $1 and correlation_id <> 'none' and $2::text is null"
+    };
+}
+/// How many they are, up to a limit.
+macro_rules! count_of {
+    ($few:tt) => {
+        concat!("select count(*) from (", few!($few), " limit $3) few")
+    };
+}
+/// Those of them that a question is about. The last row of each is looked up for the page only.
+macro_rules! page_of {
+    ($few:tt) => {
+        concat!(
+            "select ",
+            event_columns!(),
+            " from (
+                 select position, log.event_id, placed_at from (",
+            few!($few),
+            ") few join lateral (
+                     select * from event_log.log where event_id = few.event_id limit 1
+                 ) log on position > $3 and position < $4
+                 where ($5::text is null or correlation_id = $5)
+                     and ($6::text is null or event_type = $6) and ($7::text is null or actor = $7)
+                 order by position desc limit $8
+             ) log join lateral (
+                 select * from event_log.events where event_id = log.event_id limit 1
+             ) events on true order by position desc"
+        )
+    };
+}
+
+impl Few<'_> {
+    async fn ask(
+        &self,
+        log: &EventLog,
+        connection: &mut PgConnection,
+        question: &Question,
+        (from, until): Window,
+    ) -> sqlx::Result<Result<Answer, TooBroad>> {
+        let (count, page, key, second) = match self {
+            Self::Aggregate(kind, id) => {
+                (count_of!(aggregate), page_of!(aggregate), kind, Some(*id))
+            }
+            Self::Correlation(id) => (count_of!(correlation), page_of!(correlation), id, None),
+        };
+        let count = sqlx::query_scalar(log.sql(count)).bind(key).bind(second);
+        let count: i64 = count
+            .bind(LOOKED_AT + 1)
+            .fetch_one(&mut *connection)
+            .await?;
+        if count > LOOKED_AT {
+            return Ok(Err(TooBroad));
+        }
+        let query = sqlx::query_as(log.sql(page)).bind(key).bind(second);
+        let query = query.bind(from).bind(until).bind(question.correlation());
+        let query = query.bind(&question.event_type).bind(&question.actor);
+        let query = query.bind(i64::from(question.limit));
+        let events = query.fetch_all(connection).await?;
+        Ok(Ok(question.answer(events)))
+    }
+}
+
+/// Rows of the log in the order of positions: those of a type, of an actor or all of a window.
+/// `$1` is the type or the actor.
+macro_rules! looked_at {
+    (event_type) => {
+        looked_at!("event_type = $1")
+    };
+    (actor) => {
+        looked_at!("actor = $1")
+    };
+    (window) => {
+        looked_at!("$1::text is null")
+    };
+    ($key:literal) => {
+        concat!(
+            "select position, event_id, placed_at, actor from event_log.log
+             where ",
+            $key,
+            " and position > $2 and position < $3 order by position desc"
+        )
+    };
+}
+macro_rules! page_in_order {
+    ($key:tt) => {
+        concat!(
+            "select ",
+            event_columns!(),
+            " from (
+                 select * from (",
+            looked_at!($key),
+            " limit $4) looked
+                 where $5::text is null or actor = $5 order by position desc limit $6
+             ) log join lateral (
+                 select * from event_log.events where event_id = log.event_id limit 1
+             ) events on true order by position desc"
+        )
+    };
+}
+
+/// By the index on types, else on actors, else on positions.
+async fn in_order(
+    log: &EventLog,
+    connection: &mut PgConnection,
+    question: &Question,
+    (from, until): Window,
+) -> sqlx::Result<Answer> {
+    let (event_type, actor) = (question.event_type.as_ref(), question.actor.as_ref());
+    let (page, key) = match (event_type, actor) {
+        (Some(_), _) => (page_in_order!(event_type), event_type),
+        (None, Some(_)) => (page_in_order!(actor), actor),
+        (None, None) => (page_in_order!(window), None),
+    };
+    let filter = event_type.and(actor);
+    let query = sqlx::query_as(log.sql(page))
+        .bind(key)
+        .bind(from)
+        .bind(until);
+    let query = query
+        .bind(LOOKED_AT)
+        .bind(filter)
+        .bind(i64::from(question.limit));
+    let events = query.fetch_all(&mut *connection).await?;
+    let mut answer = question.answer(events);
+    if answer.next.is_none() && filter.is_some() {
+        let last = sqlx::query_scalar(log.sql(concat!(
+            "select position from (",
+            looked_at!(event_type),
+            " offset $4 - 1 limit 1) last"
+        )));
+        let last = last.bind(key).bind(from).bind(until).bind(LOOKED_AT);
+        answer.next = last.fetch_optional(connection).await?;
+    }
+    Ok(answer)
+}
+
+impl Question {
+    fn correlation(&self) -> Option<&str> {
+        self.correlation_id.as_deref().filter(|id| *id != "none")
+    }
+
+    fn few(&self) -> Option<Few<'_>> {
+        let correlation = self.correlation().map(Few::Correlation);
+        match &self.aggregate {
+            Some((kind, id)) => Some(Few::Aggregate(kind, id)),
+            None => correlation,
+        }
+    }
+
+    fn answer(&self, events: Vec<Event>) -> Answer {
+        let full = events.len() >= usize::from(self.limit);
+        let next = events.last().filter(|_| full).map(|it| it.position);
+        Answer { events, next }
+    }
+}

@@ -1,0 +1,156 @@
+//! What a service does with its log beside writing to it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use opentelemetry::metrics::Meter;
+use service_database::{Database, DatabaseSettings};
+use service_defaults::{health::Check, tasks::Tasks};
+
+use crate::{Checkpoint, EventLog, EventLogSettings, Forged, PublicKey, Report, sequencer::Error};
+
+/// How long a verification may take, and each of its statements.
+const LONGEST_VERIFICATION: Duration = Duration::from_hours(24);
+
+/// Triggers that a service wants armed beside those of its log: their tables and names.
+pub type Triggers = &'static [(&'static str, &'static str)];
+
+/// The log of a running service. Clones share it.
+#[derive(Clone)]
+pub struct Kept {
+    log: EventLog,
+    database: Database,
+    triggers: Triggers,
+    /// Whether the signer refuses to sign; `None` without a key.
+    refused: Option<Arc<AtomicBool>>,
+}
+
+impl EventLog {
+    /// Places and signs events in this process until it stops.
+    pub fn keep(
+        &self,
+        settings: &EventLogSettings,
+        database: &Database,
+        triggers: Triggers,
+        (tasks, meter): (&Tasks, &Meter),
+    ) -> Kept {
+        self.spawn_sequencer(database, tasks, meter);
+        let key = settings.key(self.service());
+        Kept {
+            log: self.clone(),
+            database: database.clone(),
+            triggers,
+            refused: key.map(|key| self.spawn_signer(key, database, tasks, meter)),
+        }
+    }
+}
+
+impl Kept {
+    /// What the readiness says of the log. Nothing here keeps a service from serving.
+    pub async fn check(&self) -> Check {
+        const NAME: &str = "event_log";
+        let looked = self.database.read(
+            (self.log.clone(), self.triggers),
+            |connection, (log, triggers)| Box::pin(log.disarmed(connection, triggers)),
+        );
+        let disarmed = match looked.await {
+            Ok(disarmed) => disarmed,
+            Err(error) => return Check::warn(NAME, error.to_string()),
+        };
+        let refused = self.refused.as_ref().map(|it| it.load(Ordering::Relaxed));
+        match refused {
+            _ if !disarmed.is_empty() => {
+                Check::warn(NAME, format!("not protected: {}", disarmed.join(", ")))
+            }
+            Some(true) => Check::warn(
+                NAME,
+                "it does not extend its last checkpoint; run verify-log",
+            ),
+            Some(false) => Check::pass(NAME),
+            None => Check {
+                detail: Some("event_log.signing_key is not set: no checkpoints".to_owned()),
+                ..Check::pass(NAME)
+            },
+        }
+    }
+}
+
+/// Why a log is not known to be whole.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// A file with a checkpoint cannot be read.
+    #[error("{0} cannot be read")]
+    File(PathBuf, #[source] std::io::Error),
+    /// It holds no checkpoint, or one with a signature of our key that is not.
+    #[error("{0}")]
+    Forged(PathBuf, #[source] Forged),
+    /// The log cannot be read.
+    #[error("the log cannot be read")]
+    Database(#[from] Error),
+    /// It is not whole.
+    #[error("{0}")]
+    NotWhole(Report),
+}
+
+impl From<service_database::Error> for VerifyError {
+    fn from(error: service_database::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// The command `verify-log`: verifies a service's log against itself and against checkpoints in
+/// files, and says what it found.
+pub async fn verify_log(
+    service: &'static str,
+    settings: &EventLogSettings,
+    database: &DatabaseSettings,
+    files: &[PathBuf],
+) -> Result<String, VerifyError> {
+    let key = settings.key(service).map(|key| key.public());
+    let read = |file: &PathBuf| exported(file, key.as_ref());
+    let exported: Vec<_> = files.iter().map(read).collect::<Result<_, _>>()?;
+    let patient = DatabaseSettings {
+        max_connections: 1,
+        acquire_timeout: database.wait_for_server,
+        statement_timeout: LONGEST_VERIFICATION,
+        ..database.clone()
+    };
+    let database = Database::new(&patient).map_err(service_database::Error::from)?;
+    let arguments = (EventLog::new(service), exported, key);
+    let report: Result<Report, Error> = database
+        .transaction(
+            LONGEST_VERIFICATION,
+            &arguments,
+            |connection, (log, exported, key)| {
+                Box::pin(async move { Ok(log.verify(connection, exported, key.as_ref()).await?) })
+            },
+        )
+        .await;
+    let report = report?;
+    if report.fault.is_some() {
+        return Err(VerifyError::NotWhole(report));
+    }
+    Ok(report.to_string())
+}
+
+/// The checkpoint in a file.
+fn exported(file: &Path, key: Option<&PublicKey>) -> Result<Checkpoint, VerifyError> {
+    let note = fs::read_to_string(file).map_err(|error| VerifyError::File(file.into(), error))?;
+    let forged = || VerifyError::Forged(file.into(), Forged);
+    // Signed with a key that was replaced, it is believed: whoever gives it has kept it.
+    let signed = key
+        .map(|key| key.open(&note))
+        .transpose()
+        .map_err(|_| forged())?;
+    signed
+        .flatten()
+        .or_else(|| Checkpoint::read(&note))
+        .ok_or_else(forged)
+}

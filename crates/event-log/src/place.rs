@@ -1,0 +1,243 @@
+//! One batch of the sequencer: a transaction that gives events their places.
+
+use std::collections::BTreeMap;
+
+use sqlx::{FromRow, PgConnection};
+use uuid::Uuid;
+
+use crate::{
+    Event, EventLog,
+    floor::Candidate,
+    sequencer::Error,
+    stored::event_columns,
+    tile::{self, Tile},
+    tree::{Edge, Hash},
+};
+
+/// Most events of a batch.
+const BATCH: i64 = 500;
+
+/// What a batch did, once it is committed.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    /// How many events got a place.
+    pub(crate) events: u64,
+    /// How many of them were below the floor, which should never be.
+    pub(crate) below_floor: u64,
+    /// The last position of the log.
+    pub(crate) position: i64,
+    /// From which sequence on events may still wait.
+    pub(crate) waits_from: i64,
+    /// The oldest transaction that was running when the batch began.
+    pub(crate) oldest_running: i64,
+    /// To which sequence the floor may rise later.
+    pub(crate) candidate: Candidate,
+}
+
+impl Placed {
+    /// Whether there may be more to place at once.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waits_from < i64::MAX
+    }
+}
+
+#[derive(FromRow)]
+struct Head {
+    position: i64,
+    edge: Vec<u8>,
+    placed_at: i64,
+    oldest_running: i64,
+    transaction: i64,
+}
+
+#[derive(FromRow)]
+struct Waiting {
+    sequence: i64,
+    #[sqlx(flatten)]
+    event: Event,
+}
+
+/// Gives events from a sequence on their places, in the transaction of this connection, which has
+/// done nothing yet. `None`: another one is at it.
+pub(crate) async fn place(
+    log: &EventLog,
+    connection: &mut PgConnection,
+    from: i64,
+    floor: i64,
+) -> Result<Option<Placed>, Error> {
+    // Before the lock, with which this transaction takes its id: see `floor`.
+    let last_drawn = log.sql("select last_value from event_log.sequences");
+    let last_drawn = sqlx::query_scalar(last_drawn)
+        .fetch_one(&mut *connection)
+        .await?;
+    let Some(head) = lock(log, connection).await? else {
+        return Ok(None);
+    };
+    let size = u64::try_from(head.position).unwrap_or_default();
+    let edge = Edge::read(size, &head.edge).ok_or(Error::Edge(head.position))?;
+    let mut waiting = waiting(log, connection, from, head.placed_at).await?;
+    for (waiting, position) in waiting.iter_mut().zip(head.position + 1..) {
+        waiting.event.position = position;
+    }
+    if !waiting.is_empty() {
+        write(log, connection, edge, &waiting).await?;
+    }
+    let below_floor = waiting.iter().filter(|it| it.sequence < floor);
+    let count = waiting.len() as u64;
+    Ok(Some(Placed {
+        events: count,
+        below_floor: below_floor.count() as u64,
+        position: head.position + tile::signed(count),
+        waits_from: match waiting.last() {
+            Some(last) if tile::signed(count) == BATCH => last.sequence,
+            _ => i64::MAX,
+        },
+        oldest_running: head.oldest_running,
+        candidate: Candidate {
+            sequence: last_drawn,
+            transaction: head.transaction,
+        },
+    }))
+}
+
+/// Whoever holds this lock places. It makes positions dense, and a lost process loses it.
+async fn lock(log: &EventLog, connection: &mut PgConnection) -> sqlx::Result<Option<Head>> {
+    let lock = log.sql(
+        "select position, edge,
+             (extract(epoch from greatest(clock_timestamp(), placed_at)) * 1000000)::bigint as placed_at,
+             pg_snapshot_xmin(pg_current_snapshot())::text::bigint as oldest_running,
+             pg_current_xact_id()::text::bigint as transaction
+         from event_log.head for update skip locked",
+    );
+    sqlx::query_as(lock).fetch_optional(connection).await
+}
+
+/// Committed events without a place, in the order of their sequences, all of one snapshot. A
+/// version is written only after the one before it was committed, so it has a higher sequence and
+/// is never seen without it.
+async fn waiting(
+    log: &EventLog,
+    connection: &mut PgConnection,
+    from: i64,
+    placed_at: i64,
+) -> sqlx::Result<Vec<Waiting>> {
+    let select = log.sql(concat!(
+        "select waiting.sequence, ",
+        event_columns!(),
+        " from (
+             select sequence, event_id, 0::bigint as position,
+                 'epoch'::timestamptz + $2 * interval '1 microsecond' as placed_at
+             from event_log.unplaced where sequence >= $1 order by sequence limit $3
+         ) waiting join lateral (
+             select * from event_log.events where event_id = waiting.event_id limit 1
+         ) events on true
+         order by waiting.sequence"
+    ));
+    let query = sqlx::query_as(select)
+        .bind(from)
+        .bind(placed_at)
+        .bind(BATCH);
+    query.fetch_all(connection).await
+}
+
+async fn write(
+    log: &EventLog,
+    connection: &mut PgConnection,
+    mut edge: Edge,
+    waiting: &[Waiting],
+) -> sqlx::Result<()> {
+    let events: Vec<_> = waiting.iter().map(|it| &it.event).collect();
+    let (Some(first), Some(last)) = (events.first(), events.last()) else {
+        return Ok(());
+    };
+    let leaves: Vec<Hash> = events.iter().map(|it| it.leaf_hash()).collect();
+    for leaf in &leaves {
+        edge.push(*leaf);
+    }
+    insert_places(log, connection, &events, &leaves).await?;
+    let size = u64::try_from(first.position - 1).unwrap_or_default();
+    let tiles = tile::complete(log, connection, size, leaves).await?;
+    insert_tiles(log, connection, &tiles).await?;
+    count(log, connection, &events).await?;
+    let placed: Vec<_> = waiting.iter().map(|it| it.sequence).collect();
+    let delete = log.sql("delete from event_log.unplaced where sequence = any($1)");
+    sqlx::query(delete)
+        .bind(placed)
+        .execute(&mut *connection)
+        .await?;
+    let update = log.sql(
+        "update event_log.head set position = $1, edge = $2,
+             placed_at = 'epoch'::timestamptz + $3 * interval '1 microsecond'",
+    );
+    let update = sqlx::query(update).bind(last.position).bind(edge.bytes());
+    update
+        .bind(last.placed_at)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+async fn insert_places(
+    log: &EventLog,
+    connection: &mut PgConnection,
+    events: &[&Event],
+    leaves: &[Hash],
+) -> sqlx::Result<()> {
+    let positions: Vec<i64> = events.iter().map(|it| it.position).collect();
+    let ids: Vec<Uuid> = events.iter().map(|it| it.event_id).collect();
+    let types: Vec<&str> = events.iter().map(|it| it.event_type.as_str()).collect();
+    let actors: Vec<&str> = events.iter().map(|it| it.actor.as_str()).collect();
+    let leaves: Vec<&[u8]> = leaves.iter().map(Hash::as_slice).collect();
+    let placed_at = events.first().map(|it| it.placed_at);
+    let insert = log.sql(
+        "insert into event_log.log (position, event_id, event_type, actor, leaf_hash, placed_at)
+         select position, event_id, event_type, actor, leaf_hash,
+             'epoch'::timestamptz + $6 * interval '1 microsecond'
+         from unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::bytea[])
+             as placed (position, event_id, event_type, actor, leaf_hash)",
+    );
+    let insert = sqlx::query(insert).bind(positions).bind(ids).bind(types);
+    let insert = insert.bind(actors).bind(leaves).bind(placed_at);
+    insert.execute(connection).await.map(drop)
+}
+
+async fn insert_tiles(
+    log: &EventLog,
+    connection: &mut PgConnection,
+    tiles: &[Tile],
+) -> sqlx::Result<()> {
+    let insert =
+        "insert into event_log.event_tiles (level, tile, root, hashes) values ($1, $2, $3, $4)";
+    for tile in tiles {
+        let insert = sqlx::query(log.sql(insert))
+            .bind(tile.level())
+            .bind(tile.index());
+        let insert = insert
+            .bind(tile.root().to_vec())
+            .bind(tile.children.concat());
+        insert.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Counts for the statistics.
+async fn count(
+    log: &EventLog,
+    connection: &mut PgConnection,
+    events: &[&Event],
+) -> sqlx::Result<()> {
+    let mut counts: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+    for event in events {
+        *counts.entry((&event.event_type, &event.actor)).or_default() += 1;
+    }
+    let ((types, actors), counts): ((Vec<_>, Vec<_>), Vec<_>) = counts.into_iter().unzip();
+    let placed_at = events.first().map(|it| it.placed_at);
+    let insert = log.sql(
+        "insert into event_log.hours as hours (hour, event_type, actor, events)
+         select date_trunc('hour', 'epoch'::timestamptz + $1 * interval '1 microsecond', 'UTC'), placed.*
+         from unnest($2::text[], $3::text[], $4::bigint[]) as placed
+         on conflict (hour, event_type, actor) do update set events = hours.events + excluded.events",
+    );
+    let insert = sqlx::query(insert).bind(placed_at).bind(types).bind(actors);
+    insert.bind(counts).execute(connection).await.map(drop)
+}

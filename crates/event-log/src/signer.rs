@@ -1,0 +1,270 @@
+//! Signs a checkpoint every so often, and none of a log that does not extend the one before.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use opentelemetry::metrics::{Gauge, Meter};
+use service_database::Database;
+use service_defaults::{
+    chain,
+    tasks::{OnEnd, Tasks},
+    telemetry::AUDIT,
+};
+use sqlx::{FromRow, PgConnection};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::{
+    EventLog,
+    checkpoint::{Checkpoint, SigningKey},
+    sequencer::Error,
+    tile::signed,
+    tree::{Edge, Hash, verify_consistency},
+};
+
+/// A checkpoint is due after so many events,
+const EVENTS: i64 = 1_000;
+/// or so long after the one before, where there are any.
+const PERIOD: Duration = Duration::from_mins(1);
+/// Between a look at whether one is due and the next.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long signing may take.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// What one step of the signer did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signed {
+    /// There is a new checkpoint: this note.
+    Note(String),
+    /// There was nothing new, or another process was at it.
+    Nothing,
+    /// The log does not extend the checkpoint of this size.
+    Refused(u64),
+}
+
+/// The signer of one process.
+pub struct Signer {
+    log: EventLog,
+    database: Database,
+    key: Arc<SigningKey>,
+    /// The last checkpoint that this process knows, whatever the table says now.
+    last: Option<(u64, Hash)>,
+    refused: Arc<AtomicBool>,
+    age: Gauge<f64>,
+}
+
+impl EventLog {
+    /// Runs a signer in this process until it stops. The flag says whether it refuses to sign.
+    pub fn spawn_signer(
+        &self,
+        key: SigningKey,
+        database: &Database,
+        tasks: &Tasks,
+        meter: &Meter,
+    ) -> Arc<AtomicBool> {
+        let signer = Signer::new(self.clone(), database.clone(), key, meter);
+        let refused = signer.refused.clone();
+        tasks.spawn("signer", OnEnd::Restart, move |told| {
+            let signer = signer.again();
+            async move {
+                told.run_until_cancelled(signer.run()).await;
+            }
+        });
+        refused
+    }
+}
+
+impl Signer {
+    /// It takes one connection at a time.
+    pub fn new(log: EventLog, database: Database, key: SigningKey, meter: &Meter) -> Self {
+        let age = meter
+            .f64_gauge("event_log.checkpoint.age")
+            .with_unit("s")
+            .with_description(
+                "How long events have waited to be covered by a checkpoint; 0 where all are",
+            )
+            .build();
+        Self {
+            log,
+            database,
+            key: key.into(),
+            last: None,
+            refused: Arc::default(),
+            age,
+        }
+    }
+
+    fn again(&self) -> Self {
+        Self {
+            log: self.log.clone(),
+            database: self.database.clone(),
+            key: self.key.clone(),
+            last: self.last,
+            refused: self.refused.clone(),
+            age: self.age.clone(),
+        }
+    }
+
+    /// Signs for as long as it is polled.
+    pub async fn run(mut self) -> Infallible {
+        let mut covered = Instant::now();
+        loop {
+            let position = *self.log.0.position.borrow();
+            let new = position - self.last.map_or(0, |(size, _)| signed(size));
+            if new <= 0 {
+                covered = Instant::now();
+            }
+            self.age.record(covered.elapsed().as_secs_f64(), &[]);
+            let due = new >= EVENTS || new > 0 && covered.elapsed() >= PERIOD;
+            let last = self.last;
+            let pause = if due { self.sign().await } else { PAUSE };
+            if self.last != last {
+                covered = Instant::now();
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// Signs, says so, and tells when to look again.
+    async fn sign(&mut self) -> Duration {
+        match self.step().await {
+            Ok(Signed::Note(note)) => {
+                tracing::info!(target: AUDIT, note, "a checkpoint of the event log");
+                PAUSE
+            }
+            Ok(Signed::Nothing) => PAUSE,
+            Ok(Signed::Refused(size)) => {
+                tracing::error!(
+                    size,
+                    "the event log does not extend its checkpoint of this size: nothing is signed"
+                );
+                PERIOD
+            }
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "no checkpoint was signed");
+                PERIOD
+            }
+        }
+    }
+
+    /// Signs a checkpoint of the log as it is, where it has new events.
+    pub async fn step(&mut self) -> Result<Signed, Error> {
+        let arguments = (self.log.clone(), self.key.clone(), self.last);
+        let signed =
+            self.database
+                .transaction(LIMIT, &arguments, |connection, (log, key, last)| {
+                    Box::pin(sign(log, connection, key, *last))
+                });
+        let (signed, last) = signed.await?;
+        self.last = last.or(self.last);
+        self.refused
+            .store(matches!(signed, Signed::Refused(_)), Ordering::Relaxed);
+        Ok(signed)
+    }
+}
+
+#[derive(FromRow)]
+struct Head {
+    log_id: Uuid,
+    position: i64,
+    edge: Vec<u8>,
+}
+
+/// The last checkpoint in the table.
+#[derive(FromRow)]
+struct Stored {
+    position: i64,
+    root: Vec<u8>,
+    note: String,
+}
+
+/// What was done, and the last checkpoint that is known now.
+type Outcome = (Signed, Option<(u64, Hash)>);
+
+async fn sign(
+    log: &EventLog,
+    connection: &mut PgConnection,
+    key: &SigningKey,
+    known: Option<(u64, Hash)>,
+) -> Result<Outcome, Error> {
+    // Nobody places or signs meanwhile.
+    let lock = log.sql("select log_id, position, edge from event_log.head for update skip locked");
+    let Some(head) = sqlx::query_as(lock)
+        .fetch_optional(&mut *connection)
+        .await?
+    else {
+        return Ok((Signed::Nothing, None));
+    };
+    let Head {
+        log_id,
+        position,
+        edge,
+    } = head;
+    let size = position.unsigned_abs();
+    let root = Edge::read(size, &edge).ok_or(Error::Edge(position))?.root();
+    let last = log.sql(
+        "select position, root, note from event_log.checkpoints order by position desc limit 1",
+    );
+    let last: Option<Stored> = sqlx::query_as(last)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let stored = match last.as_ref().map(|it| it.checked(key, log_id)) {
+        None => None,
+        Some(Ok(stored)) => Some(stored),
+        Some(Err(size)) => return Ok((Signed::Refused(size), None)),
+    };
+    for before in [known, stored].into_iter().flatten() {
+        if !extends(log, connection, before, (size, root)).await? {
+            return Ok((Signed::Refused(before.0), None));
+        }
+    }
+    if size == 0 || stored.is_some_and(|(last, _)| last == size) {
+        return Ok((Signed::Nothing, stored));
+    }
+    let note = key.sign(&Checkpoint::new(key.name(), log_id, size, root));
+    let insert =
+        log.sql("insert into event_log.checkpoints (position, root, note) values ($1, $2, $3)");
+    let insert = sqlx::query(insert)
+        .bind(position)
+        .bind(root.to_vec())
+        .bind(&note);
+    insert.execute(connection).await?;
+    Ok((Signed::Note(note), Some((size, root))))
+}
+
+impl Stored {
+    /// The checkpoint, or its size where the row is not what was signed. A note of a key that was
+    /// replaced is taken for what it says.
+    fn checked(&self, key: &SigningKey, log_id: Uuid) -> Result<(u64, Hash), u64> {
+        let size = self.position.unsigned_abs();
+        let root = self.root.as_slice().try_into().map_err(|_| size)?;
+        let told = match key.public().open(&self.note) {
+            Ok(Some(told)) => told,
+            Ok(None) => Checkpoint::read(&self.note).ok_or(size)?,
+            Err(_) => return Err(size),
+        };
+        let same = told == Checkpoint::new(key.name(), log_id, size, root);
+        same.then_some((size, root)).ok_or(size)
+    }
+}
+
+/// Whether the log, as its rows are now, begins with the tree of a checkpoint.
+async fn extends(
+    log: &EventLog,
+    connection: &mut PgConnection,
+    before: (u64, Hash),
+    now: (u64, Hash),
+) -> sqlx::Result<bool> {
+    match log.consistency(connection, before.0, now.0).await {
+        Ok(Some(proof)) => Ok(verify_consistency(before, now, &proof)),
+        // The log is shorter, or rows are missing.
+        Ok(None) | Err(sqlx::Error::RowNotFound) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

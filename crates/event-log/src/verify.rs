@@ -1,0 +1,340 @@
+//! Recomputes the whole log from its events and says where it first differs from what is stored and
+//! from checkpoints.
+
+use std::{collections::BTreeMap, fmt};
+
+use sqlx::{FromRow, PgConnection};
+use uuid::Uuid;
+
+use crate::{
+    Event, EventLog, Timestamp,
+    checkpoint::{Checkpoint, PublicKey},
+    stored::event_columns,
+    tile::signed,
+    tree::{Edge, Hash},
+};
+
+/// Events that are read at once.
+const PAGE: i64 = 5_000;
+/// Leaves of a tile.
+const WIDTH: usize = 256;
+
+/// What a verification found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Which log.
+    pub log_id: Uuid,
+    /// How many events are as they were hashed, from the first on.
+    pub events: u64,
+    /// How many checkpoints these events agree with, those that were given among them.
+    pub checkpoints: u64,
+    /// The first that is wrong.
+    pub fault: Option<Fault>,
+}
+
+/// Something that is not as it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("position {position}: {what}")]
+pub struct Fault {
+    /// The first bad position. Where all hashes were made anew, the first that may be bad.
+    pub position: u64,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            log_id,
+            events,
+            checkpoints,
+            fault,
+        } = self;
+        writeln!(
+            f,
+            "log {log_id}: {events} events and {checkpoints} checkpoints are as they were"
+        )?;
+        match fault {
+            None => writeln!(f, "the log is whole"),
+            Some(fault) => writeln!(f, "the log is NOT whole: {fault}"),
+        }
+    }
+}
+
+impl EventLog {
+    /// Verifies the log, in one transaction that sees one moment, against what is stored and the
+    /// checkpoints that were exported. Signatures are verified where the public key is known.
+    pub async fn verify(
+        &self,
+        connection: &mut PgConnection,
+        exported: &[Checkpoint],
+        key: Option<&PublicKey>,
+    ) -> sqlx::Result<Report> {
+        let moment = "set transaction isolation level repeatable read, read only";
+        sqlx::raw_sql(moment).execute(&mut *connection).await?;
+        let head = self.head(connection).await?;
+        let mut verification = Verification {
+            log: self,
+            edge: Edge::empty(),
+            levels: Vec::new(),
+            checkpoints: BTreeMap::new(),
+            agreed: 0,
+            covered: 0,
+            last: None,
+        };
+        let fault = match verification
+            .run(connection, head.log_id, exported, key)
+            .await
+        {
+            Ok(()) => None,
+            Err(Stop::Fault(fault)) => Some(fault),
+            Err(Stop::Database(error)) => return Err(error),
+        };
+        Ok(Report {
+            log_id: head.log_id,
+            events: verification.edge.size(),
+            checkpoints: verification.agreed,
+            fault,
+        })
+    }
+}
+
+/// Why a verification went no further.
+enum Stop {
+    Fault(Fault),
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Stop {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+fn fault<T>(position: u64, what: impl Into<String>) -> Result<T, Stop> {
+    let what = what.into();
+    Err(Stop::Fault(Fault { position, what }))
+}
+
+struct Verification<'a> {
+    log: &'a EventLog,
+    /// The tree over the events that are good.
+    edge: Edge,
+    /// The children of the tile at the right edge, for each level.
+    levels: Vec<Vec<Hash>>,
+    /// Roots that checkpoints tell, by size.
+    checkpoints: BTreeMap<u64, Vec<Hash>>,
+    agreed: u64,
+    /// The size of the last checkpoint that agreed.
+    covered: u64,
+    last: Option<Timestamp>,
+}
+
+#[derive(FromRow)]
+struct Placed {
+    #[sqlx(flatten)]
+    event: Event,
+    copied_type: String,
+    copied_actor: String,
+    leaf_hash: Vec<u8>,
+}
+
+impl Verification<'_> {
+    async fn run(
+        &mut self,
+        connection: &mut PgConnection,
+        log_id: Uuid,
+        exported: &[Checkpoint],
+        key: Option<&PublicKey>,
+    ) -> Result<(), Stop> {
+        for checkpoint in exported {
+            self.expect(checkpoint, log_id)?;
+        }
+        self.expect_stored(connection, log_id, key).await?;
+        loop {
+            let page = self.page(connection).await?;
+            if page.is_empty() {
+                break;
+            }
+            for placed in &page {
+                self.take(connection, placed).await?;
+            }
+        }
+        self.end(connection).await
+    }
+
+    fn expect(&mut self, checkpoint: &Checkpoint, log_id: Uuid) -> Result<(), Stop> {
+        if !checkpoint.origin.ends_with(&format!("/{log_id}")) {
+            return fault(
+                1,
+                format!("the checkpoint is of another log, {}", checkpoint.origin),
+            );
+        }
+        self.checkpoints
+            .entry(checkpoint.size)
+            .or_default()
+            .push(checkpoint.root);
+        Ok(())
+    }
+
+    async fn expect_stored(
+        &mut self,
+        connection: &mut PgConnection,
+        log_id: Uuid,
+        key: Option<&PublicKey>,
+    ) -> Result<(), Stop> {
+        let select = "select position, root, note from event_log.checkpoints order by position";
+        let stored: Vec<(i64, Vec<u8>, String)> = sqlx::query_as(self.log.sql(select))
+            .fetch_all(connection)
+            .await?;
+        for (position, root, note) in stored {
+            let told = match key.map(|key| key.open(&note)) {
+                Some(Ok(Some(told))) => Some(told),
+                // A key that was replaced, or none is known here.
+                Some(Ok(None)) | None => Checkpoint::read(&note),
+                Some(Err(_)) => None,
+            };
+            let size = position.unsigned_abs();
+            match told {
+                Some(told) if told.size == size && told.root.as_slice() == root => {
+                    self.expect(&told, log_id)?;
+                }
+                _ => {
+                    return fault(
+                        size,
+                        "the stored checkpoint of this size is not what was signed",
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn page(&self, connection: &mut PgConnection) -> sqlx::Result<Vec<Placed>> {
+        let select = self.log.sql(concat!(
+            "select ",
+            event_columns!(),
+            ", log.event_type as copied_type, log.actor as copied_actor, leaf_hash
+             from (
+                 select * from event_log.log where position > $1 order by position limit $2
+             ) log join lateral (
+                 select * from event_log.events where event_id = log.event_id limit 1
+             ) events on true order by position"
+        ));
+        let query = sqlx::query_as(select)
+            .bind(signed(self.edge.size()))
+            .bind(PAGE);
+        query.fetch_all(connection).await
+    }
+
+    async fn take(&mut self, connection: &mut PgConnection, placed: &Placed) -> Result<(), Stop> {
+        let (event, position) = (&placed.event, self.edge.size() + 1);
+        if event.position.unsigned_abs() != position {
+            return fault(position, "the event or its place is missing");
+        }
+        let hash = event.leaf_hash();
+        if placed.leaf_hash != hash {
+            return fault(position, "the event is not the one that was hashed");
+        }
+        if placed.copied_type != event.event_type || placed.copied_actor != event.actor {
+            return fault(
+                position,
+                "the place names another type or actor than the event",
+            );
+        }
+        if self.last > Some(event.placed_at) {
+            return fault(position, "the event was placed before the one before it");
+        }
+        self.last = Some(event.placed_at);
+        self.edge.push(hash);
+        self.complete_tiles(connection, hash).await?;
+        self.compare_checkpoints()
+    }
+
+    fn compare_checkpoints(&mut self) -> Result<(), Stop> {
+        let size = self.edge.size();
+        let Some(roots) = self.checkpoints.remove(&size) else {
+            return Ok(());
+        };
+        if roots.iter().any(|root| *root != self.edge.root()) {
+            let first = self.covered + 1;
+            let what = format!(
+                "the checkpoint of the size {size} has another root: events from here to {size} were changed, with all hashes made anew"
+            );
+            return fault(first, what);
+        }
+        self.agreed += roots.len() as u64;
+        self.covered = size;
+        Ok(())
+    }
+
+    async fn complete_tiles(
+        &mut self,
+        connection: &mut PgConnection,
+        mut hash: Hash,
+    ) -> Result<(), Stop> {
+        for level in 0.. {
+            if self.levels.len() == level {
+                self.levels.push(Vec::with_capacity(WIDTH));
+            }
+            let children = &mut self.levels[level];
+            children.push(hash);
+            if children.len() < WIDTH {
+                return Ok(());
+            }
+            let bytes = children.concat();
+            let mut tile = Edge::empty();
+            for child in children.drain(..) {
+                tile.push(child);
+            }
+            hash = tile.root();
+            let index = (self.edge.size() >> (8 * (level + 1))) - 1;
+            let select = "select hashes = $3 and root = $4 from event_log.event_tiles where level = $1 and tile = $2";
+            let query = sqlx::query_scalar(self.log.sql(select));
+            let query = query
+                .bind(i16::try_from(level).unwrap_or(i16::MAX))
+                .bind(signed(index));
+            let same = query
+                .bind(bytes)
+                .bind(hash.to_vec())
+                .fetch_optional(&mut *connection)
+                .await?;
+            if same != Some(true) {
+                let what = format!("the tile {index} of level {level} is missing or was changed");
+                return fault(self.edge.size(), what);
+            }
+        }
+        Ok(())
+    }
+
+    /// What can only be said once all events were looked at.
+    async fn end(&mut self, connection: &mut PgConnection) -> Result<(), Stop> {
+        let size = self.edge.size();
+        let select = "select position, edge from event_log.head";
+        let (position, edge): (i64, Vec<u8>) = sqlx::query_as(self.log.sql(select))
+            .fetch_one(&mut *connection)
+            .await?;
+        if position.unsigned_abs() != size || edge != self.edge.bytes() {
+            let what = format!("the log ends here, and `head` says that it ends at {position}");
+            return fault(size + 1, what);
+        }
+        if let Some((longer, _)) = self.checkpoints.first_key_value() {
+            let what = format!("the log is shorter than its checkpoint of the size {longer}");
+            return fault(size + 1, what);
+        }
+        let select = "select event_id from event_log.events events
+            where not exists (select from event_log.log where event_id = events.event_id)
+                and not exists (select from event_log.unplaced where event_id = events.event_id)
+            limit 1";
+        let lost: Option<Uuid> = sqlx::query_scalar(self.log.sql(select))
+            .fetch_optional(connection)
+            .await?;
+        match lost {
+            None => Ok(()),
+            Some(id) => fault(
+                size + 1,
+                format!("the event {id} has no place and waits for none"),
+            ),
+        }
+    }
+}

@@ -1,0 +1,304 @@
+use std::time::{Duration, SystemTime};
+
+use event_log::{Answer, Bucket, By, EventLog, LOOKED_AT, Question, TooBroad};
+use sqlx::{Connection, PgConnection};
+use test_support::TestDatabase;
+
+use crate::support::{drain, fill, insurance, number, rows_read, sequencer};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// Everything of today and tomorrow.
+fn question() -> Question {
+    let now = SystemTime::now();
+    Question {
+        aggregate: None,
+        correlation_id: None,
+        event_type: None,
+        actor: None,
+        from: now - DAY,
+        until: now + DAY,
+        before: None,
+        limit: 20,
+    }
+}
+
+/// 3,000 events: 30 things of 100 versions, two types, three actors, 300 requests.
+async fn filled() -> (TestDatabase, EventLog) {
+    let (database, log) = insurance().await;
+    let values = "'policy', (n % 30)::text, n / 30 + 1,
+        case n % 2 when 0 then 'policy.changed.v1' else 'policy.suspended.v1' end,
+        'key/' || n % 3, 'request-' || n % 300";
+    fill(&database, 3_000, values).await;
+    drain(&mut sequencer(&database, &log)).await;
+    (database, log)
+}
+
+async fn ask(log: &EventLog, connection: &mut PgConnection, question: &Question) -> Answer {
+    log.ask(connection, question).await.unwrap().unwrap()
+}
+
+/// All pages of a question, and how many rows the service reads for each.
+async fn all(
+    log: &EventLog,
+    connection: &mut PgConnection,
+    mut question: Question,
+) -> (Vec<i64>, Vec<i64>) {
+    let (mut positions, mut costs) = (Vec::new(), Vec::new());
+    loop {
+        let mut transaction = connection.begin().await.unwrap();
+        let generic = "set local plan_cache_mode = force_generic_plan";
+        sqlx::raw_sql(generic)
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        let before = rows_read(&mut transaction).await;
+        let answer = ask(log, &mut transaction, &question).await;
+        costs.push(rows_read(&mut transaction).await - before);
+        transaction.rollback().await.unwrap();
+        positions.extend(answer.events.iter().map(|it| it.position));
+        match answer.next {
+            Some(next) => question.before = Some(next),
+            None => return (positions, costs),
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_question_has_its_events_newest_first_and_page_n_costs_as_page_1() {
+    let (database, log) = filled().await;
+    let mut connection = database.connect_as("insurance_service").await;
+    let some = |text: &str| Some(text.to_owned());
+    let thing = || Some(("policy".to_owned(), "7".to_owned()));
+    // The last one: the most rows that a page reads beside the two searches for the window.
+    for (question, matching, most) in [
+        (
+            Question {
+                aggregate: thing(),
+                ..question()
+            },
+            "aggregate_id = '7'",
+            350,
+        ),
+        (
+            Question {
+                aggregate: thing(),
+                actor: some("key/1"),
+                ..question()
+            },
+            "aggregate_id = '7' and events.actor = 'key/1'",
+            350,
+        ),
+        (
+            Question {
+                correlation_id: some("request-7"),
+                ..question()
+            },
+            "correlation_id = 'request-7'",
+            50,
+        ),
+        (
+            Question {
+                aggregate: thing(),
+                correlation_id: some("request-7"),
+                ..question()
+            },
+            "aggregate_id = '7' and correlation_id = 'request-7'",
+            350,
+        ),
+        (
+            Question {
+                event_type: some("policy.changed.v1"),
+                ..question()
+            },
+            "events.event_type = 'policy.changed.v1'",
+            50,
+        ),
+        (
+            Question {
+                actor: some("key/2"),
+                ..question()
+            },
+            "events.actor = 'key/2'",
+            50,
+        ),
+        (
+            Question {
+                event_type: some("policy.changed.v1"),
+                actor: some("key/2"),
+                ..question()
+            },
+            "events.event_type = 'policy.changed.v1' and events.actor = 'key/2'",
+            100,
+        ),
+        (question(), "true", 50),
+        (
+            Question {
+                correlation_id: some("none"),
+                ..question()
+            },
+            "true",
+            50,
+        ),
+    ] {
+        let expected = format!(
+            "select coalesce(sum(position * position), 0)::bigint from insurance_events.log
+             join insurance_events.events using (event_id) where {matching}"
+        );
+        let expected = number(&mut connection, &expected).await;
+        let (positions, costs) = all(&log, &mut connection, question).await;
+        assert_eq!(
+            positions.iter().map(|it| it * it).sum::<i64>(),
+            expected,
+            "{matching}"
+        );
+        assert!(
+            positions.is_sorted_by(|newer, older| newer > older),
+            "{matching}"
+        );
+        let searches = 40;
+        assert!(
+            costs.iter().all(|cost| *cost <= most + searches),
+            "{matching}: {costs:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_window_holds() {
+    let (database, log) = filled().await;
+    let mut connection = database.connect_as("insurance_service").await;
+    let first = ask(
+        &log,
+        &mut connection,
+        &Question {
+            before: Some(1_001),
+            ..question()
+        },
+    )
+    .await;
+    let moment = SystemTime::from(first.events[0].placed_at);
+    let earlier = Question {
+        until: moment,
+        limit: 500,
+        ..question()
+    };
+    let later = Question {
+        from: moment,
+        ..question()
+    };
+    let (earlier, _) = all(&log, &mut connection, earlier).await;
+    let (later, _) = all(&log, &mut connection, later).await;
+    assert_eq!(earlier.len() + later.len(), 3_000);
+    // A batch has one time.
+    assert_eq!(earlier.first(), Some(&500));
+    let never = Question {
+        from: SystemTime::now() + DAY,
+        ..question()
+    };
+    assert!(all(&log, &mut connection, never).await.0.is_empty());
+}
+
+#[tokio::test]
+async fn a_page_that_finds_too_little_says_where_to_go_on() {
+    let (database, log) = insurance().await;
+    let mut connection = database.connect_as("insurance_service").await;
+    let count = u32::try_from(LOOKED_AT).unwrap() + 10;
+    let values = "'policy', n::text, 1, 'policy.drafted.v1', case when n <= 3 then 'key/rare' else 'key/desk' end, 'none'";
+    fill(&database, count, values).await;
+    drain(&mut sequencer(&database, &log)).await;
+    let rare = Question {
+        event_type: Some("policy.drafted.v1".to_owned()),
+        actor: Some("key/rare".to_owned()),
+        ..question()
+    };
+    let first = ask(&log, &mut connection, &rare).await;
+    assert_eq!((first.events.len(), first.next), (0, Some(11)));
+    let second = ask(
+        &log,
+        &mut connection,
+        &Question {
+            before: first.next,
+            ..rare
+        },
+    )
+    .await;
+    assert_eq!((second.events.len(), second.next), (3, None));
+}
+
+#[tokio::test]
+async fn a_thing_with_too_many_events_is_too_broad() {
+    let (database, log) = insurance().await;
+    let mut connection = database.connect_as("insurance_service").await;
+    let count = u32::try_from(LOOKED_AT).unwrap();
+    let values = "'policy', 'A', n, 'policy.drafted.v1', 'key/desk', 'request-1'";
+    fill(&database, count, values).await;
+    let thing = Question {
+        aggregate: Some(("policy".to_owned(), "A".to_owned())),
+        ..question()
+    };
+    let request = Question {
+        correlation_id: Some("request-1".to_owned()),
+        ..question()
+    };
+    for question in [&thing, &request] {
+        assert!(log.ask(&mut connection, question).await.unwrap().is_ok());
+    }
+    fill(
+        &database,
+        1,
+        "'policy', 'A', 0 + 10001, 'policy.drafted.v1', 'key/desk', 'request-1'",
+    )
+    .await;
+    for question in [&thing, &request] {
+        assert_eq!(
+            log.ask(&mut connection, question).await.unwrap(),
+            Err(TooBroad)
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_event_is_found_by_its_id() {
+    let (database, log) = filled().await;
+    let mut connection = database.connect_as("insurance_service").await;
+    let newest = ask(&log, &mut connection, &question())
+        .await
+        .events
+        .remove(0);
+    let found = log.event(&mut connection, newest.event_id).await.unwrap();
+    assert_eq!(found, Some(newest));
+    let other = event_log::new_event_id();
+    assert_eq!(log.event(&mut connection, other).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn events_are_counted_while_they_are_placed() {
+    let (database, log) = filled().await;
+    let mut connection = database.connect_as("insurance_service").await;
+    let bucket = |key: &str, count| Bucket {
+        key: key.to_owned(),
+        count,
+    };
+    let now = SystemTime::now();
+    let mut count = async |by, until| {
+        log.count(&mut connection, by, (now - DAY, until))
+            .await
+            .unwrap()
+    };
+    let types = [
+        bucket("policy.changed.v1", 1_500),
+        bucket("policy.suspended.v1", 1_500),
+    ];
+    assert_eq!(count(By::Type, now + DAY).await.unwrap(), types);
+    let actors = [
+        bucket("key/0", 1_000),
+        bucket("key/1", 1_000),
+        bucket("key/2", 1_000),
+    ];
+    assert_eq!(count(By::Actor, now + DAY).await.unwrap(), actors);
+    let hours = count(By::Hour, now + DAY).await.unwrap();
+    assert_eq!(hours.iter().map(|it| it.count).sum::<i64>(), 3_000);
+    assert!(hours[0].key.ends_with(":00:00Z"), "{hours:?}");
+    assert_eq!(count(By::Type, now - DAY / 2).await.unwrap(), []);
+}

@@ -1,0 +1,98 @@
+use event_log::{Checkpoint, EventLog, Signed, Signer, SigningKey, tree::verify_consistency};
+use settings::Secret;
+use test_support::TestDatabase;
+
+use crate::support::{THINGS, connect, drain, fill, insurance, rewrite, sequencer, tamper};
+
+pub(crate) fn key() -> SigningKey {
+    SigningKey::new("insurance", &Secret::from("1".repeat(64).as_str())).unwrap()
+}
+
+pub(crate) fn signer(database: &TestDatabase, log: &EventLog) -> Signer {
+    let meter = opentelemetry::global::meter("test");
+    Signer::new(log.clone(), connect(database, 1), key(), &meter)
+}
+
+/// Events of things of their own, placed.
+pub(crate) async fn grow(database: &TestDatabase, log: &EventLog, count: u32) {
+    let values = THINGS.replace("n::text", "gen_random_uuid()::text");
+    fill(database, count, &values).await;
+    assert_eq!(drain(&mut sequencer(database, log)).await, u64::from(count));
+}
+
+/// The checkpoint that this step signs.
+pub(crate) async fn sign(signer: &mut Signer) -> Checkpoint {
+    match signer.step().await.unwrap() {
+        Signed::Note(note) => key().public().open(&note).unwrap().unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_extends_the_one_before() {
+    let (database, log) = insurance().await;
+    let mut signer = signer(&database, &log);
+    assert_eq!(
+        signer.step().await.unwrap(),
+        Signed::Nothing,
+        "of an empty log"
+    );
+    grow(&database, &log, 300).await;
+    let first = sign(&mut signer).await;
+    assert_eq!(
+        signer.step().await.unwrap(),
+        Signed::Nothing,
+        "there is nothing new"
+    );
+    grow(&database, &log, 313).await;
+    let second = sign(&mut signer).await;
+    assert_eq!((first.size, second.size), (300, 613));
+    assert_eq!(first.origin, second.origin);
+    let mut connection = database.connect_as("insurance_service").await;
+    let proof = log
+        .consistency(&mut connection, 300, 613)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(verify_consistency(
+        (300, first.root),
+        (613, second.root),
+        &proof
+    ));
+}
+
+#[tokio::test]
+async fn a_log_that_does_not_extend_its_checkpoint_is_not_signed() {
+    const CHANGE: &str =
+        "update insurance_events.events set actor = 'key/other' where sequence = 7";
+    const FORGE: &str = "update insurance_events.checkpoints set root = sha256('')";
+    const FORGET: &str = "delete from insurance_events.checkpoints";
+    const SHORTEN: &str = "delete from insurance_events.events where sequence > 200";
+    // What the owner of the tables does, and whether a process that was started since notices it.
+    for (changes, made_anew, noticed_by_a_new_one) in [
+        ([CHANGE, ""], true, true),
+        ([FORGE, ""], false, true),
+        ([SHORTEN, ""], true, true),
+        ([CHANGE, FORGET], true, false),
+        ([SHORTEN, FORGET], true, false),
+    ] {
+        let (database, log) = insurance().await;
+        let mut old = signer(&database, &log);
+        grow(&database, &log, 300).await;
+        sign(&mut old).await;
+        if made_anew {
+            rewrite(&database, &log, &changes.join(";")).await;
+        } else {
+            tamper(&database, &changes.join(";")).await;
+        }
+        grow(&database, &log, 5).await;
+        assert_eq!(
+            old.step().await.unwrap(),
+            Signed::Refused(300),
+            "{changes:?}"
+        );
+        let new = signer(&database, &log).step().await.unwrap();
+        let refused = matches!(new, Signed::Refused(300));
+        assert_eq!(refused, noticed_by_a_new_one, "{changes:?}: {new:?}");
+    }
+}

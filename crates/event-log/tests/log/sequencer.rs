@@ -1,0 +1,261 @@
+use std::time::Duration;
+
+use event_log::{EventLog, Sequencer, Step};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use test_support::TestDatabase;
+use tokio::{task::JoinHandle, time::sleep};
+
+use crate::support::{THINGS, append, drain, fill, insurance, number, sequencer};
+
+async fn execute(connection: &mut PgConnection, sql: &str) {
+    let sql = AssertSqlSafe(sql.to_owned());
+    sqlx::raw_sql(sql).execute(connection).await.unwrap();
+}
+
+async fn run(connection: &mut PgConnection, log: &EventLog, thing: &str) {
+    append(log, connection, ("policy", thing), 1).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_works_at_a_time_and_a_killed_one_is_replaced() {
+    const EVENTS: i64 = 400;
+    const KILLS: u32 = 40;
+    let (database, log) = insurance().await;
+    let sequencers: Vec<_> = (0..3)
+        .map(|_| tokio::spawn(sequencer(&database, &log).run()))
+        .collect();
+    let mut writer = database.connect().await;
+    let write = async {
+        for n in 0..EVENTS {
+            run(&mut writer, &log, &n.to_string()).await;
+            log.appended();
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let mut administrator = database.connect().await;
+    let kill = async {
+        let mut killed = 0;
+        while killed < KILLS {
+            let kill = "select count(*) from (
+                select pg_terminate_backend(pid, 5000) as done from (
+                    select pid from pg_stat_activity where datname = current_database()
+                        and usename = 'insurance_service' order by random() limit 1) one) done where done";
+            killed += u32::try_from(number(&mut administrator, kill).await).unwrap();
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::join!(write, kill);
+    log.placed_after(EVENTS - 1).await;
+    sequencers.iter().for_each(JoinHandle::abort);
+    let once = "select count(distinct event_id) from insurance_events.log where position <= 400";
+    assert_eq!(number(&mut writer, once).await, EVENTS);
+    let all = "select position from insurance_events.head";
+    assert_eq!(number(&mut writer, all).await, EVENTS);
+}
+
+#[tokio::test]
+async fn while_another_one_places_it_does_not() {
+    let (database, log) = insurance().await;
+    let mut sequencer = sequencer(&database, &log);
+    let mut connection = database.connect().await;
+    run(&mut connection, &log, "A").await;
+    let mut other = connection.begin().await.unwrap();
+    execute(&mut other, "select from insurance_events.head for update").await;
+    assert_eq!(sequencer.step().await.unwrap(), Step::Busy);
+    other.rollback().await.unwrap();
+    assert_eq!(drain(&mut sequencer).await, 1);
+}
+
+/// Waits until the floor is there, for which transactions of other tests have to end.
+async fn rise(sequencer: &mut Sequencer, floor: i64) {
+    while sequencer.floor() < floor {
+        sequencer.step().await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// A trigger that waits for [`LOCK`] at this place, where the event is of the thing `slow`.
+fn stopping_trigger(before_the_sequence: &str, after_it: &str) -> String {
+    format!(
+        "create or replace function insurance_events.take_a_sequence() returns trigger
+         language plpgsql security definer set search_path = '' as $$
+         declare
+             slow boolean := new.aggregate_id = 'slow';
+         begin
+             {before_the_sequence}
+             new.sequence := nextval('insurance_events.sequences');
+             {after_it}
+             return new;
+         end $$"
+    )
+}
+
+const TAKE_AN_ID: &str = "perform pg_current_xact_id();";
+const WAIT: &str = "if slow then perform pg_advisory_xact_lock_shared(7); end if;";
+
+/// A writer who stands in the trigger until [`Stopped::go_on`].
+struct Stopped {
+    gate: PgConnection,
+    writer: JoinHandle<()>,
+}
+
+impl Stopped {
+    async fn new(database: &TestDatabase, log: &EventLog) -> Self {
+        let mut gate = database.connect().await;
+        execute(&mut gate, "select pg_advisory_lock(7)").await;
+        let (mut connection, log) = (database.connect().await, log.clone());
+        let writer = tokio::spawn(async move { run(&mut connection, &log, "slow").await });
+        let waits = "select count(*) from pg_locks
+            where locktype = 'advisory' and not granted and database =
+                (select oid from pg_database where datname = current_database())";
+        while number(&mut gate, waits).await == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        Self { gate, writer }
+    }
+
+    async fn go_on(mut self) {
+        execute(&mut self.gate, "select pg_advisory_unlock(7)").await;
+        self.writer.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_writer_who_stops_before_its_first_write_is_placed_and_never_below_the_floor() {
+    for trigger in [
+        stopping_trigger(&format!("{TAKE_AN_ID} {WAIT}"), ""),
+        stopping_trigger(TAKE_AN_ID, WAIT),
+    ] {
+        let (database, log) = insurance().await;
+        database.execute(&trigger).await;
+        let mut sequencer = sequencer(&database, &log);
+        let mut connection = database.connect().await;
+        run(&mut connection, &log, "before").await;
+        assert_eq!(drain(&mut sequencer).await, 1);
+        let stopped = Stopped::new(&database, &log).await;
+        for n in 0..5 {
+            run(&mut connection, &log, &n.to_string()).await;
+            assert_eq!(drain(&mut sequencer).await, 1);
+        }
+        stopped.go_on().await;
+        // `drain` looks that nothing was found below the floor.
+        assert_eq!(drain(&mut sequencer).await, 1, "{trigger}");
+        run(&mut connection, &log, "after").await;
+        drain(&mut sequencer).await;
+        let slow = "select sequence from insurance_events.events where aggregate_id = 'slow'";
+        let slow = number(&mut connection, slow).await;
+        rise(&mut sequencer, slow + 1).await;
+    }
+}
+
+/// With the calls of the trigger the wrong way round.
+#[tokio::test]
+async fn what_the_floor_has_passed_is_found_and_told() {
+    let (database, log) = insurance().await;
+    database.execute(&stopping_trigger("", WAIT)).await;
+    let mut sequencer = sequencer(&database, &log);
+    let mut connection = database.connect().await;
+    run(&mut connection, &log, "before").await;
+    assert_eq!(drain(&mut sequencer).await, 1);
+    let stopped = Stopped::new(&database, &log).await;
+    for n in 0..3 {
+        run(&mut connection, &log, &n.to_string()).await;
+        assert_eq!(drain(&mut sequencer).await, 1);
+    }
+    rise(&mut sequencer, 4).await;
+    stopped.go_on().await;
+    assert_eq!(sequencer.step().await.unwrap(), Step::Idle);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(10)).await;
+    tokio::time::resume();
+    let found = Step::Placed {
+        events: 1,
+        below_floor: 1,
+        full: false,
+    };
+    assert_eq!(sequencer.step().await.unwrap(), found);
+}
+
+#[tokio::test]
+async fn a_long_write_transaction_elsewhere_delays_no_event() {
+    let (database, log) = insurance().await;
+    let elsewhere = TestDatabase::empty("insurance").await;
+    let mut sequencer = sequencer(&database, &log);
+    let (mut connection, mut other) = (database.connect().await, elsewhere.connect().await);
+    let mut unending = other.begin().await.unwrap();
+    execute(&mut unending, "select pg_current_xact_id()").await;
+    for n in 0..3 {
+        run(&mut connection, &log, &n.to_string()).await;
+        assert_eq!(drain(&mut sequencer).await, 1);
+        assert_eq!(sequencer.floor(), 0, "it waits for whoever may be writing");
+    }
+    unending.rollback().await.unwrap();
+    run(&mut connection, &log, "last").await;
+    drain(&mut sequencer).await;
+    rise(&mut sequencer, 3).await;
+}
+
+#[tokio::test]
+async fn dead_rows_that_a_snapshot_holds_cost_nothing() {
+    const EVENTS: u32 = 10_000;
+    let (database, log) = insurance().await;
+    let mut sequencer = sequencer(&database, &log);
+    let (mut connection, mut reader) = (database.connect().await, database.connect().await);
+    let mut reader = reader.begin().await.unwrap();
+    let snapshot =
+        "set transaction isolation level repeatable read; select from insurance_events.head";
+    execute(&mut reader, snapshot).await;
+    fill(&database, EVENTS, THINGS).await;
+    assert_eq!(drain(&mut sequencer).await, u64::from(EVENTS));
+    rise(&mut sequencer, EVENTS.into()).await;
+    run(&mut connection, &log, "next").await;
+    let with = pages_read(&mut connection, sequencer.floor()).await;
+    let without = pages_read(&mut connection, 0).await;
+    assert!(
+        with < 10 && without > 100,
+        "{with} pages with the floor, {without} without"
+    );
+    reader.rollback().await.unwrap();
+}
+
+/// How many pages the look for waiting events reads.
+async fn pages_read(connection: &mut PgConnection, floor: i64) -> u32 {
+    let explain = format!(
+        "explain (analyze, buffers) select sequence from insurance_events.unplaced
+         where sequence >= {floor} order by sequence limit 500"
+    );
+    let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(explain))
+        .fetch_all(connection)
+        .await
+        .unwrap();
+    let pages = plan
+        .iter()
+        .find(|line| line.contains("Buffers: shared"))
+        .unwrap();
+    let numbers = pages
+        .split(['=', ' '])
+        .filter_map(|it| it.parse::<u32>().ok());
+    numbers.sum()
+}
+
+#[tokio::test]
+async fn tiles_are_kept_of_all_complete_subtrees() {
+    let (database, log) = insurance().await;
+    let mut sequencer = sequencer(&database, &log);
+    let mut connection = database.connect().await;
+    for count in [255, 1, 700, 400] {
+        fill(
+            &database,
+            count,
+            "'policy', gen_random_uuid()::text, 1, 'policy.drafted.v1', 'key/desk', 'none'",
+        )
+        .await;
+        drain(&mut sequencer).await;
+    }
+    let right = "select count(*) from insurance_events.event_tiles where level = 0 and hashes =
+        (select string_agg(leaf_hash, '' order by position) from insurance_events.log
+         where position > tile * 256 and position <= tile * 256 + 256)";
+    assert_eq!(number(&mut connection, right).await, 1_356 / 256);
+    let tiles = "select count(*) from insurance_events.event_tiles";
+    assert_eq!(number(&mut connection, tiles).await, 1_356 / 256);
+}

@@ -1,0 +1,147 @@
+//! What the owner of the tables can do to them, and what is found of it.
+
+use event_log::{Checkpoint, EventLog, Report};
+use sqlx::Connection;
+use test_support::TestDatabase;
+
+use crate::{
+    checkpoints::{grow, key, sign, signer},
+    support::{drain, insurance, sequencer, tamper},
+};
+
+/// 700 events, with checkpoints of the sizes 200 and 600 that were exported. Somebody has kept what
+/// `head` was at 200.
+async fn filled() -> (TestDatabase, EventLog, Vec<Checkpoint>) {
+    let (database, log) = insurance().await;
+    let mut signer = signer(&database, &log);
+    grow(&database, &log, 200).await;
+    let mut exported = vec![sign(&mut signer).await];
+    let keep = "create table kept as select * from insurance_events.head";
+    database.execute(keep).await;
+    grow(&database, &log, 400).await;
+    exported.push(sign(&mut signer).await);
+    grow(&database, &log, 100).await;
+    (database, log, exported)
+}
+
+async fn verify(database: &TestDatabase, log: &EventLog, exported: &[Checkpoint]) -> Report {
+    let mut connection = database.connect_as("insurance_service").await;
+    let mut transaction = connection.begin().await.unwrap();
+    log.verify(&mut transaction, exported, Some(&key().public()))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_touched_is_whole() {
+    let (database, log, exported) = filled().await;
+    let report = verify(&database, &log, &exported).await;
+    assert_eq!(
+        (report.events, report.checkpoints, &report.fault),
+        (700, 4, &None)
+    );
+    assert!(
+        report
+            .to_string()
+            .contains("700 events and 4 checkpoints are as they were"),
+        "{report}"
+    );
+}
+
+#[tokio::test]
+async fn six_kinds_of_tampering_are_found_with_the_first_bad_position() {
+    const FORGET: &str = "delete from insurance_events.checkpoints";
+    for (kind, changes, position) in [
+        (
+            "change",
+            "update insurance_events.events set actor = 'key/other' where sequence = 300",
+            300,
+        ),
+        ("delete", "delete from insurance_events.events where sequence = 300", 300),
+        (
+            "swap",
+            "update insurance_events.log set position = position + 1000000;
+             update insurance_events.log set position =
+                 case position when 1000300 then 301 when 1000301 then 300 else position - 1000000 end",
+            300,
+        ),
+        (
+            "insert",
+            "update insurance_events.log set position = position + 1000000;
+             update insurance_events.log set position =
+                 position - case when position >= 1000300 then 999999 else 1000000 end;
+             insert into insurance_events.log select 300, gen_random_uuid(), event_type, actor,
+                 leaf_hash, placed_at from insurance_events.log where position = 301;
+             update insurance_events.head set position = position + 1",
+            300,
+        ),
+        (
+            "truncate",
+            "delete from insurance_events.events where sequence > 200;
+             delete from insurance_events.log where position > 200;
+             delete from insurance_events.event_tiles;
+             update insurance_events.head set position = kept.position, edge = kept.edge from kept",
+            201,
+        ),
+        (
+            "rewrite",
+            "update insurance_events.events set actor = 'key/other' where sequence = 300;
+             delete from insurance_events.log where position > 200;
+             delete from insurance_events.event_tiles;
+             update insurance_events.head set position = kept.position, edge = kept.edge from kept;
+             insert into insurance_events.unplaced
+                 select sequence, event_id from insurance_events.events where sequence > 200",
+            201,
+        ),
+    ] {
+        let (database, log, exported) = filled().await;
+        tamper(&database, &format!("{changes};{FORGET}")).await;
+        if kind == "rewrite" {
+            drain(&mut sequencer(&database, &log)).await;
+        }
+        let report = verify(&database, &log, &exported).await;
+        let fault = report.fault.unwrap_or_else(|| panic!("{kind} was not found"));
+        assert_eq!(fault.position, position, "{kind}: {fault}");
+        if ["truncate", "rewrite"].contains(&kind) {
+            // Nobody but a keeper of a checkpoint can know.
+            assert_eq!(verify(&database, &log, &[]).await.fault, None, "{kind}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_beside_the_events_is_compared_with_them() {
+    for (changes, position) in [
+        ("update insurance_events.log set actor = 'key/other' where position = 300", 300),
+        ("update insurance_events.log set event_type = 'a.b.v1' where position = 300", 300),
+        ("update insurance_events.log set leaf_hash = sha256('') where position = 300", 300),
+        ("update insurance_events.log set placed_at = '2000-01-01' where position = 300", 300),
+        ("update insurance_events.event_tiles set root = sha256('') where tile = 1", 512),
+        ("delete from insurance_events.event_tiles where tile = 0", 256),
+        ("update insurance_events.head set position = 699", 701),
+        ("update insurance_events.head set edge = ''", 701),
+        ("delete from insurance_events.log where position > 699", 700),
+        ("update insurance_events.checkpoints set root = sha256('') where position = 600", 600),
+        ("update insurance_events.checkpoints set note = replace(note, '200', '201')", 200),
+        (
+            "insert into insurance_events.events (event_id, sequence, aggregate_type, aggregate_id, version,
+                 event_type, actor, correlation_id, data)
+             values (gen_random_uuid(), 0, 'policy', 'A', 1, 'policy.drafted.v1', 'key/x', 'none', '{}');
+             delete from insurance_events.unplaced",
+            701,
+        ),
+    ] {
+        let (database, log, _) = filled().await;
+        tamper(&database, changes).await;
+        let fault = verify(&database, &log, &[]).await.fault;
+        assert_eq!(fault.map(|it| it.position), Some(position), "{changes}");
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_of_another_log_says_so() {
+    let (database, log, mut exported) = filled().await;
+    exported[0].origin = "threadpilot/insurance/other".to_owned();
+    let fault = verify(&database, &log, &exported).await.fault.unwrap();
+    assert!(fault.what.contains("another log"), "{fault}");
+}
