@@ -29,7 +29,7 @@ use crate::{
     telemetry::TelemetryError,
 };
 
-/// Under thousands of connections the allocator of glibc costs a third of the service's time, and
+/// Under thousands of connections the allocator of glibc costs a fifth of the service's time, and
 /// it keeps what they took.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;

@@ -13,6 +13,8 @@ const QUEUE_BYTES: usize = 4 * 1024 * 1024;
 /// How long lines are collected after a write. Under load one write takes many lines, and nobody
 /// has to wake the thread for each of them.
 const COLLECT: Duration = Duration::from_millis(5);
+/// Most bytes of one write, unless a line is longer: a slow reader makes room with each of them.
+const WRITE_BYTES: usize = 64 * 1024;
 /// Longest wait for the lines that are left when the process ends.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
@@ -35,8 +37,6 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     lines: Vec<u8>,
-    /// How many `lines` are.
-    count: u64,
     /// Bytes that the thread has taken and not written yet.
     in_hand: usize,
     /// The thread waits for a line, however long.
@@ -57,7 +57,7 @@ impl LogWriter {
         Ok(Self(shared))
     }
 
-    /// Takes a line, whole.
+    /// Takes a line, whole and with its end.
     pub(super) fn take(&self, line: &[u8]) {
         let mut queue = self.0.queue();
         if queue.lines.len() + queue.in_hand + line.len() > QUEUE_BYTES {
@@ -65,7 +65,6 @@ impl LogWriter {
             return;
         }
         queue.lines.extend_from_slice(line);
-        queue.count += 1;
         let wake = mem::take(&mut queue.idle);
         drop(queue);
         if wake {
@@ -96,27 +95,37 @@ impl Shared {
     fn write(&self, mut to: impl Write) {
         let mut lines = Vec::new();
         loop {
-            let (count, flushes) = self.next(&mut lines);
-            let failed = to.write_all(&lines).and_then(|()| to.flush()).is_err();
+            let flushes = self.next(&mut lines);
+            self.write_pieces(&mut to, &lines);
             // What one burst of lines took is given back.
             lines.clear();
-            lines.shrink_to(64 * 1024);
-            let mut queue = self.queue();
-            queue.in_hand = 0;
-            if failed {
-                queue.dropped_lines += count;
-            }
+            lines.shrink_to(WRITE_BYTES);
             for done in flushes {
                 // Whoever asked may have given up.
                 let _ = done.send(());
             }
+            let queue = self.queue();
             let nobody_asks = |queue: &mut Queue| queue.flushes.is_empty();
             let _ = self.changed.wait_timeout_while(queue, COLLECT, nobody_asks);
         }
     }
 
+    fn write_pieces(&self, to: &mut impl Write, mut lines: &[u8]) {
+        while !lines.is_empty() {
+            let piece;
+            (piece, lines) = lines.split_at(piece_bytes(lines));
+            let failed = to.write_all(piece).and_then(|()| to.flush()).is_err();
+            let mut queue = self.queue();
+            queue.in_hand -= piece.len();
+            if failed {
+                let count = piece.split_inclusive(|byte| *byte == b'\n').count();
+                queue.dropped_lines += count as u64;
+            }
+        }
+    }
+
     /// Waits for lines, or for somebody who wants to know that they are written.
-    fn next(&self, lines: &mut Vec<u8>) -> (u64, Vec<mpsc::Sender<()>>) {
+    fn next(&self, lines: &mut Vec<u8>) -> Vec<mpsc::Sender<()>> {
         let mut queue = self.queue();
         while queue.lines.is_empty() && queue.flushes.is_empty() {
             queue.idle = true;
@@ -128,7 +137,22 @@ impl Shared {
         queue.idle = false;
         queue.in_hand = queue.lines.len();
         mem::swap(lines, &mut queue.lines);
-        (mem::take(&mut queue.count), mem::take(&mut queue.flushes))
+        mem::take(&mut queue.flushes)
+    }
+}
+
+/// Whole lines for one write.
+fn piece_bytes(lines: &[u8]) -> usize {
+    let ends = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n');
+    match lines.get(..WRITE_BYTES) {
+        None => lines.len(),
+        Some(first) => match ends(first) {
+            Some(end) => end + 1,
+            None => lines
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .map_or(lines.len(), |end| end + 1),
+        },
     }
 }
 
@@ -164,7 +188,7 @@ mod tests {
         time::{Duration, Instant},
     };
 
-    use super::{LogWriter, QUEUE_BYTES};
+    use super::{LogWriter, QUEUE_BYTES, WRITE_BYTES, piece_bytes};
 
     /// A reader that takes a line whenever the test lets it.
     struct Reader {
@@ -197,7 +221,7 @@ mod tests {
     #[test]
     fn a_stalled_reader_costs_lines_and_no_time() {
         let (mut writer, turn, read) = stalled();
-        let line = vec![b'x'; QUEUE_BYTES / 8];
+        let line = long_line();
         for _ in 0..11 {
             writer.write_all(&line).unwrap();
         }
@@ -207,10 +231,55 @@ mod tests {
             turn.send(()).unwrap();
         }
         writer.flush_lines();
-        writer.write_all(b"last").unwrap();
+        writer.write_all(b"last\n").unwrap();
         writer.flush_lines();
-        assert_eq!(read.lock().unwrap().len(), 8 * line.len() + 4);
+        assert_eq!(read.lock().unwrap().len(), 8 * line.len() + 5);
         assert_eq!(writer.dropped_lines(), 3);
+    }
+
+    /// An eighth of what may wait.
+    fn long_line() -> Vec<u8> {
+        let mut line = vec![b'x'; QUEUE_BYTES / 8 - 1];
+        line.push(b'\n');
+        line
+    }
+
+    fn wait_until_in_hand(writer: &LogWriter, bytes: usize) {
+        while writer.0.queue().in_hand != bytes {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_slow_reader_makes_room_with_each_piece() {
+        let (writer, turn, _read) = stalled();
+        let line = long_line();
+        writer.take(&line);
+        wait_until_in_hand(&writer, line.len());
+        for _ in 0..7 {
+            writer.take(&line);
+        }
+        writer.take(&line);
+        assert_eq!(writer.dropped_lines(), 1);
+        // The first line by itself, then the first of the seven.
+        turn.send(()).unwrap();
+        turn.send(()).unwrap();
+        wait_until_in_hand(&writer, 6 * line.len());
+        for _ in 0..2 {
+            writer.take(&line);
+        }
+        assert_eq!(writer.dropped_lines(), 1);
+        writer.take(&line);
+        assert_eq!(writer.dropped_lines(), 2);
+    }
+
+    #[test]
+    fn a_write_ends_with_a_line() {
+        let mut lines = [b'x'; 100].repeat(WRITE_BYTES / 100 + 1);
+        lines[99] = b'\n';
+        assert_eq!(piece_bytes(&lines), 100);
+        assert_eq!(piece_bytes(&lines[..WRITE_BYTES - 1]), WRITE_BYTES - 1);
+        assert_eq!(piece_bytes(&lines[100..]), lines.len() - 100);
     }
 
     /// A reader that says what each write brought.
@@ -231,7 +300,7 @@ mod tests {
     fn a_line_is_written_without_another_one() {
         let (sender, written) = mpsc::channel();
         let writer = LogWriter::start(Told(sender)).unwrap();
-        for line in [&b"first"[..], b"second"] {
+        for line in [&b"first\n"[..], b"second\n"] {
             writer.take(line);
             assert_eq!(written.recv_timeout(Duration::from_secs(20)).unwrap(), line);
         }
@@ -240,27 +309,25 @@ mod tests {
     #[test]
     fn lines_that_come_during_a_write_are_written_together() {
         let (writer, turn, read) = stalled();
-        writer.take(b"a");
+        writer.take(b"a\n");
         // The thread holds the first line, and nobody reads yet.
-        while writer.0.queue().in_hand == 0 {
-            thread::yield_now();
-        }
+        wait_until_in_hand(&writer, 2);
         for _ in 0..100 {
-            writer.take(b"b");
+            writer.take(b"b\n");
         }
         for _ in 0..2 {
             turn.send(()).unwrap();
         }
         drop(turn);
         writer.flush_lines();
-        assert_eq!(read.lock().unwrap().len(), 101);
+        assert_eq!(read.lock().unwrap().len(), 202);
         assert_eq!(writer.dropped_lines(), 0);
     }
 
     #[test]
     fn a_flush_to_a_stalled_reader_is_given_up() {
         let (mut writer, _turn, read) = stalled();
-        writer.write_all(b"line").unwrap();
+        writer.write_all(b"line\n").unwrap();
         let started = Instant::now();
         writer.flush_lines();
         assert!(started.elapsed() < Duration::from_secs(20));
@@ -271,7 +338,7 @@ mod tests {
     fn lines_for_a_reader_that_is_gone_are_counted() {
         let (mut writer, turn, _) = stalled();
         drop(turn);
-        writer.write_all(b"line").unwrap();
+        writer.write_all(b"line\n").unwrap();
         writer.flush_lines();
         assert_eq!(writer.dropped_lines(), 1);
     }
