@@ -17,6 +17,17 @@ alter table insurance.insurances
     check (status in ('draft', 'active', 'suspended', 'cancelled', 'expired')) not valid,
     add constraint version_starts_at_one check (version >= 1) not valid,
     add constraint days_are_not_reversed check (valid_until >= valid_from) not valid,
+    -- Those that the service's type can hold: not `infinity`, not 9999-12-31.
+    add constraint days_are_plausible check (
+        valid_from between '1900-01-01' and '2199-12-31'
+        and valid_until between '1900-01-01' and '2199-12-31'
+        and cancelled_on between '1900-01-01' and '2199-12-31'
+    ) not valid,
+    -- A cancelled draft keeps the days that it was drafted for.
+    add constraint cancellation_is_the_end check (
+        cancelled_on is null or status = 'cancelled'
+        or valid_until is not distinct from greatest(cancelled_on, valid_from)
+    ) not valid,
     add constraint only_the_ended_are_erased check (
         personal_identity_number is not null or status in ('draft', 'cancelled', 'expired')
     ) not valid;
@@ -51,13 +62,31 @@ create index covers_by_car on insurance.covers (car, insurance_id) where car is 
 create function insurance.import_policy(policy insurance.insurances) returns void
 language plpgsql security definer set search_path = '' as $$
 declare
-    days daterange := daterange(policy.valid_from, policy.valid_until);
+    -- `least` leaves nulls out.
+    until date := least(policy.valid_until, policy.cancelled_on);
+    ended boolean := policy.status in ('cancelled', 'expired');
+    days daterange := daterange(
+        policy.valid_from, case when until > policy.valid_from then until
+            when until is not null then policy.valid_from end
+    );
     marked boolean := false;
 begin
-    if policy.status <> 'draft' and not isempty(days) then
+    if ended and until > (now() at time zone 'Europe/Stockholm')::date then
+        raise exception 'policy % has ended, but its end is still to come', policy.insurance_id
+        using errcode = 'check_violation';
+    end if;
+    -- Which days it covered is unknown where it has ended without an end.
+    if policy.status <> 'draft' and not isempty(days) and not (ended and until is null) then
+        -- By `is true`, the covers of the car are looked at, and not those of everybody.
+        marked := exists (
+            select from insurance.covers
+            where car = policy.car_registration_number and (cover && days) is true
+        );
         -- Waits for the end of a transaction that covers the car on the same days.
-        insert into insurance.covers (insurance_id, car, cover, monthly_cost)
-        values (policy.insurance_id, policy.car_registration_number, days, policy.monthly_cost)
+        insert into insurance.covers (insurance_id, car, cover, monthly_cost, overlapping)
+        values (
+            policy.insurance_id, policy.car_registration_number, days, policy.monthly_cost, marked
+        )
         on conflict on constraint one_cover_at_a_time do nothing;
         if not found then
             marked := true;
@@ -86,21 +115,25 @@ revoke execute on function insurance.import_policy from public;
 -- All rows without an event, 1,000 in a transaction. May be stopped and called again.
 create procedure insurance.import_policies() language plpgsql as $$
 declare
-    page insurance.insurances[];
+    page bigint[];
     policy insurance.insurances;
-    latest bigint := -1;
+    latest bigint;
 begin
     loop
         page := array(
-            select i from insurance.insurances i
-            where i.insurance_id > latest order by i.insurance_id limit 1000
+            select insurance_id from insurance.insurances
+            where insurance_id > latest or latest is null order by insurance_id limit 1000
         );
         exit when cardinality(page) = 0;
-        foreach policy in array page loop
-            latest := policy.insurance_id;
-            if not exists (
+        foreach latest in array page loop
+            -- As it is now: it may have changed or gone since the page was read.
+            select * into policy from insurance.insurances
+            where insurance_id = latest for no key update;
+            if found and not exists (
                 select from insurance_events.events
                 where aggregate_type = 'policy' and aggregate_id = policy.insurance_id::text
+                    and version <= policy.version
+                    and event_type in ('policy.imported.v1', 'policy.drafted.v1')
             ) then
                 perform insurance.import_policy(policy);
             end if;
@@ -134,9 +167,25 @@ begin
     then
         return null;
     end if;
+    if tg_op = 'UPDATE' and (
+        new.insurance_id <> old.insurance_id
+        or new.personal_identity_number <> old.personal_identity_number
+        or new.personal_identity_number is not null and old.personal_identity_number is null
+    ) then
+        raise exception 'a policy keeps its number and its person'
+        using errcode = 'integrity_constraint_violation';
+    end if;
+    if tg_op = 'INSERT' and exists (
+        select from insurance_events.events
+        where aggregate_type = 'policy' and aggregate_id = id and event_type = 'policy.removed.v1'
+    ) then
+        raise exception 'policy % was removed: its number is not given again', id
+        using errcode = 'integrity_constraint_violation';
+    end if;
     if tg_op <> 'DELETE' and new.version <> due or not exists (
         select from insurance_events.events
         where aggregate_type = 'policy' and aggregate_id = id and version = due
+            and (event_type = 'policy.removed.v1') = (tg_op = 'DELETE')
     ) then
         if tg_op <> 'INSERT' then
             raise exception 'a policy changed without an event'
@@ -147,15 +196,31 @@ begin
     return null;
 end
 $$;
+revoke execute on function insurance.demand_an_event from public;
 create constraint trigger demand_an_event after insert or update or delete on insurance.insurances
 deferrable initially deferred for each row execute function insurance.demand_an_event();
+
+-- A truncation has no rows whose events could be demanded.
+create function insurance.refuse_truncate() returns trigger language plpgsql as $$
+begin
+    raise exception 'policies are not truncated: use delete' using errcode = 'restrict_violation';
+end
+$$;
+create trigger never_truncated before truncate on insurance.insurances
+for each statement execute function insurance.refuse_truncate();
+create trigger never_truncated before truncate on insurance.covers
+for each statement execute function insurance.refuse_truncate();
+
 -- `always`: also for the apply worker of a logical replication.
-alter table insurance.insurances enable always trigger demand_an_event;
+alter table insurance.insurances
+    enable always trigger demand_an_event, enable always trigger never_truncated;
+alter table insurance.covers enable always trigger never_truncated;
 
 -- What a product costs from a day on, until its next price begins. Rows are only added.
 create table insurance.prices (
     product text not null references insurance.products,
-    valid_from date not null,
+    valid_from date not null
+        constraint day_is_plausible check (valid_from between '1900-01-01' and '2199-12-31'),
     monthly_cost numeric not null
         constraint monthly_cost_is_money
         check (monthly_cost between 0 and 9999999999.99 and scale(trim_scale(monthly_cost)) <= 2),
@@ -169,7 +234,7 @@ create procedure insurance.set_first_prices() language sql as $$
     with first as (
         insert into insurance.prices (product, valid_from, monthly_cost, version)
         select product, '2020-01-01', monthly_cost, 1 from insurance.products
-        where product not in (select product from insurance.prices)
+        on conflict do nothing
         returning product, valid_from, monthly_cost, version
     )
     insert into insurance_events.events
@@ -199,7 +264,17 @@ create table insurance.idempotency_keys (
 create index idempotency_keys_by_age on insurance.idempotency_keys (created_at);
 create index idempotency_keys_by_subject on insurance.idempotency_keys (subject);
 
-grant insert, update on insurance.insurances to insurance_service;
-grant select, insert, update, delete on insurance.covers to insurance_service;
+-- Column by column: numbers and persons of policies are given once, and an answer keeps its key.
+grant insert (
+    personal_identity_number, product, status, valid_from, valid_until, monthly_cost,
+    car_registration_number
+), update (
+    personal_identity_number, product, status, version, valid_from, valid_until, cancelled_on,
+    monthly_cost, car_registration_number
+) on insurance.insurances to insurance_service;
+-- `overlapping` too: a marked cover that is cut is written anew, and stays marked.
+grant select, insert, delete on insurance.covers to insurance_service;
 grant select, insert on insurance.prices to insurance_service;
-grant select, insert, update, delete on insurance.idempotency_keys to insurance_service;
+grant select, insert (caller, key, fingerprint), delete,
+    update (fingerprint, status, headers, body, subject, created_at)
+    on insurance.idempotency_keys to insurance_service;

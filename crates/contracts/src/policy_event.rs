@@ -29,6 +29,8 @@ pub enum PolicyEvent {
     Ended(PolicyEnded),
     /// The day after its last came.
     Expired(PolicyEnded),
+    /// Its row was deleted by hand. The data is `null`, and its number is not given again.
+    Removed,
 }
 
 /// The data of `policy.imported.v1`.
@@ -185,6 +187,7 @@ impl PolicyEvent {
             Self::Cancelled(_) => "policy.cancelled.v1",
             Self::Ended(_) => "policy.ended.v1",
             Self::Expired(_) => "policy.expired.v1",
+            Self::Removed => "policy.removed.v1",
         }
     }
 
@@ -200,6 +203,7 @@ impl PolicyEvent {
             "policy.cancelled.v1" => Self::Cancelled(serde_json::from_str(data)?),
             "policy.ended.v1" => Self::Ended(serde_json::from_str(data)?),
             "policy.expired.v1" => Self::Expired(serde_json::from_str(data)?),
+            "policy.removed.v1" => Self::Removed,
             _ => return Err(PolicyEventError::UnknownType),
         })
     }

@@ -47,6 +47,9 @@ pub(crate) enum FoldError {
     /// And with one of them only.
     #[error("a policy that exists began once more")]
     BeganAgain,
+    /// After it there is no policy.
+    #[error("the policy was removed")]
+    Removed,
 }
 
 impl State {
@@ -77,6 +80,7 @@ impl State {
         event: &PolicyEvent,
     ) -> Result<Self, FoldError> {
         let (policy, began) = match (policy, event) {
+            (Some(_), PolicyEvent::Removed) => return Err(FoldError::Removed),
             (None, PolicyEvent::Imported(it)) => (Self::imported(it), true),
             (None, PolicyEvent::Drafted(it)) => (Self::drafted(it), true),
             (None, _) => return Err(FoldError::NoBeginning),
@@ -102,8 +106,18 @@ impl State {
             car: it.car_registration_number.clone(),
             covers: Vec::new(),
         };
-        if policy.status != PolicyStatus::Draft {
+        // Which days it covered is unknown where it has ended without an end.
+        let end = policy.valid_until.or(policy.cancelled_on);
+        let covers = match policy.status {
+            PolicyStatus::Draft => false,
+            PolicyStatus::Active | PolicyStatus::Suspended => true,
+            PolicyStatus::Cancelled | PolicyStatus::Expired => end.is_some(),
+        };
+        if covers {
             policy.cover_from(policy.valid_from);
+        }
+        if let Some(day) = policy.cancelled_on {
+            policy.cut(day);
         }
         for cover in &mut policy.covers {
             cover.overlapping = it.cover_overlaps;
@@ -128,8 +142,8 @@ impl State {
 
     fn after(mut self, event: &PolicyEvent) -> Self {
         match event {
-            // They begin a policy.
-            PolicyEvent::Imported(_) | PolicyEvent::Drafted(_) => {}
+            // They begin and remove a policy.
+            PolicyEvent::Imported(_) | PolicyEvent::Drafted(_) | PolicyEvent::Removed => {}
             PolicyEvent::Changed(it) => {
                 self.product = it.product;
                 self.valid_from = it.valid_from;

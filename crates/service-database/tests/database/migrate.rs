@@ -14,15 +14,36 @@ use crate::support::{number, refusal, settings};
 
 #[tokio::test]
 async fn twenty_at_once_apply_each_step_once() {
-    let database = TestDatabase::empty("vehicle").await;
-    let settings = settings("vehicle", &database.url(), &json!({}));
-    for result in join_all((0..20).map(|_| SCHEMA.migrate(&settings))).await {
+    for (service, schema) in [
+        ("vehicle", SCHEMA),
+        ("insurance", insurance_service::SCHEMA),
+    ] {
+        let database = TestDatabase::empty(service).await;
+        let settings = settings(service, &database.url(), &json!({}));
+        for result in join_all((0..20).map(|_| schema.migrate(&settings))).await {
+            result.unwrap();
+        }
+        let mut connection = database.connect().await;
+        let steps = format!("select count(*) from {service}._sqlx_migrations where success");
+        let known = i64::try_from(schema.migrator.iter().count()).unwrap();
+        assert_eq!(number(&mut connection, &steps).await, known);
+        let broken = "select count(*) from pg_index where not indisvalid";
+        assert_eq!(number(&mut connection, broken).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn two_seeds_at_once_set_each_price_once() {
+    let database = TestDatabase::empty("insurance").await;
+    let settings = settings("insurance", &database.url(), &json!({}));
+    let schema = insurance_service::SCHEMA;
+    schema.migrate(&settings).await.unwrap();
+    for result in join_all((0..8).map(|_| schema.seed(&settings))).await {
         result.unwrap();
     }
     let mut connection = database.connect().await;
-    let steps = "select count(*) from vehicle._sqlx_migrations where success";
-    let known = i64::try_from(SCHEMA.migrator.iter().count()).unwrap();
-    assert_eq!(number(&mut connection, steps).await, known);
+    let told = "select count(*) from insurance_events.events where event_type = 'price.set.v1'";
+    assert_eq!(number(&mut connection, told).await, 3);
 }
 
 #[tokio::test]

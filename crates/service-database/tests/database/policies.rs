@@ -47,8 +47,9 @@ async fn rows_from_before_are_imported_and_marked_where_they_overlap() {
     // As after a stop in mid-import, some have their event and the others not.
     for _ in 0..2 {
         SCHEMA.migrate(&settings).await.unwrap();
-        let again = format!("delete from insurance._sqlx_migrations where version > {BEFORE} + 1");
-        database.execute(&again).await;
+        database
+            .execute("delete from insurance._sqlx_migrations where version in (4, 5)")
+            .await;
     }
     let mut connection = database.connect().await;
     let events = "insurance_events.events where event_type = 'policy.imported.v1'";
@@ -104,10 +105,12 @@ async fn no_policy_changes_without_its_event_whoever_writes() {
              values (gen_random_uuid(), 'policy', '1000000', {version}, 'policy.changed.v1', 'test', 'none', '{{}}')"
         )
     };
+    let removed = |version| event(version).replace("changed", "removed");
     let set =
         |to: &str| format!("update insurance.insurances set {to} where insurance_id = 1000000");
     let delete = "delete from insurance.covers where insurance_id = 1000000;
         delete from insurance.insurances where insurance_id = 1000000";
+    let other = "personal_identity_number = '190001010000'";
     for refused in [
         set("monthly_cost = 0"),
         set("monthly_cost = 0, version = 2"),
@@ -118,16 +121,112 @@ async fn no_policy_changes_without_its_event_whoever_writes() {
             set("monthly_cost = 0")
         ),
         delete.to_owned(),
+        format!("{}; {delete}", event(2)),
+        format!("{}; {}", set("version = 2"), removed(2)),
+        format!("{}; {}", set(&format!("version = 2, {other}")), event(2)),
+        set(other),
+        format!(
+            "delete from insurance.covers where insurance_id = 1000000; {}; {}",
+            set("version = 2, insurance_id = 5"),
+            event(2).replace("1000000", "5")
+        ),
     ] {
         let (code, _) = refusal(&mut connection, &refused).await.unwrap();
         assert_eq!(code, "23000", "{refused}");
     }
     let changed = format!("{}; {}", set("monthly_cost = 0, version = 2"), event(2));
     assert_eq!(refusal(&mut connection, &changed).await, None);
-    assert_eq!(
-        refusal(&mut connection, &format!("{}; {delete}", event(3))).await,
-        None
-    );
+    let remove = format!("{}; {delete}", removed(3));
+    assert_eq!(refusal(&mut connection, &remove).await, None);
+    // Nothing would tell the one with the number from the other.
+    for version in [1, 3, 4] {
+        let again = format!(
+            "insert into insurance.insurances
+                 (insurance_id, personal_identity_number, product, monthly_cost, version)
+             values (1000000, '190001010000', 'pet', 10, {version})"
+        );
+        let (code, _) = refusal(&mut connection, &again).await.unwrap();
+        assert_eq!(code, "23000", "{version}");
+    }
+}
+
+#[tokio::test]
+async fn no_policy_is_truncated_not_even_by_a_replication() {
+    let database = TestDatabase::new("insurance", SCHEMA).await;
+    let mut connection = database.connect().await;
+    let tables = ["insurance.insurances cascade", "insurance.covers"];
+    for table in tables {
+        for mode in ["origin", "replica"] {
+            let sql = format!("set session_replication_role = {mode}; truncate {table}");
+            let (code, _) = refusal(&mut connection, &sql).await.unwrap();
+            assert_eq!(code, "23001", "{sql}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_ended_policy_that_comes_by_sql_covers_no_day_from_its_end_on() {
+    let database = TestDatabase::new("insurance", SCHEMA).await;
+    let mut connection = database.connect().await;
+    let load = |status: &str, until: &str, cancelled: &str| {
+        format!(
+            "insert into insurance.insurances
+                 (personal_identity_number, product, monthly_cost, status, valid_until, cancelled_on)
+             values ('190001010000', 'pet', 10, '{status}', {until}, {cancelled})
+             returning insurance_id"
+        )
+    };
+    for (status, until, cancelled, cover) in [
+        ("cancelled", "null", "null", None),
+        ("expired", "null", "null", None),
+        ("cancelled", "null", "'2021-01-01'", Some("2021-01-01")),
+        (
+            "cancelled",
+            "'2100-01-01'",
+            "'2021-01-01'",
+            Some("2021-01-01"),
+        ),
+        ("cancelled", "'2021-01-01'", "'2019-01-01'", None),
+        ("expired", "'2021-01-01'", "null", Some("2021-01-01")),
+        ("active", "'2100-01-01'", "'2100-01-01'", Some("2100-01-01")),
+    ] {
+        let id = number(&mut connection, &load(status, until, cancelled)).await;
+        let cover = cover.map(|end| format!("[2020-01-01,{end})"));
+        let covers: Option<String> =
+            sqlx::query_scalar("select cover::text from insurance.covers where insurance_id = $1")
+                .bind(id)
+                .fetch_optional(&mut connection)
+                .await
+                .unwrap();
+        assert_eq!(covers, cover, "{status} {until} {cancelled}");
+    }
+    for (status, until, cancelled, constraint) in [
+        ("expired", "'2199-12-31'", "null", ""),
+        ("cancelled", "null", "'2199-12-31'", ""),
+        ("active", "null", "'2100-01-01'", "cancellation_is_the_end"),
+        ("active", "'9999-12-31'", "null", "days_are_plausible"),
+        ("active", "'infinity'", "null", "days_are_plausible"),
+        ("cancelled", "null", "'1899-12-31'", "days_are_plausible"),
+    ] {
+        let refused = refusal(&mut connection, &load(status, until, cancelled)).await;
+        let expected = Some(("23514".to_owned(), constraint.to_owned()));
+        assert_eq!(refused, expected, "{status} {until} {cancelled}");
+    }
+}
+
+/// Also where all that cover it are marked, and the constraint looks at none of them.
+#[tokio::test]
+async fn a_cover_is_marked_against_every_other_one_of_its_car() {
+    let database = TestDatabase::new("insurance", SCHEMA).await;
+    let mut connection = database.connect().await;
+    let load = format!("{INSERT} values ('190001010000', 'car', 30, 'ABC123')");
+    assert_eq!(refusal(&mut connection, &load).await, None);
+    // The one that was not marked goes.
+    let end = "delete from insurance.covers where insurance_id = 1000000";
+    assert_eq!(refusal(&mut connection, end).await, None);
+    assert_eq!(refusal(&mut connection, &load).await, None);
+    let marked = "insurance.covers where car = 'ABC123' and overlapping";
+    assert_eq!(count(&mut connection, marked).await, 2);
 }
 
 #[tokio::test]

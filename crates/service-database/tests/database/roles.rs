@@ -83,6 +83,13 @@ async fn a_service_writes_what_it_must_and_nothing_else() {
         "insert into insurance.products values ('car', 1)",
         "delete from insurance.insurances",
         "truncate insurance.covers",
+        "update insurance.covers set overlapping = true",
+        "update insurance.insurances set insurance_id = 1",
+        "insert into insurance.insurances
+            (insurance_id, personal_identity_number, product, monthly_cost)
+            values (1, '190001010000', 'pet', 10)",
+        "update insurance.idempotency_keys set caller = 'other'",
+        "update insurance.idempotency_keys set key = 'another-key-0123'",
         "drop table insurance.insurances",
         "alter table insurance.insurances disable trigger demand_an_event",
         "update insurance.prices set monthly_cost = 0",
