@@ -127,11 +127,12 @@ pub struct PolicyDraft {
 }
 
 /// What is to be different in a draft, as a merge patch (RFC 7396): a member that is missing stays
-/// as it is, one that is `null` is taken away.
+/// as it is, one that is `null` is taken away. A draft always has its product and its first day.
 #[derive(Debug, Default, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PolicyPatch {
     /// What is to be insured.
+    #[serde(deserialize_with = "some")]
     #[schema(value_type = Product)]
     pub product: Option<String>,
     /// The car.
@@ -139,6 +140,8 @@ pub struct PolicyPatch {
     #[schema(value_type = Option<String>, max_length = 64, example = "GHI789")]
     pub car_registration_number: Option<Option<RegistrationNumber>>,
     /// The first day with cover.
+    #[serde(deserialize_with = "some")]
+    #[schema(value_type = Day)]
     pub valid_from: Option<Day>,
     /// The first day without cover.
     #[serde(deserialize_with = "some")]
@@ -167,7 +170,8 @@ pub struct PolicyChange {
     /// the day `validUntil` itself the policy is renewed, at the list price of that day.
     pub effective_on: Day,
     /// The other car, in any spelling.
-    #[schema(value_type = Option<String>, max_length = 64, example = "GHI789")]
+    #[serde(default, deserialize_with = "some")]
+    #[schema(value_type = String, max_length = 64, example = "GHI789")]
     pub car_registration_number: Option<RegistrationNumber>,
     /// The other end, after `effectiveOn`; `null` where it is not known.
     #[serde(default, deserialize_with = "some")]
@@ -197,7 +201,7 @@ pub struct PriceList {
     pub prices: Vec<Price>,
 }
 
-/// Lets a member that is `null` differ from one that is missing.
+/// Lets a member that is `null` differ from one that is missing; refuses it where its type has none.
 fn some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {

@@ -3,7 +3,7 @@ use jiff::{ToSpan, civil::date};
 use proptest::prelude::*;
 
 use super::{Change, Command, Facts, Move, Refusal, Rule, Terms, allowed, decide, draft};
-use crate::policy::state::{Cover, State};
+use crate::policy::state::{Cover, FoldError, State};
 
 const STATUSES: [PolicyStatus; 5] = [
     PolicyStatus::Draft,
@@ -52,6 +52,53 @@ fn to(to: PolicyStatus, effective_on: Option<i32>) -> Command {
         reason: TransitionReason::Other,
         effective_on: effective_on.map(day),
     })
+}
+
+/// As `insurance.import_policy` fills `covers`.
+#[test]
+fn an_imported_policy_that_has_ended_covers_no_day_from_its_end_on() {
+    for (status, until, cancelled, end) in [
+        ("cancelled", "null", "null", None),
+        ("expired", "null", "null", None),
+        ("draft", "\"2030-01-01\"", "null", None),
+        ("cancelled", "null", "\"2021-01-01\"", Some("2021-01-01")),
+        (
+            "cancelled",
+            "\"2100-01-01\"",
+            "\"2021-01-01\"",
+            Some("2021-01-01"),
+        ),
+        ("cancelled", "\"2021-01-01\"", "\"2019-01-01\"", None),
+        ("expired", "\"2021-01-01\"", "null", Some("2021-01-01")),
+        (
+            "active",
+            "\"2100-01-01\"",
+            "\"2100-01-01\"",
+            Some("2100-01-01"),
+        ),
+    ] {
+        let data = format!(
+            r#"{{"insuranceId": 1, "product": "pet", "status": "{status}", "validFrom": "2020-01-01",
+                "validUntil": {until}, "cancelledOn": {cancelled}, "monthlyCost": 10,
+                "carRegistrationNumber": null, "coverOverlaps": false}}"#
+        );
+        let event = PolicyEvent::parse("policy.imported.v1", &data).unwrap();
+        let policy = State::with(None, 1, &event).unwrap();
+        let ends: Vec<_> = policy.covers.iter().map(|cover| cover.until).collect();
+        let expected: Vec<_> = end
+            .map(|day| Some(day.parse().unwrap()))
+            .into_iter()
+            .collect();
+        assert_eq!(ends, expected, "{status} {until} {cancelled}");
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_policy_that_was_removed() {
+    let event = PolicyEvent::parse("policy.removed.v1", "null").unwrap();
+    assert_eq!(serde_json::to_string(&event).unwrap(), "null");
+    let removed = State::with(Some(drafted(0, None)), 2, &event);
+    assert_eq!(removed, Err(FoldError::Removed));
 }
 
 #[expect(clippy::option_option, reason = "as in a change")]

@@ -119,6 +119,10 @@ async fn a_draft_is_patched_member_by_member() {
     )
     .await;
     assert_eq!(person.status, 400);
+    for always_there in ["product", "validFrom"] {
+        let refused = patch(patched.header("etag"), json!({ always_there: null })).await;
+        assert_eq!(refused.status, 400, "{always_there}");
+    }
     let active = desk.go(id, patched.header("etag"), "active").await;
     assert_eq!(active.status, 200, "{}", active.text());
     let late = patch(active.header("etag"), json!({ "validUntil": day(9) })).await;
@@ -132,6 +136,10 @@ async fn a_draft_is_patched_member_by_member() {
 async fn a_change_holds_from_its_day_and_a_cancellation_until_its_day() {
     let desk = Desk::open().await;
     let (id, tag) = desk.activate("GHI789").await;
+    let without = json!({
+        "effectiveOn": day(10), "carRegistrationNumber": null, "validUntil": day(20),
+    });
+    assert_eq!(desk.change(id, &tag, &without).await.status, 400);
     let change = json!({ "effectiveOn": day(10), "carRegistrationNumber": "DEF999" });
     let changed = desk.change(id, &tag, &change).await;
     assert_eq!(changed.status, 200, "{}", changed.text());
@@ -192,4 +200,29 @@ async fn an_answer_that_the_caller_has_is_not_sent_again() {
     );
     let late = desk.go(id, &tag, "suspended").await;
     assert_eq!(late.problem()["code"], "version_conflict");
+}
+
+#[tokio::test]
+async fn the_profile_has_a_policy_from_its_first_day_to_the_day_before_its_end() {
+    let desk = Desk::open().await;
+    for (from, until, status) in [
+        (1, 9, 404),
+        (0, 9, 200),
+        (-9, 1, 200),
+        (-9, 0, 404),
+        (0, 0, 404),
+    ] {
+        let load = format!(
+            "insert into insurance.insurances
+                 (personal_identity_number, product, monthly_cost, valid_from, valid_until)
+             values ('197001019999', 'pet', 10, '{}', '{}')",
+            day(from),
+            day(until)
+        );
+        desk.0.database.execute(&load).await;
+        let found = desk.0.look_up("197001019999").await;
+        assert_eq!(found.status, status, "{from} to {until}");
+        let clear = "delete from insurance.covers where insurance_id > 1000004";
+        desk.0.database.execute(clear).await;
+    }
 }
