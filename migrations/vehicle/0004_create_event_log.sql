@@ -14,8 +14,9 @@ create table vehicle_events.events (
         constraint aggregate_id_is_short check (length(aggregate_id) between 1 and 64),
     version bigint not null constraint version_starts_at_one check (version >= 1),
     event_type text not null
-        constraint event_type_is_named check (event_type ~ '^[a-z_]+\.[a-z_]+\.v[1-9][0-9]*$'),
-    occurred_at timestamptz not null default clock_timestamp(),
+        constraint event_type_is_named
+        check (length(event_type) <= 64 and event_type ~ '^[a-z_]+\.[a-z_]+\.v[1-9][0-9]*$'),
+    occurred_at timestamptz not null,       -- set by take_a_sequence, too
     actor text not null constraint actor_is_short check (length(actor) between 1 and 100),
     correlation_id text not null
         constraint correlation_id_is_short check (length(correlation_id) between 1 and 128),
@@ -35,6 +36,7 @@ language plpgsql security definer set search_path = '' as $$
 begin
     perform pg_current_xact_id();
     new.sequence := nextval('vehicle_events.sequences');
+    new.occurred_at := clock_timestamp();
     return new;
 end
 $$;

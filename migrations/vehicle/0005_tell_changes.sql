@@ -2,34 +2,6 @@
 -- system, a logical replication, a person. The release before this one only reads, and goes on.
 set local lock_timeout = '2s';
 
--- A version is drawn only while nobody else can be deleting or inserting the plate. Otherwise an
--- insert could draw its version, then wait for a delete that draws a higher one, and whoever follows
--- the events would take the vehicle for deleted for ever. There are 1,024 locks and not one for each
--- plate: a statement over 100,000 rows would fill the lock table of the server. A plate that comes
--- shares its lock, so that inserts wait for no inserts; one that goes has it alone.
-create or replace function vehicle.raise_version() returns trigger
-language plpgsql security definer set search_path = '' as $$
-declare
-    goes int := hashtext(old.registration_number) & 1023;
-    comes int := hashtext(new.registration_number) & 1023;
-begin
-    if tg_op = 'INSERT' then
-        perform pg_advisory_xact_lock_shared(5083, comes);
-    elsif tg_op = 'DELETE' then
-        perform pg_advisory_xact_lock(5083, goes);
-        return old;
-    elsif new.registration_number <> old.registration_number then
-        perform pg_advisory_xact_lock(5083, least(goes, comes));
-        perform pg_advisory_xact_lock(5083, greatest(goes, comes));
-    end if;
-    new.version := nextval('vehicle.versions');     -- never the writer's
-    return new;
-end
-$$;
-create or replace trigger raise_version before insert or update or delete on vehicle.vehicles
-for each row execute function vehicle.raise_version();
-alter table vehicle.vehicles alter column version drop default;
-
 -- Who changes a vehicle, and because of what, is in settings of the transaction, which the service
 -- makes. Without them it is the role that has logged in.
 create function vehicle.tell(kind text, id uuid, plate text, row_version bigint, state json) returns void
@@ -47,24 +19,63 @@ language sql security definer set search_path = '' as $$
 $$;
 revoke execute on function vehicle.tell from public;
 
--- An event carries the whole vehicle, so that any one can be applied alone. A plate that changes is
--- told as one that goes and one that comes. The id of the transaction's settings is that of one
--- event; statements over many rows leave it out.
-create function vehicle.tell_the_change() returns trigger
+-- A version is drawn only while nobody else can be deleting or inserting the plate. Otherwise an
+-- insert could draw its version, then wait for a delete that draws a higher one, and whoever follows
+-- the events would take the vehicle for deleted for ever. For the same reason a plate that goes is
+-- told here, at its row: one statement may delete a plate and insert it again, and whatever comes
+-- later draws a higher version. There are 1,024 locks and not one for each plate: a statement over
+-- 100,000 rows would fill the lock table of the server. A plate that comes shares its lock, so that
+-- inserts wait for no inserts; one that goes has it alone.
+--
+-- A plate that changes is one that goes and one that comes. The id of the transaction's settings is
+-- that of one event; statements over many rows leave it out.
+create or replace function vehicle.raise_version() returns trigger
 language plpgsql security definer set search_path = '' as $$
 declare
-    id uuid := nullif(current_setting('threadpilot.event_id', true), '')::uuid;
+    goes int := hashtext(old.registration_number) & 1023;
+    comes int := hashtext(new.registration_number) & 1023;
     renamed boolean := tg_op = 'UPDATE' and new.registration_number <> old.registration_number;
+    id uuid;
 begin
-    if tg_op = 'DELETE' or renamed then     -- under the lock that raise_version has taken
-        perform vehicle.tell(
-            'vehicle.deregistered.v1', case when renamed then null else id end,
-            old.registration_number, nextval('vehicle.versions'), 'null');
+    if tg_op = 'INSERT' then
+        perform pg_advisory_xact_lock_shared(5083, comes);
+    elsif tg_op = 'DELETE' then
+        perform pg_advisory_xact_lock(5083, goes);
+        id := nullif(current_setting('threadpilot.event_id', true), '');
+    elsif renamed then
+        perform pg_advisory_xact_lock(5083, least(goes, comes));
+        perform pg_advisory_xact_lock(5083, greatest(goes, comes));
+    else
+        new.version := old.version;
+        if new is not distinct from old then
+            return new;
+        end if;
     end if;
-    if tg_op <> 'DELETE' then
+    if tg_op = 'DELETE' or renamed then
         perform vehicle.tell(
-            case when tg_op = 'INSERT' or renamed then 'vehicle.registered.v1' else 'vehicle.changed.v1' end,
-            id, new.registration_number, new.version,
+            'vehicle.deregistered.v1', id, old.registration_number, nextval('vehicle.versions'), 'null');
+    end if;
+    if tg_op = 'DELETE' then
+        return old;
+    end if;
+    new.version := nextval('vehicle.versions');     -- never the writer's
+    return new;
+end
+$$;
+create or replace trigger raise_version before insert or update or delete on vehicle.vehicles
+for each row execute function vehicle.raise_version();
+
+-- An event carries the whole vehicle, so that any one can be applied alone. A change that changes
+-- nothing has kept its version.
+create function vehicle.tell_the_change() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+    if tg_op = 'INSERT' or new.version <> old.version then
+        perform vehicle.tell(
+            case when tg_op = 'INSERT' or new.registration_number <> old.registration_number
+                then 'vehicle.registered.v1' else 'vehicle.changed.v1' end,
+            nullif(current_setting('threadpilot.event_id', true), '')::uuid,
+            new.registration_number, new.version,
             json_build_object(
                 'registrationNumber', new.registration_number, 'make', new.make,
                 'model', new.model, 'modelYear', new.model_year, 'version', new.version));
@@ -72,7 +83,7 @@ begin
     return null;
 end
 $$;
-create trigger tell_the_change after insert or update or delete on vehicle.vehicles
+create trigger tell_the_change after insert or update on vehicle.vehicles
 for each row execute function vehicle.tell_the_change();
 
 -- A truncation has no rows to tell of.
@@ -90,4 +101,10 @@ alter table vehicle.vehicles
     enable always trigger raise_version, enable always trigger tell_the_change,
     enable always trigger never_truncated;
 
-grant insert, update, delete on vehicle.vehicles to vehicle_service;
+-- A registration number stays; only `tell` writes events.
+grant insert, update (make, model, model_year), delete on vehicle.vehicles to vehicle_service;
+revoke insert on vehicle_events.events from vehicle_service;
+
+-- A default is drawn with the rights of whoever inserts, and the trigger draws another one. Last,
+-- because it keeps readers out until the end of this transaction.
+alter table vehicle.vehicles alter column version drop default;

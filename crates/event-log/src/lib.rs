@@ -101,8 +101,9 @@ impl EventLog {
 
     fn set_position(&self, position: i64) {
         self.0.position.send_if_modified(|last| {
-            let moved = *last < position;
-            *last = position.max(*last);
+            // It falls where the database was restored from a backup.
+            let moved = *last != position;
+            *last = position;
             moved
         });
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{FromRow, PgConnection};
+use sqlx::{FromRow, PgConnection, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
@@ -50,11 +50,25 @@ struct Head {
     transaction: i64,
 }
 
-#[derive(FromRow)]
 struct Waiting {
     sequence: i64,
-    #[sqlx(flatten)]
     event: Event,
+}
+
+/// A row of `unplaced`, whose event may be missing.
+struct Row {
+    sequence: i64,
+    event: Option<Event>,
+}
+
+impl FromRow<'_, PgRow> for Row {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        let there: bool = row.try_get("there")?;
+        Ok(Self {
+            sequence: row.try_get("sequence")?,
+            event: there.then(|| Event::from_row(row)).transpose()?,
+        })
+    }
 }
 
 /// Gives events from a sequence on their places, in the transaction of this connection, which has
@@ -120,15 +134,15 @@ async fn waiting(
     connection: &mut PgConnection,
     from: i64,
     placed_at: i64,
-) -> sqlx::Result<Vec<Waiting>> {
+) -> Result<Vec<Waiting>, Error> {
     let select = log.sql(concat!(
-        "select waiting.sequence, ",
+        "select waiting.sequence, events.event_id is not null as there, ",
         event_columns!(),
         " from (
              select sequence, event_id, 0::bigint as position,
                  'epoch'::timestamptz + $2 * interval '1 microsecond' as placed_at
              from event_log.unplaced where sequence >= $1 order by sequence limit $3
-         ) waiting join lateral (
+         ) waiting left join lateral (
              select * from event_log.events where event_id = waiting.event_id limit 1
          ) events on true
          order by waiting.sequence"
@@ -137,7 +151,12 @@ async fn waiting(
         .bind(from)
         .bind(placed_at)
         .bind(BATCH);
-    query.fetch_all(connection).await
+    let rows: Vec<Row> = query.fetch_all(connection).await?;
+    let waiting = rows.into_iter().map(|Row { sequence, event }| {
+        let event = event.ok_or(Error::Missing(sequence))?;
+        Ok(Waiting { sequence, event })
+    });
+    waiting.collect()
 }
 
 async fn write(

@@ -40,6 +40,9 @@ pub enum Error {
     /// Somebody has changed `head`. Nothing more is placed, lest the tree be wrong.
     #[error("the edge of the tree does not fit the position {0}")]
     Edge(i64),
+    /// Somebody has deleted an event that waited for its place.
+    #[error("the event of the sequence {0} is missing")]
+    Missing(i64),
 }
 
 impl From<sqlx::Error> for Error {
@@ -138,16 +141,32 @@ impl Sequencer {
 
     /// Looks for events that wait for a place, and gives a batch of them their places.
     pub async fn step(&mut self) -> Result<Step, Error> {
+        match self.look_and_place().await {
+            // Its turn comes when the lookups have had theirs.
+            Err(Error::Database(service_database::Error::Busy)) => Ok(Step::Busy),
+            // The next look begins with the floor, which is quicker.
+            Err(error @ Error::Database(service_database::Error::TimedOut)) => Err(error),
+            Err(error) => {
+                // The server may be another one, with a lower sequence.
+                self.floor = Floor::default();
+                Err(error)
+            }
+            done => done,
+        }
+    }
+
+    async fn look_and_place(&mut self) -> Result<Step, Error> {
         let floor = self.floor.at();
         let looks_below = self.looks_below <= Instant::now();
         let from = if looks_below { 0 } else { floor };
-        let seen = match self.look(from).await {
-            // Its turn comes when the lookups have had theirs.
-            Err(Error::Database(service_database::Error::Busy)) => return Ok(Step::Busy),
-            seen => seen?,
-        };
         if looks_below {
             self.looks_below = Instant::now() + BELOW_FLOOR;
+        }
+        let seen = self.look(from).await?;
+        if seen.last_drawn < floor {
+            // Restored from a backup.
+            self.floor = Floor::default();
+            return Ok(Step::Idle);
         }
         if seen.waits_for.is_none() {
             self.floor.settle(seen.oldest_running, i64::MAX);
@@ -208,7 +227,7 @@ struct Seen {
     position: i64,
     last_drawn: i64,
     oldest_running: i64,
-    /// For how many seconds the oldest event has waited, if one does.
+    /// For how many seconds the oldest event has waited, if one does; 0 where it is missing.
     waits_for: Option<f64>,
 }
 
@@ -217,10 +236,10 @@ async fn look(log: &EventLog, connection: &mut PgConnection, from: i64) -> sqlx:
     let look = log.sql(
         "select position, last_value as last_drawn,
              pg_snapshot_xmin(pg_current_snapshot())::text::bigint as oldest_running,
-             (select extract(epoch from clock_timestamp() - occurred_at)::float8
+             (select coalesce(extract(epoch from clock_timestamp() - occurred_at)::float8, 0)
               from (select event_id from event_log.unplaced
                     where sequence >= $1 order by sequence limit 1) waiting
-              join event_log.events events using (event_id)) as waits_for
+              left join event_log.events events using (event_id)) as waits_for
          from event_log.head, event_log.sequences",
     );
     sqlx::query_as(look).bind(from).fetch_one(connection).await

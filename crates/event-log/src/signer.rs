@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::TryStreamExt as _;
 use opentelemetry::metrics::{Gauge, Meter};
 use service_database::Database;
 use service_defaults::{
@@ -42,9 +43,11 @@ const LIMIT: Duration = Duration::from_secs(5);
 pub enum Signed {
     /// There is a new checkpoint: this note.
     Note(String),
-    /// There was nothing new, or another process was at it.
+    /// There was nothing new.
     Nothing,
-    /// The log does not extend the checkpoint of this size.
+    /// Another process was at it: nothing was looked at.
+    Busy,
+    /// The log does not extend the checkpoint of this size, or its end is not what was placed.
     Refused(u64),
 }
 
@@ -69,7 +72,7 @@ impl EventLog {
         meter: &Meter,
     ) -> Arc<AtomicBool> {
         let signer = Signer::new(self.clone(), database.clone(), key, meter);
-        let refused = signer.refused.clone();
+        let refused = signer.refused();
         tasks.spawn("signer", OnEnd::Restart, move |told| {
             let signer = signer.again();
             async move {
@@ -98,6 +101,11 @@ impl Signer {
             refused: Arc::default(),
             age,
         }
+    }
+
+    /// Whether it refuses to sign, from now on.
+    pub fn refused(&self) -> Arc<AtomicBool> {
+        self.refused.clone()
     }
 
     fn again(&self) -> Self {
@@ -138,7 +146,7 @@ impl Signer {
                 tracing::info!(target: AUDIT, note, "a checkpoint of the event log");
                 PAUSE
             }
-            Ok(Signed::Nothing) => PAUSE,
+            Ok(Signed::Nothing | Signed::Busy) => PAUSE,
             Ok(Signed::Refused(size)) => {
                 tracing::error!(
                     size,
@@ -161,10 +169,15 @@ impl Signer {
                 .transaction(LIMIT, &arguments, |connection, (log, key, last)| {
                     Box::pin(sign(log, connection, key, *last))
                 });
-        let (signed, last) = signed.await?;
+        let (signed, last) = match signed.await {
+            Err(Error::Edge(position)) => (Signed::Refused(position.unsigned_abs()), None),
+            done => done?,
+        };
         self.last = last.or(self.last);
-        self.refused
-            .store(matches!(signed, Signed::Refused(_)), Ordering::Relaxed);
+        if signed != Signed::Busy {
+            let refused = matches!(signed, Signed::Refused(_));
+            self.refused.store(refused, Ordering::Relaxed);
+        }
         Ok(signed)
     }
 }
@@ -199,7 +212,7 @@ async fn sign(
         .fetch_optional(&mut *connection)
         .await?
     else {
-        return Ok((Signed::Nothing, None));
+        return Ok((Signed::Busy, None));
     };
     let Head {
         log_id,
@@ -208,16 +221,9 @@ async fn sign(
     } = head;
     let size = position.unsigned_abs();
     let root = Edge::read(size, &edge).ok_or(Error::Edge(position))?.root();
-    let last = log.sql(
-        "select position, root, note from event_log.checkpoints order by position desc limit 1",
-    );
-    let last: Option<Stored> = sqlx::query_as(last)
-        .fetch_optional(&mut *connection)
-        .await?;
-    let stored = match last.as_ref().map(|it| it.checked(key, log_id)) {
-        None => None,
-        Some(Ok(stored)) => Some(stored),
-        Some(Err(size)) => return Ok((Signed::Refused(size), None)),
+    let stored = match last_stored(log, connection, key, log_id).await? {
+        Ok(stored) => stored,
+        Err(size) => return Ok((Signed::Refused(size), None)),
     };
     for before in [known, stored].into_iter().flatten() {
         if !extends(log, connection, before, (size, root)).await? {
@@ -238,20 +244,40 @@ async fn sign(
     Ok((Signed::Note(note), Some((size, root))))
 }
 
-impl Stored {
-    /// The checkpoint, or its size where the row is not what was signed. A note of a key that was
-    /// replaced is taken for what it says.
-    fn checked(&self, key: &SigningKey, log_id: Uuid) -> Result<(u64, Hash), u64> {
-        let size = self.position.unsigned_abs();
-        let root = self.root.as_slice().try_into().map_err(|_| size)?;
-        let told = match key.public().open(&self.note) {
-            Ok(Some(told)) => told,
-            Ok(None) => Checkpoint::read(&self.note).ok_or(size)?,
-            Err(_) => return Err(size),
-        };
-        let same = told == Checkpoint::new(key.name(), log_id, size, root);
-        same.then_some((size, root)).ok_or(size)
-    }
+/// The last checkpoint in the table, or its size where it is not what was signed.
+///
+/// One without a signature of the key is believed only where none has any, that is, before a new
+/// key has signed anything. On top of one that has, somebody has planted it.
+async fn last_stored(
+    log: &EventLog,
+    connection: &mut PgConnection,
+    key: &SigningKey,
+    log_id: Uuid,
+) -> sqlx::Result<Result<Option<(u64, Hash)>, u64>> {
+    let (select, public) = (
+        log.sql("select position, root, note from event_log.checkpoints order by position desc"),
+        key.public(),
+    );
+    let mut rows = sqlx::query_as::<_, Stored>(select).fetch(connection);
+    let Some(last) = rows.try_next().await? else {
+        return Ok(Ok(None));
+    };
+    let size = last.position.unsigned_abs();
+    let told = match public.open(&last.note) {
+        Ok(Some(told)) => Some(told),
+        Ok(None) => {
+            while let Some(before) = rows.try_next().await? {
+                if public.open(&before.note) != Ok(None) {
+                    return Ok(Err(size));
+                }
+            }
+            Checkpoint::read(&last.note)
+        }
+        Err(_) => None,
+    };
+    let root = Hash::try_from(last.root.as_slice()).ok();
+    let same = root.filter(|root| told == Some(Checkpoint::new(key.name(), log_id, size, *root)));
+    Ok(same.map(|root| Some((size, root))).ok_or(size))
 }
 
 /// Whether the log, as its rows are now, begins with the tree of a checkpoint.

@@ -187,14 +187,21 @@ impl Verification<'_> {
         let stored: Vec<(i64, Vec<u8>, String)> = sqlx::query_as(self.log.sql(select))
             .fetch_all(connection)
             .await?;
+        let mut signed = false;
         for (position, root, note) in stored {
+            let size = position.unsigned_abs();
             let told = match key.map(|key| key.open(&note)) {
-                Some(Ok(Some(told))) => Some(told),
-                // A key that was replaced, or none is known here.
+                Some(Ok(Some(told))) => {
+                    signed = true;
+                    Some(told)
+                }
+                Some(Ok(None)) if signed => {
+                    return fault(size, "the stored checkpoint of this size is not signed");
+                }
+                // Before the key signed anything there was another one, or none is known here.
                 Some(Ok(None)) | None => Checkpoint::read(&note),
                 Some(Err(_)) => None,
             };
-            let size = position.unsigned_abs();
             match told {
                 Some(told) if told.size == size && told.root.as_slice() == root => {
                     self.expect(&told, log_id)?;

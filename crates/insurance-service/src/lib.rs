@@ -86,7 +86,8 @@ impl Service for InsuranceService {
                 let kept = kept.clone();
                 async move { kept.check().await }
             });
-        let routes = routes::api(database, vehicles, process.live().clone(), process.meter());
+        let live = process.live().clone();
+        let routes = routes::api(database, vehicles, log, live, process.meter());
         Ok(process.assemble(routes, &readiness))
     }
 

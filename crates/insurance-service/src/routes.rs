@@ -13,6 +13,7 @@ use axum::{
 use contracts::{
     Currency, InsuranceProfile, LookupRequest, PersonalIdentityNumber, ProfileEnrichment,
 };
+use event_log::EventLog;
 use opentelemetry::{
     KeyValue,
     metrics::{Counter, Meter},
@@ -88,6 +89,7 @@ struct Service {
 pub(crate) fn api(
     database: Database,
     vehicles: VehicleClient,
+    log: EventLog,
     settings: Live<InsuranceSettings>,
     meter: &Meter,
 ) -> Routes {
@@ -97,7 +99,7 @@ pub(crate) fn api(
         .with_description("Stored policies that an answer had to leave out")
         .build();
     let time = settings.snapshot().service.enrichment.deadline;
-    let written = policy::Policies::new(database.clone(), vehicles.clone(), settings.clone());
+    let written = policy::Policies::new(database.clone(), vehicles.clone(), log, settings.clone());
     let api = OpenApiRouter::new()
         .routes(routes!(get_insurances))
         .routes(routes!(look_up_insurances))

@@ -112,6 +112,9 @@ async fn lock(
     connection: &mut PgConnection,
     number: &RegistrationNumber,
 ) -> sqlx::Result<Option<Present>> {
+    // For each wait in this transaction, those of the triggers among them.
+    let bound = sqlx::raw_sql("set local lock_timeout = '250ms'");
+    bound.execute(&mut *connection).await?;
     sqlx::query_as!(
         Present,
         "select version, make, model, model_year from vehicle.vehicles

@@ -1,8 +1,15 @@
 use axum::{
-    http::{HeaderValue, StatusCode, header::ETAG},
+    http::{
+        HeaderValue, StatusCode,
+        header::{ETAG, RETRY_AFTER},
+    },
     response::{IntoResponse, Response},
 };
 use service_defaults::problem::Rejection;
+use sqlx::error::DatabaseError;
+
+/// After how many seconds a change is worth another try.
+const BUSY_RETRY_AFTER_SECONDS: u64 = 1;
 
 /// Why the service has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +32,9 @@ pub(crate) enum Error {
         /// Entity tag of the one that is there, where it is known.
         current: Option<HeaderValue>,
     },
+    /// Somebody else changes the same vehicle.
+    #[error("busy")]
+    Busy,
     /// The caller named no version.
     #[error("no precondition")]
     PreconditionRequired,
@@ -38,7 +48,12 @@ pub(crate) enum Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        Self::Database(error.into())
+        let code = error.as_database_error().and_then(DatabaseError::code);
+        match code.as_deref() {
+            // lock_not_available, deadlock_detected
+            Some("55P03" | "40P01") => Self::Busy,
+            _ => Self::Database(error.into()),
+        }
     }
 }
 
@@ -89,6 +104,13 @@ impl IntoResponse for Error {
                 "There is a vehicle with this registration number already.",
                 current,
             ),
+            Self::Busy => Rejection::new(
+                StatusCode::CONFLICT,
+                "busy",
+                "Busy",
+                "Somebody else changes the same vehicle.",
+            )
+            .with_header(RETRY_AFTER, BUSY_RETRY_AFTER_SECONDS),
             Self::PreconditionRequired => Rejection::new(
                 StatusCode::PRECONDITION_REQUIRED,
                 "precondition_required",

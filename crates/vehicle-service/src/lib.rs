@@ -73,7 +73,7 @@ impl Service for VehicleService {
             let kept = kept.clone();
             async move { kept.check().await }
         });
-        let routes = routes::api(database, settings.service.vehicles.clone());
+        let routes = routes::api(database, log, settings.service.vehicles.clone());
         Ok(process.assemble(routes, &readiness))
     }
 

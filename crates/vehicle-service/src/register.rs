@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use contracts::{RegistrationNumber, UncheckedText, Vehicle, VehicleDetails};
-use event_log::Origin;
+use event_log::{EventLog, Origin};
 use headers::HeaderMapExt;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use service_database::Database;
@@ -17,6 +17,7 @@ use service_defaults::{
     extract::{Json, Path},
     limits::RequestDeadline,
     request_context::RequestContext,
+    surface::Limits,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -29,6 +30,19 @@ use crate::{
 };
 
 const EVENT_ID: HeaderName = HeaderName::from_static("event-id");
+
+/// Apart from the lookups', whose connections changes that wait for each other are not to take.
+pub(crate) const LIMITS: Limits = Limits::Own {
+    deadline: Duration::from_secs(2),
+    places: 4,
+};
+
+/// What changes need.
+#[derive(Clone)]
+pub(crate) struct Register {
+    pub(crate) database: Database,
+    pub(crate) log: EventLog,
+}
 
 /// Registers a vehicle, or changes what the register says of it
 ///
@@ -55,6 +69,7 @@ const EVENT_ID: HeaderName = HeaderName::from_static("event-id");
             ("Location" = String, description = "Where the vehicle is"),
         )),
         (status = 404, description = "No vehicle has this registration number"),
+        (status = 409, description = "Somebody else changes the same vehicle"),
         (status = 412, description = "The vehicle has none of the versions of `If-Match`, or is there already", headers(
             ("ETag" = String, description = "Entity tag of the version that there is"),
         )),
@@ -62,7 +77,7 @@ const EVENT_ID: HeaderName = HeaderName::from_static("event-id");
     )
 )]
 pub(crate) async fn put_vehicle(
-    State(database): State<Database>,
+    State(register): State<Register>,
     Extension(context): Extension<RequestContext>,
     Extension(RequestDeadline(deadline)): Extension<RequestDeadline>,
     Path(number): Path<RegistrationNumber>,
@@ -75,7 +90,8 @@ pub(crate) async fn put_vehicle(
         origin: Origin::of_request(&context, &headers),
     };
     let asked = (change, details);
-    let done = change::put(&database, &asked, left(deadline)).await?;
+    let done = change::put(&register.database, &asked, left(deadline)).await?;
+    register.log.appended();
     let (_, details) = asked;
     Ok(match done {
         Put::Registered(version, event) => {
@@ -105,6 +121,7 @@ pub(crate) async fn put_vehicle(
             ("Event-Id" = String, description = "Id of the event that tells of it"),
         )),
         (status = 404, description = "No vehicle has this registration number"),
+        (status = 409, description = "Somebody else changes the same vehicle"),
         (status = 412, description = "The vehicle has none of the versions of `If-Match`", headers(
             ("ETag" = String, description = "Entity tag of the version that there is"),
         )),
@@ -112,7 +129,7 @@ pub(crate) async fn put_vehicle(
     )
 )]
 pub(crate) async fn delete_vehicle(
-    State(database): State<Database>,
+    State(register): State<Register>,
     Extension(context): Extension<RequestContext>,
     Extension(RequestDeadline(deadline)): Extension<RequestDeadline>,
     Path(number): Path<RegistrationNumber>,
@@ -123,7 +140,8 @@ pub(crate) async fn delete_vehicle(
         precondition: Precondition::of_delete(&headers)?,
         origin: Origin::of_request(&context, &headers),
     };
-    let event = change::delete(&database, &change, left(deadline)).await?;
+    let event = change::delete(&register.database, &change, left(deadline)).await?;
+    register.log.appended();
     let mut response = StatusCode::NO_CONTENT.into_response();
     response.headers_mut().extend(event_id(event));
     Ok(response)

@@ -6,6 +6,7 @@ use axum::{
     routing::get,
 };
 use contracts::{BatchAnswer, BatchRequest, RegistrationNumber, Vehicle};
+use event_log::EventLog;
 use headers::{ETag, HeaderMapExt, IfMatch, IfNoneMatch};
 use service_database::Database;
 use service_defaults::{
@@ -18,7 +19,13 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    batch::Batch, copy, error::Error, register, settings::VehiclesSettings, store, store::Vehicles,
+    batch::Batch,
+    copy,
+    error::Error,
+    register::{self, Register},
+    settings::VehiclesSettings,
+    store,
+    store::Vehicles,
 };
 
 /// Requests and what was answered to them, as a test of the document wrote them down.
@@ -52,10 +59,13 @@ struct Service {
 }
 
 /// The API of the service.
-pub(crate) fn api(database: Database, vehicles: VehiclesSettings) -> Routes {
+pub(crate) fn api(database: Database, log: EventLog, vehicles: VehiclesSettings) -> Routes {
     let writes = OpenApiRouter::new()
         .routes(routes!(register::put_vehicle, register::delete_vehicle))
-        .with_state(database.clone());
+        .with_state(Register {
+            database: database.clone(),
+            log,
+        });
     let copies = OpenApiRouter::new()
         .routes(routes!(copy::copy_vehicles))
         .layer(map_response(never_stored))
@@ -71,7 +81,10 @@ pub(crate) fn api(database: Database, vehicles: VehiclesSettings) -> Routes {
             vehicles,
         });
     Routes::new(with_examples(Document::openapi(), EXAMPLES))
-        .with(Surface::keyed(&[Scope::Write]), writes)
+        .with(
+            Surface::keyed(&[Scope::Write]).with_limits(register::LIMITS),
+            writes,
+        )
         .with(
             Surface::keyed(&[Scope::Feed]).with_limits(copy::LIMITS),
             copies,

@@ -1,5 +1,8 @@
+use std::sync::atomic::Ordering;
+
 use event_log::{Checkpoint, EventLog, Signed, Signer, SigningKey, tree::verify_consistency};
 use settings::Secret;
+use sqlx::Connection as _;
 use test_support::TestDatabase;
 
 use crate::support::{THINGS, connect, drain, fill, insurance, rewrite, sequencer, tamper};
@@ -95,4 +98,97 @@ async fn a_log_that_does_not_extend_its_checkpoint_is_not_signed() {
         let refused = matches!(new, Signed::Refused(300));
         assert_eq!(refused, noticed_by_a_new_one, "{changes:?}: {new:?}");
     }
+}
+
+#[tokio::test]
+async fn an_end_that_was_changed_is_refused_and_stays_so_while_another_one_works() {
+    let (database, log) = insurance().await;
+    let signer = &mut signer(&database, &log);
+    grow(&database, &log, 3).await;
+    let refused = signer.refused();
+    database
+        .execute("update insurance_events.head set edge = ''")
+        .await;
+    assert_eq!(signer.step().await.unwrap(), Signed::Refused(3));
+    let mut connection = database.connect().await;
+    let mut other = connection.begin().await.unwrap();
+    sqlx::raw_sql("select from insurance_events.head for update")
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    assert_eq!(signer.step().await.unwrap(), Signed::Busy);
+    assert!(refused.load(Ordering::Relaxed), "nothing was looked at");
+}
+
+fn other_key() -> SigningKey {
+    SigningKey::new("insurance", &Secret::from("2".repeat(64).as_str())).unwrap()
+}
+
+/// What another key signs of the log as it is, without storing it.
+async fn note_of_another_key(database: &TestDatabase, log: &EventLog) -> (Checkpoint, String) {
+    let connections = connect(database, 1);
+    let meter = opentelemetry::global::meter("test");
+    database
+        .execute("create table signed as select * from insurance_events.checkpoints")
+        .await;
+    tamper(database, "delete from insurance_events.checkpoints").await;
+    let mut other = Signer::new(log.clone(), connections, other_key(), &meter);
+    let Signed::Note(note) = other.step().await.unwrap() else {
+        panic!("nothing was signed");
+    };
+    let restore = "delete from insurance_events.checkpoints;
+        insert into insurance_events.checkpoints select * from signed; drop table signed";
+    tamper(database, restore).await;
+    (other_key().public().open(&note).unwrap().unwrap(), note)
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_somebody_planted_is_not_believed() {
+    for signed_by_another in [false, true] {
+        let (database, log) = insurance().await;
+        grow(&database, &log, 300).await;
+        sign(&mut signer(&database, &log)).await;
+        let change = "update insurance_events.events set actor = 'key/other' where sequence = 7";
+        rewrite(&database, &log, change).await;
+        grow(&database, &log, 5).await;
+        let (checkpoint, mut note) = note_of_another_key(&database, &log).await;
+        if !signed_by_another {
+            note = format!("{checkpoint}\n");
+        }
+        sqlx::query(
+            "insert into insurance_events.checkpoints (position, root, note) values (305, $1, $2)",
+        )
+        .bind(checkpoint.root.to_vec())
+        .bind(note)
+        .execute(&mut database.connect().await)
+        .await
+        .unwrap();
+        grow(&database, &log, 5).await;
+        let mut new = signer(&database, &log);
+        assert_eq!(new.step().await.unwrap(), Signed::Refused(305));
+        let mut connection = database.connect_as("insurance_service").await;
+        let mut transaction = connection.begin().await.unwrap();
+        let public = key().public();
+        let report = log.verify(&mut transaction, &[], Some(&public)).await;
+        let fault = report.unwrap().fault.unwrap();
+        assert_eq!(fault.position, 305, "{fault}");
+        assert!(fault.what.contains("is not signed"), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_key_goes_on_where_the_old_one_ended() {
+    let (database, log) = insurance().await;
+    grow(&database, &log, 300).await;
+    sign(&mut signer(&database, &log)).await;
+    grow(&database, &log, 5).await;
+    let meter = opentelemetry::global::meter("test");
+    let mut new = Signer::new(log.clone(), connect(&database, 1), other_key(), &meter);
+    assert!(matches!(new.step().await.unwrap(), Signed::Note(_)));
+    assert_eq!(new.step().await.unwrap(), Signed::Nothing);
+    let mut connection = database.connect_as("insurance_service").await;
+    let mut transaction = connection.begin().await.unwrap();
+    let public = other_key().public();
+    let report = log.verify(&mut transaction, &[], Some(&public)).await;
+    assert_eq!(report.unwrap().fault, None);
 }

@@ -32,10 +32,10 @@ fn changes(service: &str) -> impl Iterator<Item = String> {
 async fn filled((service, schema, kind): Service) -> TestDatabase {
     let database = TestDatabase::new(service, schema).await;
     let rows = format!(
-        "set role {service}_service;
-         insert into {service}_events.events (event_id, aggregate_type, aggregate_id, version,
+        "insert into {service}_events.events (event_id, aggregate_type, aggregate_id, version,
              event_type, actor, correlation_id, data)
          values (gen_random_uuid(), '{kind}', 'A', 1, '{kind}.changed.v1', 'key/desk', 'none', '{{}}');
+         set role {service}_service;
          insert into {service}_events.log select 1, event_id, event_type, actor, sha256(''), now()
              from {service}_events.events where aggregate_id = 'A';
          insert into {service}_events.event_tiles

@@ -1,11 +1,12 @@
 use std::time::Duration;
 
 use event_log::{EventLog, Sequencer, Step};
+use futures_util::FutureExt as _;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use test_support::TestDatabase;
 use tokio::{task::JoinHandle, time::sleep};
 
-use crate::support::{THINGS, append, drain, fill, insurance, number, sequencer};
+use crate::support::{THINGS, append, drain, fill, insurance, number, sequencer, tamper};
 
 async fn execute(connection: &mut PgConnection, sql: &str) {
     let sql = AssertSqlSafe(sql.to_owned());
@@ -84,6 +85,7 @@ fn stopping_trigger(before_the_sequence: &str, after_it: &str) -> String {
          begin
              {before_the_sequence}
              new.sequence := nextval('insurance_events.sequences');
+             new.occurred_at := clock_timestamp();
              {after_it}
              return new;
          end $$"
@@ -258,4 +260,88 @@ async fn tiles_are_kept_of_all_complete_subtrees() {
     assert_eq!(number(&mut connection, right).await, 1_356 / 256);
     let tiles = "select count(*) from insurance_events.event_tiles";
     assert_eq!(number(&mut connection, tiles).await, 1_356 / 256);
+}
+
+#[tokio::test]
+async fn an_event_that_is_missing_is_an_error_and_no_idleness() {
+    let (database, log) = insurance().await;
+    let mut sequencer = sequencer(&database, &log);
+    fill(&database, 2, THINGS).await;
+    let lose = "delete from insurance_events.events where sequence = 1";
+    tamper(&database, lose).await;
+    let error = sequencer.step().await.unwrap_err();
+    assert_eq!(error.to_string(), "the event of the sequence 1 is missing");
+}
+
+#[tokio::test]
+async fn a_log_that_was_restored_from_a_backup_goes_on() {
+    let (database, log) = insurance().await;
+    let mut sequencer = sequencer(&database, &log);
+    let mut connection = database.connect().await;
+    fill(&database, 20, THINGS).await;
+    assert_eq!(drain(&mut sequencer).await, 20);
+    rise(&mut sequencer, 20).await;
+    log.placed_after(19).await;
+    let restore = "delete from insurance_events.log; delete from insurance_events.events;
+        update insurance_events.head set position = 0, edge = '';
+        select setval('insurance_events.sequences', 3)";
+    tamper(&database, restore).await;
+    run(&mut connection, &log, "after").await;
+    assert_eq!(sequencer.step().await.unwrap(), Step::Idle, "it notices");
+    let waits = log.placed_after(1);
+    assert_eq!(drain(&mut sequencer).await, 1);
+    assert!(
+        waits.now_or_never().is_none(),
+        "the position follows the head"
+    );
+}
+
+#[tokio::test]
+async fn no_writer_names_the_time_of_an_event() {
+    let (database, log) = insurance().await;
+    let mut sequencer = sequencer(&database, &log);
+    for (id, time) in [("A", "infinity"), ("B", "20000-01-01")] {
+        let insert = format!(
+            "insert into insurance_events.events (event_id, aggregate_type, aggregate_id, version,
+                 event_type, actor, correlation_id, data, occurred_at)
+             values (gen_random_uuid(), 'policy', '{id}', 1, 'a.b.v1', 'key/desk', 'none', '{{}}', '{time}')"
+        );
+        database.execute(&insert).await;
+    }
+    assert_eq!(drain(&mut sequencer).await, 2);
+}
+
+/// A look below the floor reads every dead row, which may take longer than it may.
+#[tokio::test]
+async fn a_look_below_the_floor_that_takes_too_long_is_followed_by_one_from_the_floor() {
+    let (database, log) = insurance().await;
+    let mut sequencer = sequencer(&database, &log);
+    let mut connection = database.connect().await;
+    fill(&database, 5, THINGS).await;
+    assert_eq!(drain(&mut sequencer).await, 5);
+    rise(&mut sequencer, 5).await;
+    let slow = "create function insurance_events.slow(n bigint) returns boolean
+            language plpgsql volatile as $$ begin
+                if n < 5 then raise exception 'slow' using errcode = 'query_canceled'; end if;
+                return true;
+            end $$;
+        alter table insurance_events.unplaced rename to rows;
+        create view insurance_events.unplaced as
+            select * from insurance_events.rows where insurance_events.slow(sequence);
+        grant select, delete on insurance_events.unplaced to insurance_service;
+        create or replace function insurance_events.await_a_place() returns trigger
+            language plpgsql security definer set search_path = '' as $$
+            begin
+                insert into insurance_events.rows values (new.sequence, new.event_id);
+                return null;
+            end $$;
+        insert into insurance_events.rows values (1, gen_random_uuid())";
+    execute(&mut connection, slow).await;
+    run(&mut connection, &log, "next").await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(10)).await;
+    tokio::time::resume();
+    let error = sequencer.step().await.unwrap_err();
+    assert_eq!(error.to_string(), "the statement took too long");
+    assert_eq!(drain(&mut sequencer).await, 1);
 }

@@ -173,10 +173,14 @@ impl Job {
                 Box::pin(job.write(connection, cars))
             })
         };
-        match once().await {
+        let done = match once().await {
             Err(Failure::Deadlock) => once().await,
             done => done,
+        };
+        if done.is_ok() {
+            work.0.log.appended();
         }
+        done
     }
 
     /// Locks are taken in one order: key, cars, policy.

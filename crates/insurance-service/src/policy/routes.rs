@@ -63,6 +63,7 @@ impl Policies {
     pub(crate) fn new(
         database: Database,
         vehicles: VehicleClient,
+        log: EventLog,
         settings: Live<InsuranceSettings>,
     ) -> Self {
         let now = settings.snapshot();
@@ -74,7 +75,7 @@ impl Policies {
         Self {
             database,
             vehicles,
-            log: EventLog::new(crate::NAME),
+            log,
             fingerprints: FingerprintKey::of(&secrets),
             time: now.service.enrichment.deadline,
             settings,

@@ -69,8 +69,8 @@ async fn every_change_by_sql_is_told_with_the_whole_vehicle() {
         let expected = [
             event("registered", "NEW123", 4, Some("Saab")),
             event("changed", "NEW123", 5, Some("Volvo")),
-            event("deregistered", "NEW123", 7, None),
-            event("registered", "NEW456", 6, Some("Volvo")),
+            event("deregistered", "NEW123", 6, None),
+            event("registered", "NEW456", 7, Some("Volvo")),
             event("deregistered", "NEW456", 8, None),
         ];
         assert_eq!(told(&mut connection).await, expected, "{role}");
@@ -81,10 +81,16 @@ async fn every_change_by_sql_is_told_with_the_whole_vehicle() {
 async fn a_version_is_never_the_writers() {
     let database = database().await;
     let mut connection = database.connect().await;
-    for role in ["reset session_replication_role", REPLICA] {
+    for (role, make) in [
+        ("reset session_replication_role", "Saab"),
+        (REPLICA, "Volvo"),
+    ] {
         run(&mut connection, role).await.unwrap();
-        let sql = "update vehicle.vehicles set version = 1 where registration_number = 'ABC123'";
-        run(&mut connection, sql).await.unwrap();
+        let sql = format!(
+            "update vehicle.vehicles set version = 1, make = '{make}'
+             where registration_number = 'ABC123'"
+        );
+        run(&mut connection, &sql).await.unwrap();
     }
     let insert = "insert into vehicle.vehicles (registration_number, version) values ('NEW123', 1)";
     run(&mut connection, insert).await.unwrap();
@@ -96,6 +102,78 @@ async fn a_version_is_never_the_writers() {
     .await
     .unwrap();
     assert_eq!(versions, [5, 6]);
+}
+
+/// Whoever follows the events takes the highest version of each plate for what it is now.
+async fn assert_followers_see_the_table(connection: &mut PgConnection, sql: &str) {
+    let differing: Vec<String> = sqlx::query_scalar(
+        "select coalesce(latest.aggregate_id, vehicles.registration_number)
+         from (select distinct on (aggregate_id) * from vehicle_events.events
+               where version > 3 order by aggregate_id, version desc) latest
+         full join (select * from vehicle.vehicles where version > 3) vehicles
+             on registration_number = aggregate_id
+         where latest.version is distinct from vehicles.version
+             and event_type is distinct from 'vehicle.deregistered.v1'
+             or event_type = 'vehicle.deregistered.v1' and registration_number is not null",
+    )
+    .fetch_all(connection)
+    .await
+    .unwrap();
+    assert_eq!(differing, [""; 0], "{sql}");
+}
+
+#[tokio::test]
+async fn a_plate_that_goes_and_comes_in_one_statement_is_there_for_whoever_follows() {
+    for sql in [
+        "with gone as (delete from vehicle.vehicles where registration_number = 'AAA111' returning *)
+         insert into vehicle.vehicles (registration_number, make) select registration_number, 'Back' from gone",
+        // In the order of the rows: BBB222 makes room for AAA111.
+        "update vehicle.vehicles set registration_number = case registration_number
+             when 'BBB222' then 'CCC333' else 'BBB222' end
+         where registration_number in ('AAA111', 'BBB222')",
+    ] {
+        let database = database().await;
+        let mut connection = database.connect().await;
+        for plate in ["BBB222", "AAA111"] {
+            let insert = format!("insert into vehicle.vehicles (registration_number) values ('{plate}')");
+            run(&mut connection, &insert).await.unwrap();
+        }
+        run(&mut connection, "set enable_indexscan = off; set enable_bitmapscan = off")
+            .await
+            .unwrap();
+        run(&mut connection, sql).await.unwrap();
+        assert_followers_see_the_table(&mut connection, sql).await;
+    }
+}
+
+#[tokio::test]
+async fn an_update_that_changes_nothing_keeps_the_version_and_is_not_told() {
+    let database = database().await;
+    let mut connection = database.connect().await;
+    let same = "update vehicle.vehicles set make = make, version = version + 1";
+    run(&mut connection, same).await.unwrap();
+    assert_eq!(told(&mut connection).await, []);
+    let raised: i64 = sqlx::query_scalar("select count(*) from vehicle.vehicles where version > 3")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(raised, 0);
+}
+
+#[tokio::test]
+async fn the_service_writes_no_event_by_itself_and_no_other_columns() {
+    let database = database().await;
+    let mut connection = database.connect_as("vehicle_service").await;
+    for sql in [
+        "insert into vehicle_events.events select * from vehicle_events.events",
+        "update vehicle.vehicles set version = 1",
+        "update vehicle.vehicles set registration_number = 'NEW123'",
+        "select vehicle.tell('vehicle.changed.v1', null, 'A', 1, 'null')",
+    ] {
+        let error = run(&mut connection, sql).await.unwrap_err();
+        let code = error.as_database_error().unwrap().code();
+        assert_eq!(code.as_deref(), Some("42501"), "{sql}");
+    }
 }
 
 #[tokio::test]
@@ -164,7 +242,7 @@ async fn assert_registered_again_while_many_go(rows: usize) {
          alter table vehicle.vehicles enable always trigger tell_the_change"
     );
     run(&mut connection, &fill).await.unwrap();
-    // The last row that the deletion comes to: the others are gone by then, but not told.
+    // The last row that the deletion comes to: the others are gone by then, but not committed.
     let last = format!("A{rows:06}");
     let held = format!(
         "begin; select from vehicle.vehicles where registration_number = '{last}' for update"
