@@ -1,5 +1,7 @@
 //! Each request takes effect once.
 
+use std::pin::pin;
+
 use futures_util::future::join_all;
 use serde_json::json;
 use test_support::{FakeVehicle, Reply};
@@ -153,25 +155,28 @@ async fn a_connection_that_is_cut_leaves_no_claim() {
     let (path, key) = (format!("{POLICIES}/{id}/transitions"), key());
     let activate = json!({ "to": "active", "reason": "other" });
     // The work waits with its claim made and its policy written.
-    let mut lock = desk.0.database.lock("insurance_events.events").await;
-    let cut = async {
-        lock.queued(1).await;
-        desk.0
-            .database
-            .execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity
-                 where usename = 'insurance_service' and wait_event_type = 'Lock'
-                     and datname = current_database()",
-            )
-            .await;
+    // Not the sequencer's session, which waits as well.
+    let cut = "with cut as (
+            select pg_terminate_backend(pid) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock'
+                and query like 'insert into %.events%')
+        select count(*) from cut";
+    loop {
+        let mut lock = desk.0.database.lock("insurance_events.events").await;
+        let mut answer = pin!(desk.post(&path, &key, &tag, &activate));
+        let answered = tokio::select! {
+            answered = &mut answer => answered,
+            () = async { while desk.number(cut).await == 0 {} } => {
+                lock.release().await;
+                let answered = answer.await;
+                assert!(answered.status.is_server_error(), "{}", answered.text());
+                break;
+            }
+        };
+        // It waited too long before it was cut.
+        assert_eq!(answered.status, 409, "{}", answered.text());
         lock.release().await;
-    };
-    let (answer, ()) = tokio::join!(desk.post(&path, &key, &tag, &activate), cut);
-    assert!(
-        answer.status.is_server_error() || answer.status == 409,
-        "{}",
-        answer.text()
-    );
+    }
     assert_eq!(
         desk.number("select count(*) from insurance.covers where car = 'GHI789'")
             .await,
