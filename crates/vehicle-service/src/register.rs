@@ -69,7 +69,7 @@ pub(crate) struct Register {
             ("Location" = String, description = "Where the vehicle is"),
         )),
         (status = 404, description = "No vehicle has this registration number"),
-        (status = 409, description = "Somebody else changes the same vehicle"),
+        (status = 409, description = "Somebody else changes the same vehicle", headers(("Retry-After" = u64, description = "Seconds after which asking again makes sense, where it does"))),
         (status = 412, description = "The vehicle has none of the versions of `If-Match`, or is there already", headers(
             ("ETag" = String, description = "Entity tag of the version that there is"),
         )),
@@ -121,7 +121,7 @@ pub(crate) async fn put_vehicle(
             ("Event-Id" = String, description = "Id of the event that tells of it"),
         )),
         (status = 404, description = "No vehicle has this registration number"),
-        (status = 409, description = "Somebody else changes the same vehicle"),
+        (status = 409, description = "Somebody else changes the same vehicle", headers(("Retry-After" = u64, description = "Seconds after which asking again makes sense, where it does"))),
         (status = 412, description = "The vehicle has none of the versions of `If-Match`", headers(
             ("ETag" = String, description = "Entity tag of the version that there is"),
         )),

@@ -131,6 +131,10 @@ async fn record_changes(examples: &mut Examples, service: &Service) {
     examples.problem("put_vehicle", &answer);
 
     let delete = async |headers| change(service, Method::DELETE, path, headers, &json!(null)).await;
+    let mut lock = service.database.lock("vehicle.vehicles").await;
+    examples.problem("put_vehicle", &put(&any, &saab).await);
+    examples.problem("delete_vehicle", &delete(&any).await);
+    lock.release().await;
     examples.problem("delete_vehicle", &delete(&[]).await);
     examples.problem("delete_vehicle", &delete(&other).await);
     examples.answer("delete_vehicle", "gone", &delete(&any).await);
