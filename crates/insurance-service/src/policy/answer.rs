@@ -118,20 +118,16 @@ impl Wanted {
     }
 
     pub(crate) fn check(&self, stored: &Stored, today: Day) -> Result<(), Failure> {
-        let tag = entity_tag(stored, today);
-        let current: Option<ETag> = tag.parse().ok();
-        let (Some(condition), Some(current)) = (&self.condition, &current) else {
-            return Err(conflict(&tag));
-        };
-        if condition.precondition_passes(current) {
-            Ok(())
-        } else {
-            Err(conflict(&tag))
+        let current: Option<ETag> = entity_tag(stored, today).parse().ok();
+        match (&self.condition, current) {
+            (Some(condition), Some(current)) if condition.precondition_passes(&current) => Ok(()),
+            _ => Err(version_conflict(stored, today)),
         }
     }
 }
 
-fn conflict(tag: &str) -> Failure {
-    let tag = HeaderValue::from_str(tag);
+/// The refusal that names the version that there is.
+pub(crate) fn version_conflict(stored: &Stored, today: Day) -> Failure {
+    let tag = HeaderValue::from_str(&entity_tag(stored, today));
     Failure::VersionConflict(tag.unwrap_or(HeaderValue::from_static("")))
 }

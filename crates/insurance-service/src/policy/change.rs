@@ -11,12 +11,13 @@ use service_defaults::problem::Rejection;
 use sqlx::PgConnection;
 
 use super::{
-    answer::{Answer, EVENT_ID, Wanted},
+    answer::{Answer, EVENT_ID, Wanted, version_conflict},
     decide::{Change, Command, Facts, Move, Terms, decide, draft},
     idempotency::{self, Claim},
     refusal::Failure,
-    state::State,
+    state::{Cover, State},
     store::{self, Stored},
+    today,
 };
 
 /// What somebody wants.
@@ -69,7 +70,6 @@ impl Alteration {
 pub(crate) struct Job {
     pub(crate) log: EventLog,
     pub(crate) origin: Origin,
-    pub(crate) today: Day,
     /// Whether a cover may begin before today.
     pub(crate) past_allowed: bool,
     pub(crate) claim: Option<Claim>,
@@ -85,7 +85,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// The cars whose covers change, of any policy of which this one is the outcome.
+    /// The cars whose covers change.
     fn cars(&self) -> Vec<String> {
         let (before, after) = (&self.before.covers, &self.after.covers);
         let gone = before.iter().filter(|cover| !after.contains(cover));
@@ -102,9 +102,12 @@ impl Outcome {
 
     /// The car that somebody has to have seen before a policy covers it from now on.
     pub(crate) fn car_to_confirm(&self) -> Option<&RegistrationNumber> {
-        let covered = |car| self.before.covers.iter().any(|cover| cover.car == car);
-        let new = self.after.covers.iter();
-        let mut new = new.filter(|cover| !covered(cover.car.clone()));
+        // Only on the day before: it may have had the car long ago, and the car be gone since.
+        let stays = |cover: &Cover| {
+            let period = self.before.period_on(cover.from);
+            period.is_some_and(|period| period.car == cover.car)
+        };
+        let mut new = self.after.covers.iter().filter(|cover| !stays(cover));
         new.find_map(|cover| cover.car.as_ref())
     }
 }
@@ -121,7 +124,7 @@ impl Job {
                     let Some(stored) = store::find_one(connection, *id).await? else {
                         return Ok(Err(Failure::NotFound));
                     };
-                    Ok(job.decided(connection, &stored).await)
+                    Ok(job.decided(connection, &stored, today()).await)
                 })
             })
             .await?;
@@ -132,11 +135,12 @@ impl Job {
         &self,
         connection: &mut PgConnection,
         stored: &Stored,
+        today: Day,
     ) -> Result<Outcome, Failure> {
         let Wish::Of(_, wanted, alteration) = &self.wish else {
             return Err(Failure::NotFound);
         };
-        wanted.check(stored, self.today)?;
+        wanted.check(stored, today)?;
         let before = stored.policy.clone();
         let command = alteration.command(&before);
         let product = match &command {
@@ -145,7 +149,7 @@ impl Job {
         };
         let price = store::price_on(connection, product, command.price_day(&before)).await?;
         let facts = Facts {
-            today: self.today,
+            today,
             price,
             past_allowed: self.past_allowed,
             erased: stored.erased,
@@ -160,17 +164,18 @@ impl Job {
         })
     }
 
-    /// Does it, within this time, and looks twice where the server ended it for a deadlock.
+    /// Does what was foreseen, within this time, and looks twice where the server ended it for a
+    /// deadlock.
     pub(crate) async fn run(
         self,
         database: &Database,
-        cars: Vec<String>,
+        foreseen: Option<Outcome>,
         limit: Duration,
     ) -> Result<Answer, Failure> {
-        let work = (self, cars);
+        let work = (self, foreseen);
         let once = || {
-            database.transaction(limit, &work, |connection, (job, cars)| {
-                Box::pin(job.write(connection, cars))
+            database.transaction(limit, &work, |connection, (job, foreseen)| {
+                Box::pin(job.write(connection, foreseen.as_ref()))
             })
         };
         let done = match once().await {
@@ -187,21 +192,20 @@ impl Job {
     async fn write(
         &self,
         connection: &mut PgConnection,
-        cars: &[String],
+        foreseen: Option<&Outcome>,
     ) -> Result<Answer, Failure> {
         store::wait_shortly(connection).await?;
         if let Some(claim) = &self.claim {
             idempotency::claim(connection, claim).await?;
         }
-        let (policy, event) = match &self.wish {
-            Wish::Draft(person, terms) => self.draft(connection, person, terms).await?,
-            Wish::Of(id, ..) => {
-                store::lock_cars(connection, cars).await?;
-                let stored = store::lock(connection, *id).await?;
-                let stored = stored.ok_or(Failure::NotFound)?;
-                let outcome = self.decided(connection, &stored).await?;
-                store::write(connection, &outcome.before, &outcome.after).await?;
-                (outcome.after, outcome.event)
+        let (policy, event, today) = match &self.wish {
+            Wish::Draft(person, terms) => {
+                let (policy, event) = self.draft(connection, person, terms).await?;
+                (policy, event, today())
+            }
+            Wish::Of(..) => {
+                let foreseen = foreseen.ok_or(Failure::NotFound)?;
+                self.alter(connection, foreseen).await?
             }
         };
         let event_id = self.tell(connection, &policy, &event).await?;
@@ -218,7 +222,7 @@ impl Job {
         } else {
             StatusCode::OK
         };
-        let mut answer = Answer::policy(status, &stored, self.today)?.with(EVENT_ID, event_id);
+        let mut answer = Answer::policy(status, &stored, today)?.with(EVENT_ID, event_id);
         if drafted {
             answer = answer.with(LOCATION, format!("/api/v1/policies/{id}"));
         }
@@ -226,6 +230,26 @@ impl Job {
             idempotency::keep(connection, claim, &answer, id).await?;
         }
         Ok(answer)
+    }
+
+    /// The policy as it is then, its event, and the day that it was decided on.
+    async fn alter(
+        &self,
+        connection: &mut PgConnection,
+        foreseen: &Outcome,
+    ) -> Result<(State, PolicyEvent, Day), Failure> {
+        store::lock_cars(connection, &foreseen.cars()).await?;
+        let stored = store::lock(connection, foreseen.before.insurance_id).await?;
+        let stored = stored.ok_or(Failure::NotFound)?;
+        // Midnight may have come while Vehicle was asked and the locks were waited for.
+        let today = today();
+        // `If-Match` may name this version too, but the car that was confirmed is the other's.
+        if stored.policy.version != foreseen.before.version {
+            return Err(version_conflict(&stored, today));
+        }
+        let outcome = self.decided(connection, &stored, today).await?;
+        store::write(connection, &outcome.before, &outcome.after).await?;
+        Ok((outcome.after, outcome.event, today))
     }
 
     async fn draft(
@@ -266,11 +290,6 @@ impl Job {
         self.log.append(connection, &event).await?;
         Ok(id.to_string())
     }
-}
-
-/// The cars that a change of this outcome has to lock.
-pub(crate) fn cars(outcome: Option<&Outcome>) -> Vec<String> {
-    outcome.map(Outcome::cars).unwrap_or_default()
 }
 
 fn broken(error: impl std::error::Error + Send + Sync + 'static) -> Failure {

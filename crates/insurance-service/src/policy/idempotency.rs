@@ -81,11 +81,13 @@ where
         let bytes = Bytes::from_request(whole, state)
             .await
             .map_err(IntoResponse::into_response)?;
-        let wanted = parts.headers.get(IF_MATCH).map(HeaderValue::as_bytes);
+        // Lines of one field are one list (RFC 9110, 5.3).
+        let wanted = parts.headers.get_all(IF_MATCH).iter();
+        let wanted: Vec<_> = wanted.map(HeaderValue::as_bytes).collect();
         let fingerprint = FingerprintKey::from_ref(state).sign(&[
             parts.method.as_str().as_bytes(),
             parts.uri.path().as_bytes(),
-            wanted.unwrap_or_default(),
+            &wanted.join(&b", "[..]),
             &bytes,
         ]);
         let whole = Request::from_parts(parts, Body::from(bytes));

@@ -31,7 +31,7 @@ use vehicle_client::{CallContext, FailureKind, Lookup, VehicleClient};
 
 use super::{
     answer::{Answer, Wanted, view},
-    change::{Alteration, Job, Outcome, Patch, Wish, cars},
+    change::{Alteration, Job, Outcome, Patch, Wish},
     decide::{Change, Move, Terms},
     idempotency::{Claim, FingerprintKey, Once, replay},
     refusal::{Failure, unprocessable},
@@ -326,6 +326,9 @@ async fn draft_policy(
     headers: HeaderMap,
     Once(claim, body): Once<PolicyDraft>,
 ) -> Result<Answer, Failure> {
+    if let Some(answer) = replay(&policies.database, &claim).await? {
+        return Ok(answer);
+    }
     let check = policies
         .settings
         .snapshot()
@@ -344,9 +347,6 @@ async fn draft_policy(
         valid_from: body.valid_from,
         valid_until: body.valid_until,
     };
-    if let Some(answer) = replay(&policies.database, &claim).await? {
-        return Ok(answer);
-    }
     let wish = Wish::Draft(person, terms);
     let caller = Caller::new(context, &headers, deadline);
     policies.change(caller, Some(claim), wish).await
@@ -520,46 +520,59 @@ impl Policies {
         self.change(caller, Some(altered.claim), wish).await
     }
 
-    /// The rules first, then Vehicle, then the transaction. A finished key was looked for.
+    /// Does it. A finished key was looked for.
     async fn change(
         &self,
         caller: Caller,
         claim: Option<Claim>,
         wish: Wish,
     ) -> Result<Answer, Failure> {
-        let context = &caller.context;
+        let done = self.attempt(&caller, claim.clone(), wish).await;
+        match (done, claim) {
+            // A database that has failed is not asked once more.
+            (Err(failure), Some(claim)) if !matches!(failure, Failure::Rejected(_)) => {
+                // Another try under the key may have been done meanwhile, and be the reason.
+                replay(&self.database, &claim).await?.ok_or(failure)
+            }
+            (done, _) => done,
+        }
+    }
+
+    /// The rules first, then Vehicle, then the transaction.
+    async fn attempt(
+        &self,
+        caller: &Caller,
+        claim: Option<Claim>,
+        wish: Wish,
+    ) -> Result<Answer, Failure> {
         let job = Job {
             log: self.log.clone(),
             origin: caller.origin.clone(),
-            today: today(),
-            past_allowed: context.has_scope(Scope::Admin),
-            claim: claim.clone(),
+            past_allowed: caller.context.has_scope(Scope::Admin),
+            claim,
             wish,
         };
         let foreseen = job.foresee(&self.database).await?;
         if let Some(car) = foreseen.as_ref().and_then(Outcome::car_to_confirm) {
-            self.confirm(car, &caller).await?;
+            self.confirm(car, caller).await?;
         }
         let limit = caller.deadline.saturating_duration_since(Instant::now());
-        let done = job
-            .run(&self.database, cars(foreseen.as_ref()), limit)
-            .await;
-        match (done, claim, foreseen) {
-            (Err(Failure::Claimed), Some(claim), _) => {
-                let answer = replay(&self.database, &claim).await?;
-                answer.ok_or(Failure::Busy)
-            }
-            (Err(Failure::Overlaps), _, Some(outcome)) => {
+        let done = job.run(&self.database, foreseen.clone(), limit).await;
+        match (done, foreseen) {
+            (Err(Failure::Overlaps), Some(outcome)) => {
+                // The refusal stands, whether the other policy can be named or not.
                 let conflict = self
                     .database
                     .read(outcome.after, |connection, policy| {
                         Box::pin(store::find_conflict(connection, policy))
                     })
-                    .await?;
+                    .await
+                    .ok()
+                    .flatten();
                 let told = caller.context.has_scope(Scope::Read);
                 Err(Failure::CoverOverlaps { conflict, told })
             }
-            (done, ..) => done,
+            (done, _) => done,
         }
     }
 

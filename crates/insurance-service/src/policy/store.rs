@@ -257,12 +257,14 @@ pub(crate) async fn of_status(
               order by insurance_id limit $4)
              union all
              (select insurance_id from insurance.insurances
-              where status in ('active', 'suspended') and valid_until is not null
-                  and insurance_id > $3
-                  and case
-                      when cancelled_on <= $2::text::date then 'cancelled'
-                      when valid_until <= $2::text::date then 'expired'
-                  end = $1
+              where $1 = 'expired' and status in ('active', 'suspended') and insurance_id > $3
+                  and valid_until <= $2::text::date
+                  and coalesce(cancelled_on > $2::text::date, true)
+              order by insurance_id limit $4)
+             union all
+             (select insurance_id from insurance.insurances
+              where $1 = 'cancelled' and status in ('active', 'suspended') and insurance_id > $3
+                  and cancelled_on <= $2::text::date
               order by insurance_id limit $4)
          ) as found
          order by 1 limit $4"#,

@@ -108,6 +108,92 @@ async fn one_of_many_at_once_under_a_key_takes_effect_and_the_others_get_its_ans
     }
 }
 
+/// The second looks for the key before the first has finished, and is judged after it.
+#[tokio::test]
+async fn a_try_that_would_be_refused_for_what_its_twin_has_done_gets_the_twins_answer() {
+    let desk = Desk::open().await;
+    let (id, tag) = desk.draft("GHI789").await;
+    let (path, key) = (format!("{POLICIES}/{id}/transitions"), key());
+    let activate = json!({ "to": "active", "reason": "other" });
+    let first = desk.post(&path, &key, &tag, &activate).await;
+    assert_eq!(first.status, 200, "{}", first.text());
+    let kept_since = async |since: &str| {
+        let sql = format!("update insurance.idempotency_keys set created_at = {since}");
+        desk.0.database.execute(&sql).await;
+    };
+    // Not to be found yet; the policy is looked at only when it is.
+    kept_since("now() - interval '25 hours'").await;
+    let mut lock = desk.0.database.lock("insurance.insurances").await;
+    let finish = async {
+        lock.queued(1).await;
+        kept_since("now()").await;
+        lock.release().await;
+    };
+    let (late, ()) = tokio::join!(desk.post(&path, &key, &tag, &activate), finish);
+    assert_eq!(late.status, 200, "{}", late.text());
+    assert_eq!(late.header("idempotency-replayed"), "true");
+    assert_eq!(late.text(), first.text());
+}
+
+#[tokio::test]
+async fn of_many_transitions_at_once_under_a_key_one_is_done_and_none_is_refused() {
+    let many = [
+        ("DATABASE__MAX_CONNECTIONS", "8"),
+        ("VEHICLE_CLIENT__CACHE__ENABLED", "true"),
+    ];
+    let desk = Desk::with(FakeVehicle::healthy().await, &many).await;
+    for round in 0..10 {
+        let (id, tag) = desk.draft(&format!("TWN{round:03}")).await;
+        let (path, key) = (format!("{POLICIES}/{id}/transitions"), key());
+        let activate = json!({ "to": "active", "reason": "other" });
+        let answers = join_all((0..16).map(|_| desk.post(&path, &key, &tag, &activate))).await;
+        let mut executed = 0;
+        for answer in &answers {
+            if answer.status == 200 {
+                executed += usize::from(answer.header("idempotency-replayed").is_empty());
+            } else {
+                assert_eq!(answer.problem()["code"], "busy", "{}", answer.text());
+            }
+        }
+        assert_eq!(executed, 1);
+        assert_eq!(desk.events(id).await.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn each_line_of_if_match_and_each_member_is_part_of_the_request() {
+    let desk = Desk::open().await;
+    let (id, tag) = desk.draft("GHI789").await;
+    let (path, key) = (format!("{POLICIES}/{id}/transitions"), key());
+    let activate = json!({ "to": "active", "reason": "other" });
+    let send = async |other: &str| {
+        let headers = [
+            ("idempotency-key", &*key),
+            ("if-match", &*tag),
+            ("if-match", other),
+        ];
+        desk.ask(http::Method::POST, &path, &headers, Some(&activate))
+            .await
+    };
+    let done = send("\"other\"").await;
+    assert_eq!(done.status, 200, "{}", done.text());
+    let again = send("\"other\"").await;
+    assert_eq!(again.text(), done.text());
+    let other = send("\"another\"").await;
+    assert_eq!(other.problem()["code"], "idempotency_key_reused");
+    // A draft's members are judged after its key, too.
+    let key = super::desk::key();
+    let drafted = desk.post(POLICIES, &key, "", &draft(json!({}))).await;
+    assert_eq!(drafted.status, 201, "{}", drafted.text());
+    for changes in [
+        json!({ "product": "boat" }),
+        json!({ "personalIdentityNumber": "1" }),
+    ] {
+        let other = desk.post(POLICIES, &key, "", &draft(changes)).await;
+        assert_eq!(other.problem()["code"], "idempotency_key_reused");
+    }
+}
+
 #[tokio::test]
 async fn two_clients_never_meet_and_a_key_is_forgotten_after_a_day() {
     let other = [

@@ -86,3 +86,23 @@ async fn a_conflict_is_told_to_those_who_may_read() {
     let tag = desk.policy(second).await.header("etag").to_owned();
     assert_eq!(desk.go(second, &tag, "active").await.status, 409);
 }
+
+#[tokio::test]
+async fn a_conflict_that_cannot_be_named_is_a_conflict() {
+    let desk = Desk::open().await;
+    let (first, _) = desk.activate("GHI789").await;
+    // A day that no answer can tell.
+    desk.0
+        .database
+        .execute(&format!(
+            "update insurance.covers set cover = daterange('-infinity', null)
+             where insurance_id = {first}"
+        ))
+        .await;
+    let (second, tag) = desk.draft("GHI789").await;
+    let refused = desk.go(second, &tag, "active").await;
+    assert_eq!(refused.status, 409, "{}", refused.text());
+    let problem = refused.problem();
+    assert_eq!(problem["code"], "cover_overlaps");
+    assert!(problem.get("conflictingInsuranceId").is_none());
+}

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use test_support::{FakeVehicle, Reply};
+use test_support::{FakeVehicle, Gate, Reply};
 use tokio::time::{advance, pause, resume};
 
-use super::Desk;
+use super::{Desk, desk::day};
 
 const CACHED: [(&str, &str); 1] = [("VEHICLE_CLIENT__CACHE__ENABLED", "true")];
 
@@ -103,7 +103,7 @@ async fn a_change_to_another_car_asks_for_it_and_a_policy_without_one_for_none()
     desk.0
         .vehicle
         .script(|_| Reply::json(404, &json!({ "code": "vehicle_not_found" })));
-    let today = super::desk::day(0);
+    let today = day(0);
     let change = json!({ "effectiveOn": today, "carRegistrationNumber": "NEW123" });
     let refused = desk.change(id, &tag, &change).await;
     assert_eq!(refused.problem()["code"], "vehicle_unknown");
@@ -113,5 +113,63 @@ async fn a_change_to_another_car_asks_for_it_and_a_policy_without_one_for_none()
     let id = drafted.json()["insuranceId"].as_i64().unwrap();
     let active = desk.go(id, drafted.header("etag"), "active").await;
     assert_eq!(active.status, 200, "{}", active.text());
+    assert_eq!(desk.0.vehicle.calls(), calls + 1);
+}
+
+/// With an `If-Match` that names the version to come as well.
+#[tokio::test]
+async fn the_car_that_was_asked_for_is_the_one_that_is_covered() {
+    let desk = Desk::open().await;
+    let (id, tag) = desk.draft("GHI789").await;
+    let both = format!("{tag}, {}", tag.replace("-1-draft-", "-2-draft-"));
+    let gate = Gate::closed();
+    let held = gate.clone();
+    desk.0
+        .vehicle
+        .script(move |request| Reply::healthy(request).held(&held));
+    let asked = desk.0.vehicle.calls();
+    let patch = async {
+        desk.0.vehicle.reached(asked + 1).await;
+        let (path, other) = (
+            format!("/api/v1/policies/{id}"),
+            json!({ "carRegistrationNumber": "NEW123" }),
+        );
+        let headers = [("if-match", &*tag)];
+        let patched = desk
+            .ask(http::Method::PATCH, &path, &headers, Some(&other))
+            .await;
+        gate.open();
+        patched
+    };
+    let (refused, patched) = tokio::join!(desk.go(id, &both, "active"), patch);
+    assert_eq!(patched.status, 200, "{}", patched.text());
+    assert!(both.ends_with(patched.header("etag")), "{both}");
+    assert_eq!(refused.status, 412, "{}", refused.text());
+    assert_eq!(refused.header("etag"), patched.header("etag"));
+    // The next try asks for the car that it is now.
+    let active = desk.go(id, &both, "active").await;
+    assert_eq!(active.status, 200, "{}", active.text());
+    assert_eq!(desk.0.vehicle.calls(), asked + 2);
+}
+
+#[tokio::test]
+async fn a_change_back_to_a_car_of_before_asks_for_it_once_more() {
+    let desk = Desk::open().await;
+    let (id, tag) = desk.activate("GHI789").await;
+    let change = json!({ "effectiveOn": day(10), "carRegistrationNumber": "DEF999" });
+    let changed = desk.change(id, &tag, &change).await;
+    assert_eq!(changed.status, 200, "{}", changed.text());
+    let (tag, calls) = (changed.header("etag"), desk.0.vehicle.calls());
+    desk.0
+        .vehicle
+        .script(|_| Reply::json(404, &json!({ "code": "vehicle_not_found" })));
+    let back = json!({ "effectiveOn": day(20), "carRegistrationNumber": "GHI789" });
+    let refused = desk.change(id, tag, &back).await;
+    assert_eq!(refused.problem()["code"], "vehicle_unknown");
+    assert_eq!(desk.0.vehicle.calls(), calls + 1);
+    // The car of that day is asked for by nobody.
+    let longer = json!({ "effectiveOn": day(20), "validUntil": day(30) });
+    let changed = desk.change(id, tag, &longer).await;
+    assert_eq!(changed.status, 200, "{}", changed.text());
     assert_eq!(desk.0.vehicle.calls(), calls + 1);
 }
