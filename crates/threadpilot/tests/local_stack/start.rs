@@ -137,7 +137,7 @@ fn secrets_are_kept(folder: &Path) {
         assert!(public.contains(&&*name), "{name}");
     }
     // Four roles, three keys and the certificate's.
-    assert_eq!(closed.len(), 8, "{closed:?}");
+    assert_eq!(closed.len(), 10, "{closed:?}");
 }
 
 #[tokio::test]
