@@ -136,7 +136,7 @@ fn secrets_are_kept(folder: &Path) {
         ];
         assert!(public.contains(&&*name), "{name}");
     }
-    // Four roles, three keys and the certificate's.
+    // Four roles, three keys of the API, the two of the logs and the certificate's.
     assert_eq!(closed.len(), 10, "{closed:?}");
 }
 
