@@ -346,8 +346,8 @@ fn remove_folder(folder: &Path) {
 fn the_server_is_stopped_even_when_its_folder_was_removed() {
     let cluster = temporary();
     let port = cluster.port();
+    // It goes on, unless it just had something to write.
     remove_folder(&cluster.folder.path);
-    assert!(listens(port));
     cluster.stop().unwrap();
     assert!(!listens(port));
 }
