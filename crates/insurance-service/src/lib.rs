@@ -25,7 +25,10 @@ use service_defaults::{
 use vehicle_client::{BuildError, VehicleClient};
 
 use crate::settings::DEFAULTS;
-pub use crate::settings::InsuranceSettings;
+pub use crate::{
+    policy::{Look, Worker},
+    settings::InsuranceSettings,
+};
 
 /// Name of the service: its section in the secrets file and the prefix of its variables.
 pub const NAME: &str = "insurance";
@@ -86,6 +89,7 @@ impl Service for InsuranceService {
                 let kept = kept.clone();
                 async move { kept.check().await }
             });
+        Worker::spawn(&database, &log, process.tasks(), process.meter());
         let live = process.live().clone();
         let routes = routes::api(database, vehicles, log, live, process.meter());
         Ok(process.assemble(routes, &readiness))

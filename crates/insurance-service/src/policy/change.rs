@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::{StatusCode, header::LOCATION};
 use contracts::{Day, PersonalIdentityNumber, PolicyEvent, Product, RegistrationNumber};
-use event_log::{EventLog, NewEvent, Origin, new_event_id};
+use event_log::{EventLog, Origin};
 use service_database::Database;
 use service_defaults::problem::Rejection;
 use sqlx::PgConnection;
@@ -208,7 +208,7 @@ impl Job {
                 self.alter(connection, foreseen).await?
             }
         };
-        let event_id = self.tell(connection, &policy, &event).await?;
+        let event_id = store::tell(connection, &self.log, &self.origin, &policy, &event).await?;
         let id = policy.insurance_id;
         let stored = store::find_one(connection, id).await?;
         let stored = stored.ok_or(Failure::NotFound)?;
@@ -268,27 +268,6 @@ impl Job {
         let event = PolicyEvent::Drafted(data);
         let policy = State::with(None, 1, &event).map_err(broken)?;
         Ok((policy, event))
-    }
-
-    async fn tell(
-        &self,
-        connection: &mut PgConnection,
-        policy: &State,
-        event: &PolicyEvent,
-    ) -> Result<String, Failure> {
-        let data = serde_json::to_string(event).map_err(broken)?;
-        let (id, number) = (new_event_id(), policy.insurance_id.to_string());
-        let event = NewEvent {
-            id,
-            aggregate_type: "policy",
-            aggregate_id: &number,
-            version: policy.version,
-            event_type: event.kind(),
-            origin: &self.origin,
-            data: &data,
-        };
-        self.log.append(connection, &event).await?;
-        Ok(id.to_string())
     }
 }
 

@@ -27,10 +27,6 @@ pub(crate) enum Command {
     /// Another car or end from a day on.
     Change(Change),
     /// The status that its dates have made of it.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the worker that writes it comes next")
-    )]
     End,
 }
 

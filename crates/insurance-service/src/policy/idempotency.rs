@@ -4,7 +4,7 @@
 //! The key is claimed in the transaction of the work: a process that dies leaves nothing claimed. An
 //! answer is kept for a day, and found again before anything else is judged, because the second
 //! try's `If-Match` is stale for the very reason that the first one succeeded. Refusals had no
-//! effect and are not kept.
+//! effect and are not kept. What is older is forgotten at once, and deleted by the worker.
 
 use std::sync::Arc;
 
@@ -197,17 +197,21 @@ pub(crate) async fn claim(connection: &mut PgConnection, claim: &Claim) -> Resul
     if claimed.is_none() {
         return Err(Failure::Claimed);
     }
-    // What is too old goes with the new ones, a few at a time.
-    sqlx::query!(
+    Ok(())
+}
+
+/// Deletes some of the answers that are too old to be given again, and says how many.
+pub(crate) async fn delete_old(connection: &mut PgConnection) -> sqlx::Result<u64> {
+    let deleted = sqlx::query!(
         "delete from insurance.idempotency_keys where (caller, key) in (
              select caller, key from insurance.idempotency_keys
              where created_at <= now() - interval '24 hours'
-             order by created_at limit 10 for update skip locked
+             order by created_at limit 500 for update skip locked
          )"
     )
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(deleted.rows_affected())
 }
 
 /// Keeps the answer of the request that claimed the key.

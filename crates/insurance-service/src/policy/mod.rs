@@ -1,15 +1,18 @@
 //! Policies: what may become of one, as functions without I/O ([`decide`], [`state`]), and the routes
-//! that draft, change and list them.
+//! that draft, change and list them, and a worker that ends them.
 
 mod answer;
 mod change;
 mod dates;
 mod decide;
+mod expiry;
 mod idempotency;
+mod lease;
 mod refusal;
 mod routes;
 mod state;
 mod store;
 
 pub(crate) use dates::today;
+pub use expiry::{Look, Worker};
 pub(crate) use routes::{Policies, surfaces};

@@ -1,8 +1,10 @@
 //! Policies, their covers and their prices in SQL.
 
 use contracts::{
-    Currency, Day, Money, PersonalIdentityNumber, PolicyStatus, Price, Product, RegistrationNumber,
+    Currency, Day, Money, PersonalIdentityNumber, PolicyEvent, PolicyStatus, Price, Product,
+    RegistrationNumber,
 };
+use event_log::{EventLog, NewEvent, Origin, new_event_id};
 use sqlx::PgConnection;
 
 use super::{
@@ -77,6 +79,60 @@ pub(crate) async fn lock(connection: &mut PgConnection, id: i64) -> sqlx::Result
         .execute(&mut *connection)
         .await?;
     find_one(connection, id).await
+}
+
+/// The same, unless somebody else is changing it now.
+pub(crate) async fn lock_if_free(
+    connection: &mut PgConnection,
+    id: i64,
+) -> sqlx::Result<Option<State>> {
+    let lock = "select from insurance.insurances
+        where insurance_id = $1 for no key update skip locked";
+    let locked = sqlx::query(lock).bind(id).execute(&mut *connection).await?;
+    if locked.rows_affected() == 0 {
+        return Ok(None);
+    }
+    let found = find_one(connection, id).await?;
+    Ok(found.map(|stored| stored.policy))
+}
+
+/// A policy that ends on a day, and where it stands among the others.
+#[derive(Clone, Debug)]
+pub(crate) struct Due {
+    pub(crate) insurance_id: i64,
+    day: String,
+}
+
+impl Due {
+    /// Before the first one.
+    pub(crate) fn before_all() -> Self {
+        Self {
+            insurance_id: 0,
+            day: "-infinity".to_owned(),
+        }
+    }
+}
+
+/// The next policies that end on this day or before and whose end is not written, by their day.
+pub(crate) async fn due(
+    connection: &mut PgConnection,
+    day: Day,
+    after: &Due,
+) -> sqlx::Result<Vec<Due>> {
+    sqlx::query_as!(
+        Due,
+        r#"select insurance_id, least(valid_until, cancelled_on)::text as "day!"
+         from insurance.insurances
+         where status in ('active', 'suspended')
+             and least(valid_until, cancelled_on) <= $1::text::date
+             and (least(valid_until, cancelled_on), insurance_id) > ($2::text::date, $3)
+         order by least(valid_until, cancelled_on), insurance_id limit 100"#,
+        day.to_string(),
+        after.day,
+        after.insurance_id
+    )
+    .fetch_all(connection)
+    .await
 }
 
 /// Lets this transaction be the only one that covers these cars.
@@ -180,6 +236,28 @@ pub(crate) async fn write(
     Ok(())
 }
 
+/// Appends the event that made a policy what it is, and gives the event's id.
+pub(crate) async fn tell(
+    connection: &mut PgConnection,
+    log: &EventLog,
+    origin: &Origin,
+    policy: &State,
+    event: &PolicyEvent,
+) -> sqlx::Result<String> {
+    let data = serde_json::to_string(event).map_err(unreadable)?;
+    let event = NewEvent {
+        id: new_event_id(),
+        aggregate_type: "policy",
+        aggregate_id: &policy.insurance_id.to_string(),
+        version: policy.version,
+        event_type: event.kind(),
+        origin,
+        data: &data,
+    };
+    log.append(connection, &event).await?;
+    Ok(event.id.to_string())
+}
+
 /// Another policy's period with one of these cars on these days.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Conflict {
@@ -258,12 +336,13 @@ pub(crate) async fn of_status(
              union all
              (select insurance_id from insurance.insurances
               where $1 = 'expired' and status in ('active', 'suspended') and insurance_id > $3
-                  and valid_until <= $2::text::date
+                  and least(valid_until, cancelled_on) <= $2::text::date
                   and coalesce(cancelled_on > $2::text::date, true)
               order by insurance_id limit $4)
              union all
              (select insurance_id from insurance.insurances
               where $1 = 'cancelled' and status in ('active', 'suspended') and insurance_id > $3
+                  and least(valid_until, cancelled_on) <= $2::text::date
                   and cancelled_on <= $2::text::date
               order by insurance_id limit $4)
          ) as found
@@ -358,6 +437,6 @@ fn named<T>(value: Option<T>) -> sqlx::Result<T> {
 }
 
 /// A value that the schema's checks should have refused, or that a newer release knows.
-fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+pub(crate) fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
     sqlx::Error::Decode(error.into())
 }

@@ -225,12 +225,6 @@ async fn two_clients_never_meet_and_a_key_is_forgotten_after_a_day() {
         .await;
     assert_eq!(late.status, 201, "{}", late.text());
     assert_eq!(late.header("idempotency-replayed"), "");
-    // The other one that was too old went with it.
-    assert_eq!(
-        desk.number("select count(*) from insurance.idempotency_keys")
-            .await,
-        1
-    );
 }
 
 /// A process that dies in mid-work leaves the key free.

@@ -3,6 +3,7 @@
 mod changes;
 mod desk;
 mod examples;
+mod expiry;
 mod idempotency;
 mod lists;
 mod race;
