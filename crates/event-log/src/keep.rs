@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use opentelemetry::metrics::Meter;
+use opentelemetry::metrics::{Gauge, Meter};
 use service_database::{Database, DatabaseSettings};
 use service_defaults::{health::Check, tasks::Tasks};
 
@@ -30,6 +30,7 @@ pub struct Kept {
     triggers: Triggers,
     /// Whether the signer refuses to sign; `None` without a key.
     refused: Option<Arc<AtomicBool>>,
+    disarmed: Gauge<u64>,
 }
 
 impl EventLog {
@@ -48,6 +49,12 @@ impl EventLog {
             database: database.clone(),
             triggers,
             refused: key.map(|key| self.spawn_signer(key, database, tasks, meter)),
+            disarmed: meter
+                .u64_gauge("event_log.disarmed")
+                .with_description(
+                    "What does not protect the log any more, when `/readyz` looked last",
+                )
+                .build(),
         }
     }
 }
@@ -64,6 +71,7 @@ impl Kept {
             Ok(disarmed) => disarmed,
             Err(error) => return Check::warn(NAME, error.to_string()),
         };
+        self.disarmed.record(disarmed.len() as u64, &[]);
         let refused = self.refused.as_ref().map(|it| it.load(Ordering::Relaxed));
         match refused {
             _ if !disarmed.is_empty() => {

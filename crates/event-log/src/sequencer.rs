@@ -31,6 +31,9 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(250);
 /// How often it looks below the floor, where nothing should ever be.
 const BELOW_FLOOR: Duration = Duration::from_secs(10);
 
+/// How many waiting events are counted, so that a look takes no longer for more of them.
+const COUNTED: i64 = 10_000;
+
 /// Why there was no look or no batch.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -43,6 +46,13 @@ pub enum Error {
     /// Somebody has deleted an event that waited for its place.
     #[error("the event of the sequence {0} is missing")]
     Missing(i64),
+}
+
+impl Error {
+    /// Whether there was no connection free in time.
+    fn is_busy(&self) -> bool {
+        matches!(self, Self::Database(service_database::Error::Busy))
+    }
 }
 
 impl From<sqlx::Error> for Error {
@@ -141,9 +151,13 @@ impl Sequencer {
 
     /// Looks for events that wait for a place, and gives a batch of them their places.
     pub async fn step(&mut self) -> Result<Step, Error> {
-        match self.look_and_place().await {
+        let done = self.look_and_place().await;
+        if matches!(&done, Err(error) if !error.is_busy()) {
+            self.instruments.failures.add(1, &[]);
+        }
+        match done {
             // Its turn comes when the lookups have had theirs.
-            Err(Error::Database(service_database::Error::Busy)) => Ok(Step::Busy),
+            Err(error) if error.is_busy() => Ok(Step::Busy),
             // The next look begins with the floor, which is quicker.
             Err(error @ Error::Database(service_database::Error::TimedOut)) => Err(error),
             Err(error) => {
@@ -229,6 +243,8 @@ struct Seen {
     oldest_running: i64,
     /// For how many seconds the oldest event has waited, if one does; 0 where it is missing.
     waits_for: Option<f64>,
+    /// How many events wait, up to [`COUNTED`].
+    waiting: i64,
 }
 
 /// All of one snapshot.
@@ -239,16 +255,21 @@ async fn look(log: &EventLog, connection: &mut PgConnection, from: i64) -> sqlx:
              (select coalesce(extract(epoch from clock_timestamp() - occurred_at)::float8, 0)
               from (select event_id from event_log.unplaced
                     where sequence >= $1 order by sequence limit 1) waiting
-              left join event_log.events events using (event_id)) as waits_for
+              left join event_log.events events using (event_id)) as waits_for,
+             (select count(*) from (select from event_log.unplaced
+                                    where sequence >= $1 limit $2) counted) as waiting
          from event_log.head, event_log.sequences",
     );
-    sqlx::query_as(look).bind(from).fetch_one(connection).await
+    let look = sqlx::query_as(look).bind(from).bind(COUNTED);
+    look.fetch_one(connection).await
 }
 
 struct Instruments {
     placed: Counter<u64>,
     below_floor: Counter<u64>,
+    failures: Counter<u64>,
     oldest_unplaced: Gauge<f64>,
+    unplaced: Gauge<i64>,
     position: Gauge<i64>,
 }
 
@@ -265,10 +286,20 @@ impl Instruments {
                 .with_unit("{event}")
                 .with_description("Events found where none should wait any more; a fault")
                 .build(),
+            failures: meter
+                .u64_counter("event_log.sequencer.failures")
+                .with_unit("{batch}")
+                .with_description("Looks and batches of this process that failed")
+                .build(),
             oldest_unplaced: meter
                 .f64_gauge("event_log.sequencer.oldest_unplaced")
                 .with_unit("s")
                 .with_description("Age of the oldest event that waits for its place; 0 without one")
+                .build(),
+            unplaced: meter
+                .i64_gauge("event_log.sequencer.unplaced")
+                .with_unit("{event}")
+                .with_description("Events that wait for their place; 10,000 stands for more")
                 .build(),
             position: meter
                 .i64_gauge("event_log.position")
@@ -276,13 +307,20 @@ impl Instruments {
                 .with_description("Last position of the log")
                 .build(),
         };
-        instruments.below_floor.add(0, &[]);
+        for from_the_start in [
+            &instruments.placed,
+            &instruments.below_floor,
+            &instruments.failures,
+        ] {
+            from_the_start.add(0, &[]);
+        }
         instruments
     }
 
     fn seen(&self, seen: &Seen) {
         self.oldest_unplaced
             .record(seen.waits_for.unwrap_or(0.0), &[]);
+        self.unplaced.record(seen.waiting, &[]);
         self.position.record(seen.position, &[]);
     }
 

@@ -59,6 +59,7 @@ pub struct Signer {
     /// The last checkpoint that this process knows, whatever the table says now.
     last: Option<(u64, Hash)>,
     refused: Arc<AtomicBool>,
+    refusing: Gauge<u64>,
     age: Gauge<f64>,
 }
 
@@ -93,12 +94,18 @@ impl Signer {
                 "How long events have waited to be covered by a checkpoint; 0 where all are",
             )
             .build();
+        let refusing = meter
+            .u64_gauge("event_log.checkpoint.refused")
+            .with_description("1 where the log does not extend its last checkpoint, else 0")
+            .build();
+        refusing.record(0, &[]);
         Self {
             log,
             database,
             key: key.into(),
             last: None,
             refused: Arc::default(),
+            refusing,
             age,
         }
     }
@@ -115,6 +122,7 @@ impl Signer {
             key: self.key.clone(),
             last: self.last,
             refused: self.refused.clone(),
+            refusing: self.refusing.clone(),
             age: self.age.clone(),
         }
     }
@@ -177,6 +185,7 @@ impl Signer {
         if signed != Signed::Busy {
             let refused = matches!(signed, Signed::Refused(_));
             self.refused.store(refused, Ordering::Relaxed);
+            self.refusing.record(refused.into(), &[]);
         }
         Ok(signed)
     }

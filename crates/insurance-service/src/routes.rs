@@ -99,7 +99,13 @@ pub(crate) fn api(
         .with_description("Stored policies that an answer had to leave out")
         .build();
     let time = settings.snapshot().service.enrichment.deadline;
-    let written = policy::Policies::new(database.clone(), vehicles.clone(), log, settings.clone());
+    let written = policy::Policies::new(
+        database.clone(),
+        vehicles.clone(),
+        log,
+        settings.clone(),
+        meter,
+    );
     let api = OpenApiRouter::new()
         .routes(routes!(get_insurances))
         .routes(routes!(look_up_insurances))

@@ -1,11 +1,14 @@
 use std::sync::atomic::Ordering;
 
 use event_log::{Checkpoint, EventLog, Signed, Signer, SigningKey, tree::verify_consistency};
+use service_defaults::metrics::Metrics;
 use settings::Secret;
 use sqlx::Connection as _;
 use test_support::TestDatabase;
 
-use crate::support::{THINGS, connect, drain, fill, insurance, rewrite, sequencer, tamper};
+use crate::support::{
+    THINGS, connect, drain, fill, insurance, measured, rewrite, sequencer, tamper,
+};
 
 pub(crate) fn key() -> SigningKey {
     SigningKey::new("insurance", &Secret::from("1".repeat(64).as_str())).unwrap()
@@ -103,9 +106,12 @@ async fn a_log_that_does_not_extend_its_checkpoint_is_not_signed() {
 #[tokio::test]
 async fn an_end_that_was_changed_is_refused_and_stays_so_while_another_one_works() {
     let (database, log) = insurance().await;
-    let signer = &mut signer(&database, &log);
+    let metrics = Metrics::new("insurance").unwrap();
+    let signer = &mut Signer::new(log.clone(), connect(&database, 1), key(), metrics.meter());
+    let told = || measured(&metrics, "event_log_checkpoint_refused").to_string();
     grow(&database, &log, 3).await;
     let refused = signer.refused();
+    assert_eq!(told(), "0");
     database
         .execute("update insurance_events.head set edge = ''")
         .await;
@@ -118,6 +124,7 @@ async fn an_end_that_was_changed_is_refused_and_stays_so_while_another_one_works
         .unwrap();
     assert_eq!(signer.step().await.unwrap(), Signed::Busy);
     assert!(refused.load(Ordering::Relaxed), "nothing was looked at");
+    assert_eq!(told(), "1");
 }
 
 fn other_key() -> SigningKey {

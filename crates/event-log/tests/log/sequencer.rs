@@ -2,11 +2,14 @@ use std::time::Duration;
 
 use event_log::{EventLog, Sequencer, Step};
 use futures_util::FutureExt as _;
+use service_defaults::metrics::Metrics;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use test_support::TestDatabase;
 use tokio::{task::JoinHandle, time::sleep};
 
-use crate::support::{THINGS, append, drain, fill, insurance, number, sequencer, tamper};
+use crate::support::{
+    THINGS, append, connect, drain, fill, insurance, measured, number, sequencer, tamper,
+};
 
 async fn execute(connection: &mut PgConnection, sql: &str) {
     let sql = AssertSqlSafe(sql.to_owned());
@@ -52,6 +55,43 @@ async fn one_works_at_a_time_and_a_killed_one_is_replaced() {
     assert_eq!(number(&mut writer, once).await, EVENTS);
     let all = "select position from insurance_events.head";
     assert_eq!(number(&mut writer, all).await, EVENTS);
+}
+
+#[tokio::test]
+async fn what_waits_is_measured_and_so_is_each_failure() {
+    let (database, log) = insurance().await;
+    let metrics = Metrics::new("insurance").unwrap();
+    let mut sequencer = Sequencer::new(log.clone(), connect(&database, 1), metrics.meter());
+    let figures = || {
+        ["unplaced", "placed_total", "failures_total"]
+            .map(|name| measured(&metrics, &format!("event_log_sequencer_{name}")).to_string())
+    };
+    let age = || measured(&metrics, "event_log_sequencer_oldest_unplaced_seconds");
+    fill(&database, 3, THINGS).await;
+    let mut connection = database.connect().await;
+    let mut other = connection.begin().await.unwrap();
+    execute(&mut other, "select from insurance_events.head for update").await;
+    assert_eq!(sequencer.step().await.unwrap(), Step::Busy);
+    assert_eq!(figures(), ["3", "0", "0"]);
+    let before = age();
+    assert_eq!(sequencer.step().await.unwrap(), Step::Busy);
+    assert!(
+        0.0 < before && before < age(),
+        "{before} s, then {} s",
+        age()
+    );
+    other.rollback().await.unwrap();
+
+    assert_eq!(drain(&mut sequencer).await, 3);
+    assert_eq!(figures(), ["0", "3", "0"]);
+    assert_eq!(age().to_string(), "0");
+    assert_eq!(measured(&metrics, "event_log_position").to_string(), "3");
+
+    fill(&database, 1, &THINGS.replace("n::text", "'next'")).await;
+    let change = "update insurance_events.head set edge = ''";
+    database.execute(change).await;
+    sequencer.step().await.unwrap_err();
+    assert_eq!(figures(), ["1", "3", "1"]);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 use event_log::{EventLog, NewEvent, Origin, Sequencer, Step, new_event_id};
 use service_database::{Database, Schema};
+use service_defaults::metrics::Metrics;
 use sqlx::{AssertSqlSafe, PgConnection};
 use test_support::TestDatabase;
 use uuid::Uuid;
@@ -87,6 +88,13 @@ pub(crate) fn connect(database: &TestDatabase, connections: u32) -> Database {
 pub(crate) fn sequencer(database: &TestDatabase, log: &EventLog) -> Sequencer {
     let meter = opentelemetry::global::meter("test");
     Sequencer::new(log.clone(), connect(database, 1), &meter)
+}
+
+/// The value of a metric that has no labels of its own.
+pub(crate) fn measured(metrics: &Metrics, name: &str) -> f64 {
+    let text = metrics.render().unwrap();
+    let value = |line: &str| line.strip_prefix(name)?.rsplit_once(' ')?.1.parse().ok();
+    text.lines().find_map(value).unwrap()
 }
 
 /// Places everything that waits, and says how many events those were.

@@ -14,6 +14,7 @@ use contracts::{
 };
 use event_log::{EventLog, Origin};
 use headers::{HeaderMapExt, IfNoneMatch};
+use opentelemetry::metrics::{Counter, Meter};
 use service_database::Database;
 use service_defaults::{
     extract::{Json, Path, invalid_member},
@@ -57,6 +58,7 @@ pub(crate) struct Policies {
     settings: Live<InsuranceSettings>,
     /// Time for the question to Vehicle.
     time: Duration,
+    replays: Counter<u64>,
 }
 
 impl Policies {
@@ -65,6 +67,7 @@ impl Policies {
         vehicles: VehicleClient,
         log: EventLog,
         settings: Live<InsuranceSettings>,
+        meter: &Meter,
     ) -> Self {
         let now = settings.snapshot();
         let secrets = [
@@ -72,6 +75,12 @@ impl Policies {
             now.service.database.url.expose(),
             now.service.vehicle_client.api_key.expose(),
         ];
+        let replays = meter
+            .u64_counter("idempotency.replays")
+            .with_unit("{request}")
+            .with_description("Requests that were given the answer to an earlier try")
+            .build();
+        replays.add(0, &[]);
         Self {
             database,
             vehicles,
@@ -79,6 +88,7 @@ impl Policies {
             fingerprints: FingerprintKey::of(&secrets),
             time: now.service.enrichment.deadline,
             settings,
+            replays,
         }
     }
 }
@@ -326,7 +336,7 @@ async fn draft_policy(
     headers: HeaderMap,
     Once(claim, body): Once<PolicyDraft>,
 ) -> Result<Answer, Failure> {
-    if let Some(answer) = replay(&policies.database, &claim).await? {
+    if let Some(answer) = policies.replay(&claim).await? {
         return Ok(answer);
     }
     let check = policies
@@ -506,6 +516,13 @@ struct Altered {
 }
 
 impl Policies {
+    /// What was answered to this request before, if it was.
+    async fn replay(&self, claim: &Claim) -> Result<Option<Answer>, Failure> {
+        let answer = replay(&self.database, claim).await?;
+        self.replays.add(u64::from(answer.is_some()), &[]);
+        Ok(answer)
+    }
+
     async fn alter(
         &self,
         caller: Caller,
@@ -513,7 +530,7 @@ impl Policies {
         alteration: Alteration,
     ) -> Result<Answer, Failure> {
         // Before `If-Match` is looked at: that of a second try is stale.
-        if let Some(answer) = replay(&self.database, &altered.claim).await? {
+        if let Some(answer) = self.replay(&altered.claim).await? {
             return Ok(answer);
         }
         let wish = Wish::Of(altered.id, Wanted::of(&altered.headers)?, alteration);
@@ -532,7 +549,7 @@ impl Policies {
             // A database that has failed is not asked once more.
             (Err(failure), Some(claim)) if !matches!(failure, Failure::Rejected(_)) => {
                 // Another try under the key may have been done meanwhile, and be the reason.
-                replay(&self.database, &claim).await?.ok_or(failure)
+                self.replay(&claim).await?.ok_or(failure)
             }
             (done, _) => done,
         }

@@ -25,7 +25,7 @@ use crate::{
     error_chain::chain,
     lifecycle::Shutdown,
     metrics::{Metrics, Origin, Outcome, RouteSeries, Series, method_label},
-    problem::{self, Rejection},
+    problem::{self, Rejection, Rendered},
     request_context::{RequestContext, callers_span, request_id},
     server::ListenerPort,
 };
@@ -143,15 +143,18 @@ impl Observed<'_> {
     pub(crate) fn end(mut self, response: Response) -> Response {
         let refusal = response.extensions().get::<Rejection>();
         let overload = refusal.is_some_and(Rejection::is_for_overload);
-        let (mut response, cause) = problem::render(response, &self.context);
+        let (mut response, problem) = problem::render(response, &self.context);
         if overload {
             let unlogged = self.observer.refusals.take();
             self.line = unlogged.map_or(Line::LeftOut, Line::DueForMore);
         }
         let status = response.status();
         self.outcome = Outcome::Answered(status.as_u16());
-        if let Some(cause) = cause {
-            self.log_failure(cause.as_ref());
+        if let Some(Rendered { code, cause }) = problem {
+            self.series.request_refused(code);
+            if let Some(cause) = cause {
+                self.log_failure(cause.as_ref());
+            }
         }
         let headers = response.headers_mut();
         self.context.write_headers(headers);

@@ -209,13 +209,16 @@ fn document(refusal: &Refusal, status: StatusCode, context: &RequestContext) -> 
     problem.end()
 }
 
-/// Gives an error answer its problem document and returns the error behind it, for the log.
-/// Answers that are no errors pass unchanged, and so do those that a handler wrote in JSON, such
-/// as the readiness report.
-pub fn render(
-    response: Response,
-    context: &RequestContext,
-) -> (Response, Option<Arc<dyn Error + Send + Sync>>) {
+/// What the edge measures and logs of a problem.
+pub(crate) struct Rendered {
+    pub(crate) code: Cow<'static, str>,
+    /// The error behind it.
+    pub(crate) cause: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// Gives an error answer its problem document and says which it was. Answers that are no errors
+/// pass unchanged, and so do those that a handler wrote in JSON, such as the readiness report.
+pub(crate) fn render(response: Response, context: &RequestContext) -> (Response, Option<Rendered>) {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return (response, None);
@@ -245,7 +248,9 @@ pub fn render(
     parts
         .headers
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    (Response::from_parts(parts, Body::from(body)), refusal.cause)
+    let Refusal { code, cause, .. } = *refusal;
+    let response = Response::from_parts(parts, Body::from(body));
+    (response, Some(Rendered { code, cause }))
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use axum::{extract::State, http::header::CONTENT_TYPE, response::IntoResponse};
 use opentelemetry::{
     KeyValue,
     metrics::{
-        BoundHistogram, BoundUpDownCounter, Counter, Histogram, Meter, MeterProvider, UpDownCounter,
+        BoundCounter, BoundHistogram, BoundUpDownCounter, Counter, Histogram, Meter, MeterProvider,
+        UpDownCounter,
     },
 };
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
@@ -38,6 +39,7 @@ pub struct Metrics {
 struct HttpServer {
     duration: Histogram<f64>,
     active: UpDownCounter<i64>,
+    problems: Counter<u64>,
     refused: Counter<u64>,
 }
 
@@ -80,6 +82,11 @@ impl Metrics {
                 .i64_up_down_counter("http.server.active_requests")
                 .with_unit("{request}")
                 .with_description("Requests in progress")
+                .build(),
+            problems: meter
+                .u64_counter("http.server.problems")
+                .with_unit("{request}")
+                .with_description("Requests that were refused, by the code of their problem")
                 .build(),
             refused: meter
                 .u64_counter("http.server.admission.refused")
@@ -131,6 +138,8 @@ impl Metrics {
             duration: self.http.duration.clone(),
             labels,
             ended: Mutex::default(),
+            problems: self.http.problems.clone(),
+            refused: Mutex::default(),
         }
     }
 }
@@ -174,6 +183,8 @@ pub(crate) struct Series {
     duration: Histogram<f64>,
     labels: Vec<KeyValue>,
     ended: Mutex<Vec<(Outcome, BoundHistogram<f64>)>>,
+    problems: Counter<u64>,
+    refused: Mutex<Vec<(Cow<'static, str>, BoundCounter<u64>)>>,
 }
 
 impl Series {
@@ -193,6 +204,18 @@ impl Series {
         });
         drop(ended);
         bound.record(duration.as_secs_f64());
+    }
+
+    /// Counts an answer that was a problem of this code, of which `contracts::PROBLEMS` has all.
+    pub(crate) fn request_refused(&self, code: Cow<'static, str>) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, bound)) = refused.iter().find(|(of, _)| *of == code) {
+            bound.add(1);
+            return;
+        }
+        let bound = self.problems.bind(&[KeyValue::new("code", code.clone())]);
+        bound.add(1);
+        refused.push((code, bound));
     }
 
     fn ended_labels(&self, outcome: Outcome) -> Vec<KeyValue> {

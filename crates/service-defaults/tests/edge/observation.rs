@@ -1,7 +1,7 @@
 use axum::http::Method;
 use futures_util::FutureExt;
 use service_defaults::metrics::DURATION_BUCKETS;
-use test_support::{keyed, metric, send};
+use test_support::{keyed, keyless, metric, send};
 
 use super::sample::service;
 
@@ -88,6 +88,26 @@ async fn requests_are_measured_by_where_they_came_in_and_how_they_failed() {
         assert!(answered > 0, "{status}: {text}");
         assert_eq!(errors, if failed { answered } else { 0 }, "{status}");
     }
+}
+
+#[tokio::test]
+async fn refusals_are_counted_by_the_code_of_their_problem() {
+    let (_, api) = service(&[]);
+    for path in ["/own", "/nowhere", "/nowhere/else", "/fails", "/json"] {
+        api.get(path).await;
+    }
+    send(&api, keyless(Method::GET, "/own")).await;
+    send(&api, keyless(Method::GET, "/text")).await;
+    let text = api.get("/metrics").await.text();
+    let refused = |labels: &[_]| metric(&text, "http_server_problems_total", labels);
+    for (code, times) in [
+        ("route_not_found", 2),
+        ("internal_error", 1),
+        ("unauthorized", 2),
+    ] {
+        assert_eq!(refused(&[("code", code)]), times, "{code}: {text}");
+    }
+    assert_eq!(refused(&[]), 5);
 }
 
 /// The series of a metric as they stand in the text.

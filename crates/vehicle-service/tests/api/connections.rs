@@ -194,4 +194,6 @@ async fn a_log_that_is_not_protected_is_ready_and_says_so() {
         answer.json()["checks"][2],
         json!({"name": "event_log", "status": "warn", "detail": detail})
     );
+    let metrics = service.api.get_open("/metrics").await.text();
+    assert_eq!(metric(&metrics, "event_log_disarmed", &[]), 1);
 }

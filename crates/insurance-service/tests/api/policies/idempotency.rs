@@ -42,6 +42,11 @@ async fn a_finished_request_is_answered_again_whatever_has_changed_since() {
         assert_eq!(other.status, 422);
         assert_eq!(other.problem()["code"], "idempotency_key_reused");
     }
+    let replays = desk.0.metric("idempotency_replays_total", &[]).await;
+    assert_eq!(replays, 1);
+    let refused = [("code", "idempotency_key_reused")];
+    let refused = desk.0.metric("http_server_problems_total", &refused).await;
+    assert_eq!(refused, 2);
 }
 
 #[tokio::test]
