@@ -4,7 +4,7 @@
     benchmarks/run.py            the short form, under ten minutes once everything is built
     benchmarks/run.py --full     longer and more rounds, FastAPI at each scenario
     benchmarks/run.py --write    writes docs/performance.md and its chart from this run
-    benchmarks/run.py vehicle insurance limits overload process    these parts only
+    benchmarks/run.py vehicle insurance    these parts only
 """
 
 import argparse
@@ -16,14 +16,18 @@ import subprocess
 import sys
 import time
 
-from kit import machine
+from kit import kills, machine, writes
 from kit.capacity import Overload
 from kit.data import Requests
 from kit.load import Bench, postgres_pid
+from kit.log import Log
 from kit.page import write_page
-from kit.stack import FOLDER, ROOT, Database, Services, Stack, build
+from kit.stack import FOLDER, ROOT, Database, Services, Stack, build, build_peers
 
-PARTS = ["process", "limits", "vehicle", "insurance", "overload"]
+READS = ["process", "limits", "vehicle", "insurance", "overload"]
+# The last one ends the PostgreSQL of the others again and again.
+WRITES = ["writes", "log", "kills"]
+PARTS = [*READS, *WRITES]
 SMALL = 10_000
 # Beside 64.
 OTHER_CONNECTIONS = [1, 16, 1500, 2500, 4000]
@@ -33,20 +37,24 @@ class Run:
     """The parts of one run."""
 
     def __init__(self, options, stack):
-        self.full, self.stack = options.full, stack
-        self.rounds = 5 if self.full else 3
-        vehicles, persons = (1_000_000, 300_000) if self.full else (1_000_000, 100_000)
+        self.full, self.events, self.stack = options.full, options.events, stack
+        self.rounds, self.seconds = (5, 5) if self.full else (3, 2)
         self.database = Database(stack)
+        self.facts, self.records = {}, []
+
+    def load(self):
+        """The data of the parts that read."""
         tell("loading the data, once for each state of the schema")
+        vehicles, persons = (1_000_000, 300_000) if self.full else (1_000_000, 100_000)
         name, small = self.database.load(vehicles, persons), self.database.load(SMALL, 16)
-        self.services = Services(stack, self.database, name)
-        self.small = Services(stack, self.database, small)
+        self.services = Services(self.stack, self.database, name)
+        self.small = Services(self.stack, self.database, small)
         self.requests = Requests(FOLDER, vehicles, persons).all()
         small_folder = FOLDER / "small"
         small_folder.mkdir(exist_ok=True)
         self.small_requests = Requests(small_folder, SMALL, 16).all()
-        self.bench = Bench(stack, postgres_pid(self.database.port), 5 if self.full else 2)
-        self.facts = {}
+        self.bench = Bench(self.stack, postgres_pid(self.database.port), self.seconds)
+        self.records = self.bench.records
 
     def end(self, candidates):
         for candidate in candidates:
@@ -131,6 +139,20 @@ class Run:
             self.facts[f"overload {candidate.name}"] = overload.run()
             self.end([candidate])
 
+    def writes(self):
+        """A change with its event and its key, and the way of the event to a reader."""
+        self.facts["write"] = writes.cost(self.stack, self.database, self.full)
+        self.facts["lag"] = writes.lag(self.stack, self.database, self.full)
+
+    def log(self):
+        """Questions to a long event log, proofs out of it, and its verification."""
+        self.facts["log"] = Log(self.stack, self.database, self.events).run()
+
+    def kills(self):
+        """Writes while services, connections and PostgreSQL are killed."""
+        self.facts["kills"] = kills.Kills(self.stack, self.database).run(*((200, 20) if self.full else (10, 2)))
+        kills.say(self.facts["kills"])
+
 
 def commit():
     run = ["git", "describe", "--always", "--dirty", "--exclude=*"]
@@ -146,18 +168,24 @@ def main():
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART")
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--events", type=int, default=1_000_000, help="of the part `log`; 10,000,000 take 10 GB")
     options = parser.parse_args()
     parts = options.parts or PARTS
-    if options.write and parts != PARTS:
-        parser.error("the page is written from all parts")
+    if options.write and parts not in (PARTS, READS, WRITES):
+        parser.error(f"the page is written from all parts, or from {' '.join(WRITES)}")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     tell("building")
     build()
+    reads = any(part in READS for part in parts)
+    if reads:
+        build_peers()
     begun = time.monotonic()
     stack = Stack()
     try:
         run = Run(options, stack)
+        if reads:
+            run.load()
         for part in parts:
             tell(f"{part} ({time.monotonic() - begun:.0f} s)")
             getattr(run, part)()
@@ -166,10 +194,10 @@ def main():
             "machine": machine.describe(),
             "date": datetime.date.today().isoformat(),
             "full": options.full,
-            "seconds": run.bench.seconds,
+            "seconds": run.seconds,
             "rounds": run.rounds,
             "facts": run.facts,
-            "records": run.bench.records,
+            "records": run.records,
         }
     finally:
         stack.stop_all()
@@ -177,7 +205,8 @@ def main():
     tell(f"done in {time.monotonic() - begun:.0f} s; {FOLDER / 'results.json'}")
     if options.write:
         write_page(results)
+    return any(run.facts.get("kills", {}).get("faults", {}).values())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

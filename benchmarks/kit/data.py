@@ -6,6 +6,8 @@ import random
 # Stands in an answer for what differs each time.
 ANYTHING = "\x01"
 KEY = "benchmark-key-0123456789"
+# Opens what the write side has.
+WRITER = "benchmark-writer-0123456789"
 CODES = 26**3 * 1000
 MAKES = ["Volvo", "Toyota", "Ford", "Kia", "Saab", "Polestar", "Volkswagen"]
 STATIC = '{"registrationNumber":"ABC123","make":"Volvo","model":"XC60","modelYear":2021}'

@@ -6,6 +6,7 @@ from kit.stack import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
 CHART = ROOT / "docs" / "performance.svg"
+WRITES = "## Changes and the event log\n"
 # Scenario, its words, and by how much we have to be cheaper than Node with the same duties.
 VEHICLE = [("hit", "hit", 3.5), ("miss", "miss", 4.5), ("batch", "batch of 50", 1.6), ("401", "wrong key", 2)]
 INSURANCE = [
@@ -141,12 +142,52 @@ def limits(results):
     return table(["static answer", "µs", "of axum"], rows)
 
 
+def writes(results):
+    write, lag, log, kills = (results.facts[name] for name in ("write", "lag", "log", "kills"))
+    faults = sum(bool(found) for found in kills["faults"].values())
+    killed = ", ".join(f"{count} of {what}" for what, count in kills["kills"].items())
+    slowest = max(log["questions"].items(), key=lambda it: it[1]["p99_ms"])
+    rows = [
+        ["a change of a policy with its event and its key, to a plain update of a row, median", f"{write['ratio']:.2f}", "≤ 1.6"],
+        [f"from the commit to a reader of the feed, at {lag['per_second']:.0f} events/s, p50", f"{lag['p50_ms']:.1f} ms", "≤ 15 ms"],
+        ["the same, p99", f"{lag['p99_ms']:.1f} ms", "≤ 100 ms"],
+        [f"the slowest question to {log['events']:,} events, p99: {slowest[0]}", f"{slowest[1]['p99_ms']:.1f} ms", "≤ 50 ms"],
+        ["an inclusion proof out of them, p99", f"{log['proof']['p99_ms']:.1f} ms", "≤ 10 ms"],
+        ["`verify-log`", f"{log['verified_per_second']:,.0f} events/s", "≥ 200,000"],
+        ["an event with its place, its share of tiles and all indexes", f"{log['bytes']:.0f} bytes", "≤ 900"],
+        [f"writes acknowledged while processes were killed ({killed})", f"{kills['per_second']:.0f}/s", "≥ 300"],
+        ["of these lost, disordered or doubled, or of another state than their events", faults, "0"],
+    ]
+    return table(["", "seen", "goal"], rows)
+
+
 def write_page(results):
+    """The sections of the parts that the run has; the others stay as they are."""
     found = Results(results)
+    sections = dict(zip(("reads", "writes"), PAGE.read_text(encoding="utf-8").split(WRITES))) if PAGE.exists() else {}
+    if found.records:
+        sections["reads"] = reads(results, found)
+        CHART.write_text(chart(found), encoding="utf-8")
+    if "kills" in found.facts:
+        sections["writes"] = changes(results, found)
+    PAGE.write_text(f"{sections['reads'].rstrip()}\n\n{WRITES}{sections['writes'].lstrip()}", encoding="utf-8")
+    print(f"wrote {PAGE}")
+
+
+def changes(results, found):
+    return f"""
+Written by `benchmarks/run.py writes log kills --write` on {results['date']} from commit {results['commit']}, on {results['machine']}. [How it is measured](../benchmarks/README.md).
+
+{writes(found)}
+
+A change is a policy that is suspended or resumed over HTTP, and the plain update locks and changes one row in a transaction, over HTTP and by the same driver, too. Neither waits for a disk: the private PostgreSQL does not sync.
+"""
+
+
+def reads(results, found):
     form = "--full " if results["full"] else ""
     small = found.ratio("hit", "ours, 10,000", "ours")
-    PAGE.write_text(
-        f"""# Performance
+    return f"""# Performance
 
 Written by `benchmarks/run.py {form}--write` on {results['date']} from commit {results['commit']}, on {results['machine']}, where the load and PostgreSQL share the cores with what is measured. Single times hold for that machine only: the ratios come from rounds in turn, each median [least..most] of {results['rounds']} rounds of {results['seconds']} s. [How it is measured](../benchmarks/README.md).
 
@@ -185,11 +226,7 @@ Good answers in the seconds right after it, closed loop with 64 connections, of 
 {limits(found)}
 
 A vehicle hit costs {found.middle("hit", "ours") / found.middle("static", "edge"):.1f} times as much as a static answer behind the same edge (goal: 2.2), and that one {found.ratio("static", "axum", "edge")} times as much as bare axum (goal: 1.5).
-""",
-        encoding="utf-8",
-    )
-    CHART.write_text(chart(found), encoding="utf-8")
-    print(f"wrote {PAGE} and {CHART}")
+"""
 
 
 STYLE = """<style>

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from kit import machine
-from kit.data import KEY, plate
+from kit.data import KEY, WRITER, plate
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -102,7 +102,7 @@ class Database:
     """The private PostgreSQL with one database for each size."""
 
     def __init__(self, stack):
-        self.password = secrets.token_hex(16)
+        self.password, self.signing_key = secrets.token_hex(16), secrets.token_hex(32)
         pipe = subprocess.PIPE
         command = [RELEASE / "benchmarks", "database", TARGET, self.password]
         self.process = stack.spawn(command, stdin=pipe, stdout=pipe, text=True)
@@ -125,12 +125,9 @@ class Database:
         made_of = hashlib.sha256(b"".join(file.read_bytes() for file in files))
         made_of.update(f"{vehicles} {persons}".encode())
         name = f"benchmark_{made_of.hexdigest()[:12]}"
-        if self.ask(name) == "loaded":
+        if self.ask(f"prepare {name}") == "loaded":
             return name
-        for service in ("vehicle", "insurance"):
-            environment = self.environment(service, name)
-            migrate = [RELEASE / f"{service}-service", "migrate"]
-            subprocess.run(migrate, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, check=True)
+        self.make(name, "migrate")
         values = {":vehicles": str(vehicles), ":persons": str(persons)}
         statements = [(BENCHMARKS / "data" / f"{file}.sql").read_text(encoding="utf-8") for file in ("vehicles", "insurances")]
         for text in [*statements, "vacuum analyze", "create table benchmark_data ()"]:
@@ -138,8 +135,26 @@ class Database:
                 text = text.replace(word, value)
             rendered = FOLDER / "statements.sql"
             rendered.write_text(text, encoding="utf-8")
-            self.ask(f"{name} {rendered}")
+            self.run(name, rendered)
         return name
+
+    def fresh(self, name):
+        """A database with the sample data of the services."""
+        self.ask(f"prepare {name}")
+        self.make(name, "migrate")
+        self.make(name, "seed")
+        return name
+
+    def make(self, name, command):
+        for service in ("vehicle", "insurance"):
+            run = [RELEASE / f"{service}-service", command]
+            subprocess.run(run, env=self.environment(service, name), stdout=subprocess.DEVNULL, check=True)
+
+    def run(self, name, file):
+        self.ask(f"run {name} {file}")
+
+    def value(self, name, query):
+        return self.ask(f"value {name} {' '.join(query.split())}")
 
     def pgbench(self, name, postgres):
         """Microseconds of PostgreSQL for each one-row select; nothing where there is no pgbench."""
@@ -165,10 +180,13 @@ class Database:
             "DATABASE__PASSWORD": self.password,
             "DATABASE__MIGRATION_PASSWORD": self.password,
             "API_KEYS__BENCHMARK__KEY": KEY,
+            "API_KEYS__WRITER__KEY": WRITER,
+            "API_KEYS__WRITER__SCOPES": "read,write,feed,audit",
+            "EVENT_LOG__SIGNING_KEY": self.signing_key,
         }
         if service == "insurance":
             values["VEHICLE_CLIENT__API_KEY"] = KEY
-        return {f"{service.upper()}__{key}": value for key, value in values.items()}
+        return {**os.environ, **{f"{service.upper()}__{key}": value for key, value in values.items()}}
 
 
 class Services:
@@ -179,12 +197,24 @@ class Services:
 
     def ours(self, service, name="ours", upstream=None, **settings):
         port = free_port()
-        environment = self.database.environment(service, self.name)
         if upstream:
             settings["VEHICLE_CLIENT__BASE_URL"] = f"http://127.0.0.1:{upstream.port}"
+        environment = self.environment(service, port, **settings)
+        return self.stack.serve(name, self.command(service), port, upstream, environment)
+
+    def command(self, service, *words):
+        return [RELEASE / f"{service}-service", *words]
+
+    def environment(self, service, port, **settings):
         settings["SERVER__PORT"] = str(port)
-        environment |= {f"{service.upper()}__{key}": value for key, value in settings.items()}
-        return self.stack.serve(name, [RELEASE / f"{service}-service"], port, upstream, environment)
+        settings = {f"{service.upper()}__{key}": value for key, value in settings.items()}
+        return {**self.database.environment(service, self.name), **settings}
+
+    def verify_log(self, service):
+        """What is wrong with a service's log; empty where nothing is."""
+        environment = self.database.environment(service, self.name)
+        run = subprocess.run(self.command(service, "verify-log"), env=environment, capture_output=True, text=True, check=False)
+        return run.returncode and run.stdout + run.stderr
 
     def node(self, service, name="node", duties=True, upstream=None, batch=False):
         return self.peer(["node", FOLDER / "node" / "server.mjs"], service, name, duties, upstream, batch)
@@ -208,16 +238,21 @@ class Services:
 
     def limit(self, kind):
         port = free_port()
-        more = [self.database.of("vehicle", self.name)] if kind == "sqlx" else []
+        role = {"sqlx": "vehicle", "update": "insurance"}.get(kind)
+        more = [self.database.of(role, self.name)] if role else []
         environment = {"EDGE__SERVER__PORT": str(port), "EDGE__API_KEYS__BENCHMARK__KEY": KEY}
         return self.stack.serve(kind, [RELEASE / "benchmarks", "limit", f"127.0.0.1:{port}", kind, *more], port, environment=environment)
 
 
 def build():
-    """Our binaries, and what the peers are made of, pinned."""
+    """Our binaries."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     packages = [f"--package={name}" for name in ("benchmarks", "vehicle-service", "insurance-service")]
     subprocess.run(["cargo", "build", "--release", "--locked", "--quiet", *packages], cwd=ROOT, check=True)
+
+
+def build_peers():
+    """What the peers are made of, pinned."""
     node, source = FOLDER / "node", BENCHMARKS / "peers" / "node"
     node.mkdir(exist_ok=True)
     for file in source.iterdir():

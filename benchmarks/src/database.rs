@@ -1,19 +1,28 @@
 //! A private PostgreSQL for the benchmarks, until standard input ends.
 //!
-//! Prints its administrator's URL. Then each line of standard input is `NAME`, which prepares that
-//! database and is answered with `loaded` or `empty`, or `NAME FILE`, which runs a file of SQL there
-//! and is answered with `done`.
+//! Prints its administrator's URL. Then each line of standard input is answered by a line:
+//!
+//! - `prepare NAME`: makes that database anew unless it was loaded; `loaded` or `empty`.
+//! - `run NAME FILE`: runs a file of SQL there; `done`.
+//! - `value NAME QUERY`: the one value of a query, as text.
+//! - `again`: starts a server that was killed; `done`.
 
 use std::{
     io::{Write, stdin, stdout},
     path::PathBuf,
     str::FromStr,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
+use anyhow::bail;
 use private_postgres::{Cluster, DataDir, Search, default_data_dir, find};
 use service_database::{Login, prepare};
 use settings::Secret;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgConnectOptions};
+
+/// How long the last processes of a killed server may keep the next one from starting.
+const LONGEST_END: Duration = Duration::from_secs(30);
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -27,7 +36,7 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let data_dir = default_data_dir(&options.target.join("benchmarks"));
     let binaries = find(&Search::of_this_machine(), &mut |_, _| {})?;
-    let cluster = Cluster::start(&binaries, &DataDir::Kept(data_dir))?;
+    let mut cluster = Cluster::start(&binaries, &DataDir::Kept(data_dir))?;
     let server = Server {
         administrator: cluster.admin_url().into(),
         logins: [
@@ -44,13 +53,28 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     writeln!(stdout(), "{}", cluster.admin_url())?;
     for line in stdin().lines() {
         let line = line?;
-        let answer = match line.split_once(' ') {
-            None => server.prepare(&line).await?,
-            Some((database, file)) => server.run(database, file).await?,
+        let words: Vec<_> = line.splitn(3, ' ').collect();
+        let answer = match words[..] {
+            ["prepare", database] => server.prepare(database).await?.to_owned(),
+            ["run", database, file] => server.run(database, file).await?,
+            ["value", database, query] => server.value(database, query).await?,
+            ["again"] => again(&mut cluster)?,
+            _ => bail!("no command: {line}"),
         };
         writeln!(stdout(), "{answer}")?;
     }
     Ok(cluster.stop()?)
+}
+
+fn again(cluster: &mut Cluster) -> anyhow::Result<String> {
+    let begun = Instant::now();
+    while let Err(error) = cluster.start_again() {
+        if begun.elapsed() > LONGEST_END {
+            return Err(error.into());
+        }
+        sleep(Duration::from_millis(20));
+    }
+    Ok("done".to_owned())
 }
 
 struct Server {
@@ -84,11 +108,18 @@ impl Server {
         Ok(loaded.fetch_one(&mut connection).await?)
     }
 
-    async fn run(&self, database: &str, file: &str) -> anyhow::Result<&'static str> {
+    async fn value(&self, database: &str, query: &str) -> anyhow::Result<String> {
+        let mut connection = self.connect(database).await?;
+        // The caller's own query.
+        let query = AssertSqlSafe(format!("select ({query})::text"));
+        Ok(sqlx::query_scalar(query).fetch_one(&mut connection).await?)
+    }
+
+    async fn run(&self, database: &str, file: &str) -> anyhow::Result<String> {
         let mut connection = self.connect(database).await?;
         // The caller's own file.
         let statements = AssertSqlSafe(std::fs::read_to_string(file)?);
         sqlx::raw_sql(statements).execute(&mut connection).await?;
-        Ok("done")
+        Ok("done".to_owned())
     }
 }

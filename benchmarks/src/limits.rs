@@ -59,6 +59,11 @@ enum Limit {
         /// URL of the database
         database: String,
     },
+    /// Updates of a row from axum with a pool of sqlx, without an event and without a key
+    Update {
+        /// URL of the database
+        database: String,
+    },
 }
 
 /// Serves until a signal.
@@ -74,6 +79,7 @@ pub(crate) fn run(Options { address, limit }: Options) -> ExitCode {
                 .await
             }
             Limit::Sqlx { database } => serve_vehicles(address, &database).await,
+            Limit::Update { database } => serve_updates(address, &database).await,
             Limit::Edge => {
                 let sources = Edge::sources(Arguments::default());
                 return serve_service::<Edge>(sources, Command::Serve, Start::default()).await;
@@ -102,6 +108,14 @@ async fn serve_vehicles(address: SocketAddr, database: &str) -> anyhow::Result<(
         .route("/api/v1/vehicles/batch", post(find_all))
         .with_state(pool.connect(database).await?);
     serve(address, routes).await
+}
+
+async fn serve_updates(address: SocketAddr, database: &str) -> anyhow::Result<()> {
+    // A connection that is lent without a look at it, as the services' are.
+    let pool = PgPoolOptions::new().max_connections(CONNECTIONS);
+    let pool = pool.test_before_acquire(false).connect(database).await?;
+    let routes = Router::new().route("/rows/{id}", post(update));
+    serve(address, routes.with_state(pool)).await
 }
 
 async fn serve_hyper(address: SocketAddr) -> anyhow::Result<()> {
@@ -204,4 +218,35 @@ async fn find_all(
         not_found,
         invalid: Vec::new(),
     }))
+}
+
+/// The row is locked and changed in one transaction, as a policy is.
+#[expect(
+    clippy::disallowed_types,
+    reason = "a plain service has plain extractors"
+)]
+async fn update(State(pool): State<PgPool>, Path(id): Path<i64>) -> Result<Json<i64>, StatusCode> {
+    let updated = async {
+        let mut transaction = pool.begin().await?;
+        let version: i64 = sqlx::query_scalar(
+            "select version from benchmark_rows where id = $1 for no key update",
+        )
+        .bind(id)
+        .fetch_one(&mut *transaction)
+        .await?;
+        sqlx::query("update benchmark_rows set version = $2, status = $3 where id = $1")
+            .bind(id)
+            .bind(version + 1)
+            .bind(if version % 2 == 0 {
+                "active"
+            } else {
+                "suspended"
+            })
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok::<_, sqlx::Error>(version)
+    };
+    let failed = |_| StatusCode::SERVICE_UNAVAILABLE;
+    updated.await.map(Json).map_err(failed)
 }

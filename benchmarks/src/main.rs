@@ -1,11 +1,13 @@
-//! The parts of the benchmark kit that are not Python: PostgreSQL, load, limits and the requests
-//! whose instructions are counted. `benchmarks/run.py` and `benchmarks/instructions.py` call them.
+//! The parts of the benchmark kit that are not Python: PostgreSQL, load, limits, writes and the
+//! requests whose instructions are counted. `benchmarks/run.py` and `benchmarks/instructions.py` call them.
 
+mod answer;
 mod database;
 mod edge;
 mod instructions;
 mod limits;
 mod load;
+mod writes;
 
 use std::process::ExitCode;
 
@@ -19,6 +21,8 @@ enum Part {
     Load(load::Options),
     /// Serve what the machine and the libraries allow
     Limit(limits::Options),
+    /// Change a policy and a plain row in turn
+    Writes(writes::Options),
     /// Send requests through the edge, in this process
     Instructions(instructions::Options),
 }
@@ -28,6 +32,7 @@ fn main() -> ExitCode {
         Part::Database(options) => database::run(&options),
         Part::Load(options) => load::run(&options),
         Part::Limit(options) => return limits::run(options),
+        Part::Writes(options) => writes::run(&options),
         Part::Instructions(options) => instructions::run(&options),
     };
     match result {

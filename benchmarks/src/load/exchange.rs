@@ -2,11 +2,12 @@
 
 use std::{fmt::Write, net::SocketAddr};
 
-use anyhow::Context;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+
+use crate::answer::Answer;
 
 /// Stands in an expected answer for what differs each time, such as a request id.
 const ANYTHING: char = '\u{1}';
@@ -114,41 +115,10 @@ pub(super) async fn ask(
         429 | 503 if exchange.status != answer.status => Outcome::Refused,
         _ => Outcome::Wrong,
     };
-    if !answer.closes {
+    if !answer.closes() {
         *connection = Some((stream, buffer));
     }
     outcome
-}
-
-struct Answer<'a> {
-    status: u16,
-    closes: bool,
-    body: &'a [u8],
-}
-
-impl<'a> Answer<'a> {
-    /// The answer once it is whole. Every candidate says how long its answers are.
-    fn parse(bytes: &'a [u8]) -> anyhow::Result<Option<Self>> {
-        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
-            return Ok(None);
-        };
-        let head = std::str::from_utf8(&bytes[..end])?;
-        let status = head.get(9..12).context("no status")?.parse()?;
-        let header = |wanted: &str| {
-            head.split("\r\n").skip(1).find_map(|line| {
-                let (name, value) = line.split_once(':')?;
-                name.eq_ignore_ascii_case(wanted).then(|| value.trim())
-            })
-        };
-        let length: usize = header("content-length").context("no length")?.parse()?;
-        let closes = header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-        let body = bytes[end + 4..].get(..length);
-        Ok(body.map(|body| Self {
-            status,
-            closes,
-            body,
-        }))
-    }
 }
 
 #[cfg(test)]

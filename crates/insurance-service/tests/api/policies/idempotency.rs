@@ -272,3 +272,54 @@ async fn a_connection_that_is_cut_leaves_no_claim() {
     assert_eq!(again.status, 200, "{}", again.text());
     assert_eq!(again.header("idempotency-replayed"), "");
 }
+
+/// Whoever got no answer tries again under the key, as clients do.
+#[tokio::test]
+#[ignore = "takes half a minute; `.ci/run simulation` runs it"]
+async fn a_hundred_keys_of_sixteen_at_once_take_effect_once_each_while_connections_are_cut() {
+    const KEYS: i64 = 100;
+    let many = [("DATABASE__MAX_CONNECTIONS", "16")];
+    let desk = Desk::with(FakeVehicle::healthy().await, &many).await;
+    let policies = "select count(*) from insurance.insurances";
+    let before = desk.number(policies).await;
+    // One or two of sixteen, in the midst of a transaction.
+    let cut = "with cut as (
+            select pg_terminate_backend(pid) from pg_stat_activity
+            where datname = current_database() and usename = 'insurance_service'
+                and xact_start is not null and query like '%idempotency_keys%'
+            order by random() limit 1)
+        select count(*) from cut";
+    let (mut cuts, mut failed) = (0, 0);
+    for number in 0..KEYS {
+        let (key, body) = (key(), draft(json!({})));
+        let posts = join_all((0..16).map(|_| desk.post(POLICIES, &key, "", &body)));
+        let (answers, done) = tokio::join!(posts, async {
+            let wanted = (number + 1) * 16 / 10 - number * 16 / 10;
+            let mut done = 0;
+            for _ in 0..50 {
+                if done < wanted {
+                    done += desk.number(cut).await;
+                }
+            }
+            done
+        });
+        cuts += done;
+        let mut texts = Vec::new();
+        for mut answer in answers {
+            while answer.status != 201 {
+                failed += i32::from(answer.status.is_server_error());
+                let busy = answer.status == 409 && answer.problem()["code"] == "busy";
+                assert!(busy || answer.status == 503, "{}", answer.text());
+                answer = desk.post(POLICIES, &key, "", &body).await;
+            }
+            texts.push(answer.text());
+        }
+        texts.dedup();
+        assert_eq!(texts.len(), 1, "{texts:?}");
+    }
+    assert!(cuts >= KEYS && failed > 0, "{cuts} cuts, {failed} failures");
+    assert_eq!(desk.number(policies).await, before + KEYS);
+    let events =
+        "select count(*) from insurance_events.events where event_type = 'policy.drafted.v1'";
+    assert_eq!(desk.number(events).await, KEYS);
+}

@@ -1,0 +1,181 @@
+"""A long event log: its size, the questions that it answers, its proofs and its verification."""
+
+import http.client
+import json
+import random
+import time
+from statistics import quantiles
+from urllib.parse import urlencode
+
+from kit.data import WRITER
+from kit.stack import FOLDER, Services
+
+# Appended at once.
+CHUNK = 250_000
+# One policy has as many events as a question about one thing may have, and so has one request.
+MOST_OF_ONE = 9_990
+# Ten events for each policy, two for each request; few actors are frequent, some are rare.
+EVENTS = f"""insert into insurance_events.events
+    (event_id, aggregate_type, aggregate_id, version, event_type, actor, correlation_id, causation_id, traceparent, data)
+select
+    (lpad(to_hex(1790000000000 + number), 12, '0') || '7' || left(hash, 3) || 'a' || substr(hash, 4, 15))::uuid,
+    'policy',
+    case when is_large then '1' else (1000000 + number / 10)::text end,
+    case when is_large then number else number % 10 + 1 end,
+    (array['policy.drafted.v1', 'policy.activated.v1', 'policy.suspended.v1', 'policy.resumed.v1', 'policy.changed.v1',
+           'policy.suspended.v1', 'policy.resumed.v1', 'policy.changed.v1', 'policy.cancelled.v1', 'policy.ended.v1'])
+        [1 + number % 10],
+    case when number % 100000 = 7 then 'worker/expiry' when number % 5 < 3 then 'key/desk' else 'key/clerk_' || number % 23 end,
+    case when is_large then 'a-large-request-of-one-job-at-night-1' else 'req-' || md5((number / 2)::text) end,
+    case when number % 2 = 1 then
+        (lpad(to_hex(1790000000000 + number - 1), 12, '0') || '7' || left(md5((number - 1)::text), 3) || 'a'
+            || substr(md5((number - 1)::text), 4, 15))::uuid end,
+    '00-' || hash || '-' || left(hash, 16) || '-01',
+    format('{{"insuranceId":%s,"from":"active","to":"suspended","reason":"requested_by_customer","effectiveOn":"2026-12-01"}}',
+        1000000 + number / 10)::json
+from (
+    select number, md5(number::text) as hash, number between 1 and {MOST_OF_ONE} as is_large
+    from generate_series(:first, :last) as number
+) as numbered"""
+# Of each kind of question, and pages of each answer.
+QUESTIONS, PAGES = 40, 5
+
+
+class Log:
+    """Insurance with so many events in its log, placed by its own sequencer."""
+
+    def __init__(self, stack, database, events):
+        self.stack, self.database, self.events = stack, database, events
+        self.name = database.fresh("benchmark_log")
+        self.services = Services(stack, database, self.name)
+        self.chance = random.Random(2021)
+        self.facts = {"events": events}
+
+    def run(self):
+        begun = time.monotonic()
+        self.append()
+        self.facts["append_per_second"] = self.events / (time.monotonic() - begun)
+        begun = time.monotonic()
+        self.insurance = self.services.ours("insurance")
+        while int(self.value("select count(*) from (select from insurance_events.unplaced limit 1) waiting")):
+            time.sleep(0.5)
+        self.facts["placed_per_second"] = self.events / (time.monotonic() - begun)
+        self.execute("vacuum analyze")
+        self.facts["bytes"] = self.bytes()
+        print(
+            f"{self.events} events appended at {self.facts['append_per_second']:.0f}/s, placed at {self.facts['placed_per_second']:.0f}/s, "
+            f"{self.facts['bytes']:.0f} bytes an event",
+            flush=True,
+        )
+        self.connection = http.client.HTTPConnection("127.0.0.1", self.insurance.port, timeout=60)
+        self.facts["questions"] = {name: self.ask(name, make) for name, make in self.questions().items()}
+        self.facts["proof"] = self.prove()
+        self.stack.stop(self.insurance.process)
+        self.verify()
+        return self.facts
+
+    def value(self, query):
+        return self.database.value(self.name, query)
+
+    def execute(self, statement):
+        file = FOLDER / "log.sql"
+        file.write_text(statement, encoding="utf-8")
+        self.database.run(self.name, file)
+
+    def append(self):
+        for first in range(1, self.events + 1, CHUNK):
+            last = min(first + CHUNK - 1, self.events)
+            self.execute(EVENTS.replace(":first", str(first)).replace(":last", str(last)))
+
+    def bytes(self):
+        """Of an event with its place, its share of tiles, and all indexes."""
+        tables = "'events', 'log', 'event_tiles', 'checkpoints', 'hours'"
+        size = f"""select sum(pg_total_relation_size(oid)) from pg_class
+            where relnamespace = 'insurance_events'::regnamespace and relname in ({tables})"""
+        return int(self.value(size)) / self.events
+
+    def some(self, what):
+        """A value of some event."""
+        position = self.chance.randrange(MOST_OF_ONE + 1, self.events)
+        return self.value(f"select {what} from insurance_events.log join insurance_events.events using (event_id) where position = {position}")
+
+    def window(self, share):
+        """A part of the time in which the events were placed."""
+        bound = """to_char({} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+        length = int(self.events * share)
+        first = self.chance.randrange(1, self.events - length)
+        at = lambda position: self.value(
+            f"select {bound.format('placed_at')} from insurance_events.log where position = {position}"
+        )
+        return {"from": at(first), "until": at(first + length)}
+
+    def questions(self):
+        """Every filter that is allowed, alone and with others."""
+        frequent, rare = {"type": "policy.suspended.v1"}, {"type": "policy.imported.v1"}
+        desk, expiry = {"actor": "key/desk"}, {"actor": "worker/expiry"}
+        large = {"aggregateType": "policy", "aggregateId": "1"}
+        job = {"correlationId": "a-large-request-of-one-job-at-night-1"}
+        return {
+            "one policy": lambda: {"aggregateType": "policy", "aggregateId": self.some("aggregate_id")},
+            "one request": lambda: {"correlationId": self.some("correlation_id")},
+            "the largest policy": lambda: large,
+            "the largest request": lambda: job,
+            "the largest policy, by type and actor": lambda: {**large, **job, **frequent, **desk},
+            "a type": lambda: frequent,
+            "a rare type": lambda: rare,
+            "an actor": lambda: desk,
+            "a rare actor": lambda: expiry,
+            "a type and an actor": lambda: {**frequent, **desk},
+            "a type and a rare actor": lambda: {**frequent, **expiry},
+            "a window": lambda: self.window(0.1),
+            "a window, by type and a rare actor": lambda: {**self.window(0.1), **frequent, **expiry},
+            "500 events of a page": lambda: {**frequent, "limit": "500"},
+        }
+
+    def get(self, path):
+        """The answer and the milliseconds that it took."""
+        asked = time.monotonic()
+        self.connection.request("GET", path, headers={"x-api-key": WRITER})
+        answer = self.connection.getresponse()
+        text = answer.read()
+        took = 1e3 * (time.monotonic() - asked)
+        if answer.status != 200:
+            raise SystemExit(f"{path}: {answer.status} {text}")
+        return json.loads(text), took
+
+    def ask(self, name, make):
+        times, found = [], 0
+        for _ in range(QUESTIONS):
+            question = make()
+            for _ in range(PAGES):
+                answer, took = self.get(f"/api/v1/audit/events?{urlencode(question)}")
+                times.append(took)
+                found += len(answer["events"])
+                if not answer["next"]:
+                    break
+                question = {**question, "after": answer["next"]}
+        return self.told(name, times, found)
+
+    def prove(self):
+        while int(self.value("select coalesce(max(position), 0) from insurance_events.checkpoints")) < self.events:
+            time.sleep(0.5)
+        times = []
+        for _ in range(QUESTIONS * PAGES):
+            proof, took = self.get(f"/api/v1/audit/events/{self.some('event_id')}/proof")
+            times.append(took)
+        return self.told("an inclusion proof", times, len(proof["hashes"]))
+
+    def told(self, name, times, found):
+        hundredths = quantiles(times, n=100)
+        fact = {"p50_ms": hundredths[49], "p99_ms": hundredths[98], "found": found}
+        print(f"{name:40} p50 {fact['p50_ms']:6.1f} p99 {fact['p99_ms']:6.1f} ms  ({len(times)} answers, {found} found)", flush=True)
+        return fact
+
+    def verify(self):
+        begun = time.monotonic()
+        wrong = self.services.verify_log("insurance")
+        seconds = time.monotonic() - begun
+        if wrong:
+            raise SystemExit(f"verify-log: {wrong}")
+        self.facts["verified_per_second"] = self.events / seconds
+        print(f"verify-log: {self.facts['verified_per_second']:.0f} events/s", flush=True)

@@ -1,0 +1,138 @@
+"""What a write costs beside a plain update, and how soon its event can be read."""
+
+import datetime
+import http.client
+import json
+import subprocess
+import threading
+import time
+from statistics import quantiles
+
+from kit.data import WRITER, plate
+from kit.kills import DRAFT
+from kit.stack import FOLDER, RELEASE, Services
+
+# Events a second, and vehicles that they are about.
+RATE = 500
+VEHICLES = 1000
+# One session: a row, its event by the trigger, a commit; then what is left of the 2 ms.
+CHANGES = f"""do $$
+declare
+    due timestamptz := clock_timestamp();
+begin
+    for number in 1..:events loop
+        update vehicle.vehicles set model_year = 1990 + (number / {VEHICLES}) % 30
+        where registration_number = (:plates)[1 + number % {VEHICLES}];
+        commit;
+        due := due + interval '1 second' / {RATE};
+        perform pg_sleep(extract(epoch from due - clock_timestamp()));
+    end loop;
+end
+$$"""
+
+
+def headers(**more):
+    return {"x-api-key": WRITER, "content-type": "application/json", **more}
+
+
+def cost(stack, database, full):
+    """A policy is suspended and resumed; a row of a table without triggers is updated."""
+    services = Services(stack, database, database.fresh("benchmark_writes"))
+    ours, plain = services.ours("insurance"), services.limit("update")
+    connection = http.client.HTTPConnection("127.0.0.1", ours.port)
+
+    def post(path, body, **more):
+        connection.request("POST", path, json.dumps(body), headers(**more))
+        answer = connection.getresponse()
+        return json.loads(answer.read()), answer.getheader("etag")
+
+    policy, tag = post("/api/v1/policies", DRAFT, **{"idempotency-key": "write-of-the-draft"})
+    path = f"/api/v1/policies/{policy['insuranceId']}"
+    to = {"to": "active", "reason": "other"}
+    policy, tag = post(f"{path}/transitions", to, **{"idempotency-key": "write-of-the-cover", "if-match": tag})
+    file = FOLDER / "rows.sql"
+    file.write_text(
+        "create table benchmark_rows as select insurance_id as id, status, version, product, valid_from, valid_until, monthly_cost"
+        " from insurance.insurances;\nalter table benchmark_rows add primary key (id);\n"
+        "grant select, update on benchmark_rows to insurance_service;\n",
+        encoding="utf-8",
+    )
+    database.run(services.name, file)
+    command = [RELEASE / "benchmarks", "writes", f"127.0.0.1:{ours.port}", f"127.0.0.1:{plain.port}"]
+    command += [WRITER, str(policy["insuranceId"]), tag, "--pairs", str(5000 if full else 1000)]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    for candidate in (ours, plain):
+        stack.stop(candidate.process)
+    facts = json.loads(run.stdout)
+    facts["ratio"] = facts["ours_us"]["p50"] / facts["plain_us"]["p50"]
+    print(
+        f"a policy is changed in p50 {facts['ours_us']['p50']} p99 {facts['ours_us']['p99']} us, "
+        f"a plain row in p50 {facts['plain_us']['p50']} p99 {facts['plain_us']['p99']} us: {facts['ratio']:.2f} times as long",
+        flush=True,
+    )
+    return facts
+
+
+def lag(stack, database, full):
+    """Rows are changed by SQL, as the legacy system does; a reader waits at the feed of Vehicle."""
+    services = Services(stack, database, database.fresh("benchmark_lag"))
+    file = FOLDER / "changes.sql"
+    vehicles = ", ".join(f"('{plate(number)}', 'Volvo', 'XC60', 2000)" for number in range(VEHICLES))
+    file.write_text(
+        f"insert into vehicle.vehicles (registration_number, make, model, model_year) values {vehicles} on conflict do nothing",
+        encoding="utf-8",
+    )
+    database.run(services.name, file)
+    ours = services.ours("vehicle")
+    reader = Reader(ours.port)
+    reader.catch_up()
+    seconds = 30 if full else 8
+    plates = ", ".join(f"'{plate(number)}'" for number in range(VEHICLES))
+    changes = CHANGES.replace(":events", str(seconds * RATE)).replace(":plates", f"array[{plates}]")
+    file.write_text(changes, encoding="utf-8")
+    writing = threading.Thread(target=database.run, args=(services.name, file))
+    begun = time.monotonic()
+    writing.start()
+    lags = reader.follow(seconds * RATE)
+    writing.join()
+    seconds = time.monotonic() - begun
+    stack.stop(ours.process)
+    # The first second finds both sides cold.
+    hundredths = quantiles(lags[RATE:], n=100)
+    facts = {"events": len(lags), "per_second": len(lags) / seconds, "p50_ms": hundredths[49], "p99_ms": hundredths[98]}
+    print(
+        f"{facts['per_second']:.0f} events/s can be read p50 {facts['p50_ms']:.1f} p99 {facts['p99_ms']:.1f} ms after they were written",
+        flush=True,
+    )
+    return facts
+
+
+class Reader:
+    """Follows a feed."""
+
+    def __init__(self, port):
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self.last = None
+
+    def page(self, timeout):
+        """The events after the last one, and when they came."""
+        after = f"&lastEventId={self.last}" if self.last else ""
+        self.connection.request("GET", f"/api/v1/events?limit=1000&timeout={timeout}{after}", headers=headers())
+        answer = self.connection.getresponse()
+        text, came = answer.read(), time.time()
+        if answer.status != 200:
+            raise SystemExit(f"the feed has answered {answer.status}: {text}")
+        self.last = answer.getheader("next-event-id") or self.last
+        return json.loads(text), came
+
+    def catch_up(self):
+        while self.page(0)[0]:
+            pass
+
+    def follow(self, count):
+        """Milliseconds between the writing of each event and its arrival."""
+        lags = []
+        while len(lags) < count:
+            events, came = self.page(30_000)
+            lags += [1e3 * (came - datetime.datetime.fromisoformat(event["time"]).timestamp()) for event in events]
+        return lags
