@@ -118,8 +118,8 @@ impl EventLog {
                     "select ",
                     $key,
                     " as key, sum(events)::bigint as count from event_log.hours
-                     where hour >= date_trunc('hour', 'epoch'::timestamptz + $1 * interval '1 microsecond', 'UTC')
-                         and hour < date_trunc('hour', 'epoch'::timestamptz + $2 * interval '1 microsecond', 'UTC')
+                     where hour >= date_trunc('hour', $1::timestamptz, 'UTC')
+                         and hour < date_trunc('hour', $2::timestamptz, 'UTC')
                      group by 1 order by ",
                     $order,
                     " limit $3"

@@ -76,8 +76,7 @@ impl EventLog {
                  select case when earlier then middle else low end,
                      case when earlier then high else middle - 1 end
                  from (
-                     select low, high, log.position as middle, placed_at
-                         < 'epoch'::timestamptz + $1 * interval '1 microsecond' as earlier
+                     select low, high, log.position as middle, placed_at < $1 as earlier
                      from search join lateral (
                          select * from event_log.log where position = (low + high + 1) / 2 limit 1
                      ) log on true where low < high

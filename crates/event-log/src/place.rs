@@ -6,7 +6,7 @@ use sqlx::{FromRow, PgConnection, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
-    Event, EventLog,
+    Event, EventLog, Timestamp,
     floor::Candidate,
     sequencer::Error,
     stored::event_columns,
@@ -45,7 +45,7 @@ impl Placed {
 struct Head {
     position: i64,
     edge: Vec<u8>,
-    placed_at: i64,
+    placed_at: Timestamp,
     oldest_running: i64,
     transaction: i64,
 }
@@ -118,7 +118,7 @@ pub(crate) async fn place(
 async fn lock(log: &EventLog, connection: &mut PgConnection) -> sqlx::Result<Option<Head>> {
     let lock = log.sql(
         "select position, edge,
-             (extract(epoch from greatest(clock_timestamp(), placed_at)) * 1000000)::bigint as placed_at,
+             greatest(clock_timestamp(), placed_at) as placed_at,
              pg_snapshot_xmin(pg_current_snapshot())::text::bigint as oldest_running,
              pg_current_xact_id()::text::bigint as transaction
          from event_log.head for update skip locked",
@@ -133,14 +133,13 @@ async fn waiting(
     log: &EventLog,
     connection: &mut PgConnection,
     from: i64,
-    placed_at: i64,
+    placed_at: Timestamp,
 ) -> Result<Vec<Waiting>, Error> {
     let select = log.sql(concat!(
         "select waiting.sequence, events.event_id is not null as there, ",
         event_columns!(),
         " from (
-             select sequence, event_id, 0::bigint as position,
-                 'epoch'::timestamptz + $2 * interval '1 microsecond' as placed_at
+             select sequence, event_id, 0::bigint as position, $2::timestamptz as placed_at
              from event_log.unplaced where sequence >= $1 order by sequence limit $3
          ) waiting left join lateral (
              select * from event_log.events where event_id = waiting.event_id limit 1
@@ -184,10 +183,7 @@ async fn write(
         .bind(placed)
         .execute(&mut *connection)
         .await?;
-    let update = log.sql(
-        "update event_log.head set position = $1, edge = $2,
-             placed_at = 'epoch'::timestamptz + $3 * interval '1 microsecond'",
-    );
+    let update = log.sql("update event_log.head set position = $1, edge = $2, placed_at = $3");
     let update = sqlx::query(update).bind(last.position).bind(edge.bytes());
     update
         .bind(last.placed_at)
@@ -210,8 +206,7 @@ async fn insert_places(
     let placed_at = events.first().map(|it| it.placed_at);
     let insert = log.sql(
         "insert into event_log.log (position, event_id, event_type, actor, leaf_hash, placed_at)
-         select position, event_id, event_type, actor, leaf_hash,
-             'epoch'::timestamptz + $6 * interval '1 microsecond'
+         select position, event_id, event_type, actor, leaf_hash, $6
          from unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::bytea[])
              as placed (position, event_id, event_type, actor, leaf_hash)",
     );
@@ -253,7 +248,7 @@ async fn count(
     let placed_at = events.first().map(|it| it.placed_at);
     let insert = log.sql(
         "insert into event_log.hours as hours (hour, event_type, actor, events)
-         select date_trunc('hour', 'epoch'::timestamptz + $1 * interval '1 microsecond', 'UTC'), placed.*
+         select date_trunc('hour', $1::timestamptz, 'UTC'), placed.*
          from unnest($2::text[], $3::text[], $4::bigint[]) as placed
          on conflict (hour, event_type, actor) do update set events = hours.events + excluded.events",
     );

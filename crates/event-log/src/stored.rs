@@ -5,7 +5,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use sqlx::FromRow;
+use sqlx::{
+    Decode, Encode, FromRow, Postgres, Type,
+    encode::IsNull,
+    error::BoxDynError,
+    postgres::{PgArgumentBuffer, PgTypeInfo, PgValueRef, types::Oid},
+};
 use uuid::Uuid;
 
 use crate::tree::{Hash, leaf_hash};
@@ -48,9 +53,8 @@ pub struct Event {
 macro_rules! event_columns {
     () => {
         "position, events.event_id, aggregate_type, aggregate_id, version, events.event_type,
-         (extract(epoch from occurred_at) * 1000000)::bigint as occurred_at, events.actor,
-         correlation_id, causation_id, traceparent,
-         (extract(epoch from placed_at) * 1000000)::bigint as placed_at, data::text as data"
+         occurred_at, events.actor, correlation_id, causation_id, traceparent, placed_at,
+         data::text as data"
     };
 }
 pub(crate) use event_columns;
@@ -96,9 +100,33 @@ impl Event {
 }
 
 /// A moment as PostgreSQL keeps it: microseconds since 1970, UTC. Shown as RFC 3339 has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, sqlx::Type)]
-#[sqlx(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
+
+/// The type's number in `pg_type`, the same one on every server.
+const TIMESTAMPTZ: Oid = Oid(1184);
+/// On the wire it counts from 2000 (in microseconds since 1970).
+const WIRE_EPOCH: i64 = 946_684_800_000_000;
+
+impl Type<Postgres> for Timestamp {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(TIMESTAMPTZ)
+    }
+}
+
+impl Encode<'_, Postgres> for Timestamp {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        Encode::<Postgres>::encode(self.0.saturating_sub(WIRE_EPOCH), buffer)
+    }
+}
+
+impl Decode<'_, Postgres> for Timestamp {
+    fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
+        // Prepared statements answer in binary.
+        let bytes = value.as_bytes()?.try_into()?;
+        Ok(Self(i64::from_be_bytes(bytes).saturating_add(WIRE_EPOCH)))
+    }
+}
 
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {

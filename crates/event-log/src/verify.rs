@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use futures_util::TryStreamExt;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
@@ -14,8 +15,8 @@ use crate::{
     tree::{Edge, Hash},
 };
 
-/// Events that are read at once.
-const PAGE: i64 = 5_000;
+/// Events that are read at once, each while the server is busy with the next ones.
+const PAGE: i64 = 10_000;
 /// Leaves of a tile.
 const WIDTH: usize = 256;
 
@@ -70,13 +71,16 @@ impl EventLog {
         exported: &[Checkpoint],
         key: Option<&PublicKey>,
     ) -> sqlx::Result<Report> {
-        let moment = "set transaction isolation level repeatable read, read only";
+        // To compile the statement for each page takes longer than to run it.
+        let moment =
+            "set transaction isolation level repeatable read, read only; set local jit = off";
         sqlx::raw_sql(moment).execute(&mut *connection).await?;
         let head = self.head(connection).await?;
         let mut verification = Verification {
             log: self,
             edge: Edge::empty(),
             levels: Vec::new(),
+            tiles: Tiles::default(),
             checkpoints: BTreeMap::new(),
             agreed: 0,
             covered: 0,
@@ -122,12 +126,25 @@ struct Verification<'a> {
     edge: Edge,
     /// The children of the tile at the right edge, for each level.
     levels: Vec<Vec<Hash>>,
+    /// Tiles that are complete and not compared yet.
+    tiles: Tiles,
     /// Roots that checkpoints tell, by size.
     checkpoints: BTreeMap<u64, Vec<Hash>>,
     agreed: u64,
     /// The size of the last checkpoint that agreed.
     covered: u64,
     last: Option<Timestamp>,
+}
+
+/// What tiles have to be, in the order in which they were completed.
+#[derive(Default)]
+struct Tiles {
+    levels: Vec<i16>,
+    indexes: Vec<i64>,
+    hashes: Vec<Vec<u8>>,
+    roots: Vec<Vec<u8>>,
+    /// The last position of each.
+    positions: Vec<u64>,
 }
 
 #[derive(FromRow)]
@@ -152,12 +169,13 @@ impl Verification<'_> {
         }
         self.expect_stored(connection, log_id, key).await?;
         loop {
-            let page = self.page(connection).await?;
-            if page.is_empty() {
+            let before = self.edge.size();
+            let page = self.page(connection).await;
+            // A tile that is wrong was completed before the event that is.
+            self.compare_tiles(connection).await?;
+            page?;
+            if self.edge.size() == before {
                 break;
-            }
-            for placed in &page {
-                self.take(connection, placed).await?;
             }
         }
         self.end(connection).await
@@ -217,7 +235,7 @@ impl Verification<'_> {
         Ok(())
     }
 
-    async fn page(&self, connection: &mut PgConnection) -> sqlx::Result<Vec<Placed>> {
+    async fn page(&mut self, connection: &mut PgConnection) -> Result<(), Stop> {
         let select = self.log.sql(concat!(
             "select ",
             event_columns!(),
@@ -231,10 +249,14 @@ impl Verification<'_> {
         let query = sqlx::query_as(select)
             .bind(signed(self.edge.size()))
             .bind(PAGE);
-        query.fetch_all(connection).await
+        let mut page = query.fetch(connection);
+        while let Some(placed) = page.try_next().await? {
+            self.take(&placed)?;
+        }
+        Ok(())
     }
 
-    async fn take(&mut self, connection: &mut PgConnection, placed: &Placed) -> Result<(), Stop> {
+    fn take(&mut self, placed: &Placed) -> Result<(), Stop> {
         let (event, position) = (&placed.event, self.edge.size() + 1);
         if event.position.unsigned_abs() != position {
             return fault(position, "the event or its place is missing");
@@ -254,7 +276,7 @@ impl Verification<'_> {
         }
         self.last = Some(event.placed_at);
         self.edge.push(hash);
-        self.complete_tiles(connection, hash).await?;
+        self.complete_tiles(hash);
         self.compare_checkpoints()
     }
 
@@ -275,11 +297,7 @@ impl Verification<'_> {
         Ok(())
     }
 
-    async fn complete_tiles(
-        &mut self,
-        connection: &mut PgConnection,
-        mut hash: Hash,
-    ) -> Result<(), Stop> {
+    fn complete_tiles(&mut self, mut hash: Hash) {
         for level in 0.. {
             if self.levels.len() == level {
                 self.levels.push(Vec::with_capacity(WIDTH));
@@ -287,31 +305,44 @@ impl Verification<'_> {
             let children = &mut self.levels[level];
             children.push(hash);
             if children.len() < WIDTH {
-                return Ok(());
+                return;
             }
-            let bytes = children.concat();
+            self.tiles.hashes.push(children.concat());
             let mut tile = Edge::empty();
             for child in children.drain(..) {
                 tile.push(child);
             }
             hash = tile.root();
-            let index = (self.edge.size() >> (8 * (level + 1))) - 1;
-            let select = "select hashes = $3 and root = $4 from event_log.event_tiles where level = $1 and tile = $2";
-            let query = sqlx::query_scalar(self.log.sql(select));
-            let query = query
-                .bind(i16::try_from(level).unwrap_or(i16::MAX))
-                .bind(signed(index));
-            let same = query
-                .bind(bytes)
-                .bind(hash.to_vec())
-                .fetch_optional(&mut *connection)
-                .await?;
-            if same != Some(true) {
-                let what = format!("the tile {index} of level {level} is missing or was changed");
-                return fault(self.edge.size(), what);
-            }
+            let size = self.edge.size();
+            let index = (size >> (8 * (level + 1))) - 1;
+            self.tiles.roots.push(hash.to_vec());
+            self.tiles.indexes.push(signed(index));
+            self.tiles
+                .levels
+                .push(i16::try_from(level).unwrap_or(i16::MAX));
+            self.tiles.positions.push(size);
         }
-        Ok(())
+    }
+
+    async fn compare_tiles(&mut self, connection: &mut PgConnection) -> Result<(), Stop> {
+        let tiles = std::mem::take(&mut self.tiles);
+        let select =
+            "select number - 1 from unnest($1::smallint[], $2::bigint[], $3::bytea[], $4::bytea[])
+                with ordinality as due (level, tile, hashes, root, number)
+            where not exists (select from event_log.event_tiles stored
+                where (stored.level, stored.tile, stored.hashes, stored.root)
+                    = (due.level, due.tile, due.hashes, due.root))
+            order by number limit 1";
+        let query = sqlx::query_scalar(self.log.sql(select));
+        let query = query.bind(&tiles.levels).bind(&tiles.indexes);
+        let query = query.bind(&tiles.hashes).bind(&tiles.roots);
+        let wrong: Option<i64> = query.fetch_optional(connection).await?;
+        let Some(wrong) = wrong.and_then(|it| usize::try_from(it).ok()) else {
+            return Ok(());
+        };
+        let (level, index) = (tiles.levels[wrong], tiles.indexes[wrong]);
+        let what = format!("the tile {index} of level {level} is missing or was changed");
+        fault(tiles.positions[wrong], what)
     }
 
     /// What can only be said once all events were looked at.
