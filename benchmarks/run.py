@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-from kit import kills, machine, writes
+from kit import kills, machine, race, writes
 from kit.capacity import Overload
 from kit.data import Requests
 from kit.load import Bench, postgres_pid
@@ -140,9 +140,10 @@ class Run:
             self.end([candidate])
 
     def writes(self):
-        """A change with its event and its key, and the way of the event to a reader."""
+        """A change with its event and its key, the way of the event to a reader, and a race for covers."""
         self.facts["write"] = writes.cost(self.stack, self.database, self.full)
         self.facts["lag"] = writes.lag(self.stack, self.database, self.full)
+        self.facts["race"] = race.run(self.stack, self.database)
 
     def log(self):
         """Questions to a long event log, proofs out of it, and its verification."""
@@ -205,7 +206,7 @@ def main():
     tell(f"done in {time.monotonic() - begun:.0f} s; {FOLDER / 'results.json'}")
     if options.write:
         write_page(results)
-    return any(run.facts.get("kills", {}).get("faults", {}).values())
+    return any(any(fact.get("faults", {}).values()) for fact in run.facts.values() if fact)
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ def limits(results):
 
 
 def writes(results):
-    write, lag, log, kills = (results.facts[name] for name in ("write", "lag", "log", "kills"))
+    write, lag, race, log, kills = (results.facts[name] for name in ("write", "lag", "race", "log", "kills"))
     faults = sum(bool(found) for found in kills["faults"].values())
     killed = ", ".join(f"{count} of {what}" for what, count in kills["kills"].items())
     slowest = max(log["questions"].items(), key=lambda it: it[1]["p99_ms"])
@@ -151,6 +151,8 @@ def writes(results):
         ["a change of a policy with its event and its key, to a plain update of a row, median", f"{write['ratio']:.2f}", "≤ 1.6"],
         [f"from the commit to a reader of the feed, at {lag['per_second']:.0f} events/s, p50", f"{lag['p50_ms']:.1f} ms", "≤ 15 ms"],
         ["the same, p99", f"{lag['p99_ms']:.1f} ms", "≤ 100 ms"],
+        [f"covers after {sum(race['answers'].values()):,} activations of 1,000 cars", f"{race['covers']:,}", "1,000"],
+        ["the longest transaction of these", f"{race['longest_ms']:.0f} ms", "≤ 250 ms"],
         [f"the slowest question to {log['events']:,} events, p99: {slowest[0]}", f"{slowest[1]['p99_ms']:.1f} ms", "≤ 50 ms"],
         ["an inclusion proof out of them, p99", f"{log['proof']['p99_ms']:.1f} ms", "≤ 10 ms"],
         ["`verify-log`", f"{log['verified_per_second']:,.0f} events/s", "≥ 200,000"],

@@ -1,19 +1,14 @@
 //! Never two covers at a time.
 
-use std::time::Duration;
-
 use futures_util::{StreamExt, stream};
 use serde_json::json;
 use test_support::FakeVehicle;
 
 use super::{Desk, desk::day};
 
-/// How long a transaction may be open: that of whoever waits for the last of sixteen.
-const LONGEST_TRANSACTION: Duration = Duration::from_millis(250);
-
 /// Sixteen activations of each car, with the cars in the cache, so that nothing but the database
-/// decides. Returns the longest time that a transaction was open.
-async fn race_for(cars: u32) -> Duration {
+/// decides.
+async fn race_for(cars: u32) {
     let settings = [
         ("DATABASE__MAX_CONNECTIONS", "16"),
         ("VEHICLE_CLIENT__CACHE__ENABLED", "true"),
@@ -34,16 +29,8 @@ async fn race_for(cars: u32) -> Duration {
     let (last, tag) = (first + i64::from(cars) * 16, desk.policy(first + 1).await);
     let tag = tag.header("etag");
     let activations = stream::iter(first + 1..=last).map(|id| desk.go(id, tag, "active"));
-    let mut longest = Duration::ZERO;
-    let answers: Vec<_> = tokio::select! {
-        // Twenty cars at a time, so that the sixteen of one car run together.
-        answers = activations.buffered(320).collect() => answers,
-        never = async {
-            loop {
-                longest = longest.max(open_for(&desk).await);
-            }
-        } => never,
-    };
+    // Twenty cars at a time, so that the sixteen of one car run together.
+    let answers: Vec<_> = activations.buffered(320).collect().await;
     for answer in &answers {
         match answer.status.as_u16() {
             200 => {}
@@ -71,14 +58,6 @@ async fn race_for(cars: u32) -> Duration {
     }
     let deadlocks = "select deadlocks from pg_stat_database where datname = current_database()";
     assert_eq!(desk.number(deadlocks).await, 0);
-    longest
-}
-
-/// For how long the oldest transaction of the service has been open at this moment.
-async fn open_for(desk: &Desk) -> Duration {
-    let microseconds = "select coalesce(max(extract(epoch from clock_timestamp() - xact_start)) * 1000000, 0)::bigint
-        from pg_stat_activity where datname = current_database() and usename = 'insurance_service'";
-    Duration::from_micros(desk.number(microseconds).await.unsigned_abs())
 }
 
 #[tokio::test]
@@ -89,8 +68,7 @@ async fn of_many_activations_at_once_each_car_gets_one_cover() {
 #[tokio::test]
 #[ignore = "takes half a minute; `.ci/run simulation` runs it"]
 async fn of_sixteen_thousand_activations_each_of_a_thousand_cars_gets_one_cover() {
-    let longest = race_for(1_000).await;
-    assert!(longest <= LONGEST_TRANSACTION, "{longest:?}");
+    race_for(1_000).await;
 }
 
 #[tokio::test]
