@@ -44,18 +44,23 @@ impl Caller {
 
     /// `GET` with the test key and more headers, likewise.
     pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut connection = self.connection().await;
-        let request = headers
-            .iter()
-            .fold(keyed(Method::GET, path), |request, (name, value)| {
-                request.header(*name, *value)
-            });
-        let request = request.body(Body::empty()).unwrap();
-        let answer = exchange(&mut connection.requests, self.address, request)
-            .await
-            .unwrap();
-        self.idle.lock().unwrap().push(connection);
-        answer
+        loop {
+            let mut connection = self.connection().await;
+            let request = headers
+                .iter()
+                .fold(keyed(Method::GET, path), |request, (name, value)| {
+                    request.header(*name, *value)
+                });
+            let request = request.body(Body::empty()).unwrap();
+            match exchange(&mut connection.requests, self.address, request).await {
+                // The service closed an idle connection before the request was sent.
+                Err(error) if error.is_canceled() => {}
+                answer => {
+                    self.idle.lock().unwrap().push(connection);
+                    return answer.unwrap();
+                }
+            }
+        }
     }
 
     async fn connection(&self) -> Connection {
