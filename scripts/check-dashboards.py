@@ -6,6 +6,7 @@ under the worst case that is drawn above it. Then asks scripts/vehicle-guard.sh 
 Linux; Debian's prometheus; the binaries of `cargo build --workspace --bins`."""
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -204,8 +205,22 @@ def everything_once(stack, replica):
     request(f"{stack.vehicle}/api/v1/vehicles/ABC123", stack.key, headers={"X-Deadline-Ms": "1"})
     request(f"{stack.vehicle}/api/v1/vehicles/ABC123")
     request(f"{stack.insurance}/nowhere")
+    for service in [stack.vehicle, stack.insurance, replica]:
+        request(f"{service}/readyz")  # as a platform does
+    change(stack)
     for _ in range(10):  # enough for AvailabilityBudgetBurn
         request(f"{replica}/api/v1/insurances/{PERSONS[0]}", stack.key, headers={"Prefer": "handling=strict"})
+
+
+def change(stack, numbers=itertools.count()):
+    """A draft, sent twice under its key, and a vehicle that is there already."""
+    draft = {"personalIdentityNumber": PERSONS[2], "product": "car", "carRegistrationNumber": "GHI789", "validFrom": "2030-01-01"}
+    once = {"Idempotency-Key": f"check-dashboards-{next(numbers)}"}
+    sent = [request(f"{stack.insurance}/api/v1/policies", stack.key, "POST", draft, once) for _ in range(2)]
+    if not sent[0] or sent[0][0] != 201 or sent[0] != sent[1]:
+        complain(f"a draft: {sent}")
+    vehicle = {"make": "Volvo", "model": "XC60", "modelYear": 2021}
+    request(f"{stack.vehicle}/api/v1/vehicles/ABC123", stack.key, "PUT", vehicle, {"If-None-Match": "*"})
 
 
 def repeat(seconds, step):
