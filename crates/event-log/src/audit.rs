@@ -221,28 +221,34 @@ impl Few<'_> {
 }
 
 /// Rows of the log in the order of positions: those of a type, of an actor or all of a window.
-/// `$1` is the type or the actor.
+/// `$1` is the type or the actor. Its order is that of its own index and of no other, so that no plan
+/// walks over the rows of all types, however it guesses their numbers.
 macro_rules! looked_at {
-    (event_type) => {
-        looked_at!("event_type = $1")
-    };
-    (actor) => {
-        looked_at!("actor = $1")
-    };
     (window) => {
-        looked_at!("$1::text is null")
+        "select position, event_id, placed_at, actor from event_log.log
+         where $1::text is null and position > $2 and position < $3 order by position desc"
     };
-    ($key:literal) => {
+    ($key:ident) => {
         concat!(
-            "select position, event_id, placed_at, actor from event_log.log
-             where ",
-            $key,
-            " and position > $2 and position < $3 order by position desc"
+            "select position, event_id, placed_at, event_type, actor from event_log.log where (",
+            stringify!($key),
+            ", position) > ($1, $2) and (",
+            stringify!($key),
+            ", position) < ($1, $3) order by ",
+            newest_first!($key)
         )
     };
 }
+macro_rules! newest_first {
+    (window) => {
+        "position desc"
+    };
+    ($key:ident) => {
+        concat!(stringify!($key), " desc, position desc")
+    };
+}
 macro_rules! page_in_order {
-    ($key:tt) => {
+    ($key:ident) => {
         concat!(
             "select ",
             event_columns!(),
@@ -250,7 +256,9 @@ macro_rules! page_in_order {
                  select * from (",
             looked_at!($key),
             " limit $4) looked
-                 where $5::text is null or actor = $5 order by position desc limit $6
+                 where $5::text is null or actor = $5 order by ",
+            newest_first!($key),
+            " limit $6
              ) log join lateral (
                  select * from event_log.events where event_id = log.event_id limit 1
              ) events on true order by position desc"

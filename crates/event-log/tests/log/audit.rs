@@ -164,6 +164,38 @@ async fn each_question_has_its_events_newest_first_and_page_n_costs_as_page_1() 
     }
 }
 
+/// The planner takes any type or actor for one of many events, and would walk over all others from
+/// the newest one on.
+#[tokio::test]
+async fn what_is_rare_and_old_is_found_by_its_own_index_whatever_the_plan() {
+    let (database, log) = insurance().await;
+    let values = "'policy', n::text, 1,
+        case when n <= 3 then 'policy.rare.v1' else 'policy.drafted.v1' end,
+        case when n <= 3 then 'key/rare' else 'key/desk' end, 'none'";
+    fill(&database, 5_000, values).await;
+    drain(&mut sequencer(&database, &log)).await;
+    database
+        .execute("analyze insurance_events.log, insurance_events.events")
+        .await;
+    let mut connection = database.connect_as("insurance_service").await;
+    let (rare, actor) = ("policy.rare.v1".to_owned(), "key/rare".to_owned());
+    for (event_type, actor) in [
+        (Some(rare.clone()), None),
+        (None, Some(actor.clone())),
+        (Some(rare), Some(actor)),
+    ] {
+        let question = Question {
+            event_type,
+            actor,
+            ..question()
+        };
+        let (positions, costs) = all(&log, &mut connection, question).await;
+        assert_eq!(positions, [3, 2, 1]);
+        // Beside the searches for the window.
+        assert!(costs.iter().all(|cost| *cost <= 80), "{costs:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_window_holds() {
     let (database, log) = filled().await;
