@@ -64,21 +64,34 @@ async fn the_copy_names_the_log_and_its_last_event_from_before_the_page() {
         .await
         .unwrap();
     // The sequencer of the service gives the events of the sample data their places.
-    let placed = async |connection: &mut PgConnection| -> Option<String> {
-        sqlx::query_scalar("select event_id::text from vehicle_events.log where position = 3")
-            .fetch_optional(connection)
-            .await
-            .unwrap()
+    let third = placed(&mut connection, 3).await;
+    // The page waits for the table, and another event comes meanwhile.
+    let mut table = service.database.lock("vehicle.vehicles").await;
+    let meanwhile = async {
+        table.queued(1).await;
+        let insert = "insert into vehicle_events.events (event_id, aggregate_type, aggregate_id,
+                 version, event_type, actor, correlation_id, data)
+             values (gen_random_uuid(), 'vehicle', 'NEW123', 1, 'vehicle.changed.v1', 'key/x', 'none', 'null')";
+        service.database.execute(insert).await;
+        placed(&mut connection, 4).await;
+        table.release().await;
     };
-    let placed = loop {
-        if let Some(placed) = placed(&mut connection).await {
-            break placed;
+    let (page, ()) = tokio::join!(get(&service, "/api/v1/vehicles"), meanwhile);
+    assert_eq!(page.status, 200, "{}", page.text());
+    assert_eq!(page.header("log-id"), log);
+    assert_eq!(page.header("feed-position"), third);
+}
+
+/// The event at a position, once it is there.
+async fn placed(connection: &mut PgConnection, position: i64) -> String {
+    let select = "select event_id::text from vehicle_events.log where position = $1";
+    loop {
+        let found = sqlx::query_scalar(select).bind(position);
+        if let Some(event) = found.fetch_optional(&mut *connection).await.unwrap() {
+            return event;
         }
         tokio::task::yield_now().await;
-    };
-    let page = get(&service, "/api/v1/vehicles").await;
-    assert_eq!(page.header("log-id"), log);
-    assert_eq!(page.header("feed-position"), placed);
+    }
 }
 
 #[tokio::test]
