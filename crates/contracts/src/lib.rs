@@ -6,6 +6,7 @@
 
 mod day;
 mod deadline;
+mod event;
 mod insurance;
 mod money;
 mod operations;
@@ -19,6 +20,10 @@ mod wire_enum;
 
 pub use day::{Day, DayError};
 pub use deadline::{MAX_DEADLINE_MS, X_DEADLINE_MS};
+pub use event::{
+    AuditBucket, AuditEvent, AuditPage, AuditStatistics, AuditWindow, CloudEvent, ConsistencyProof,
+    InclusionProof,
+};
 pub use insurance::{
     Cause, Currency, Enrichment, EnrichmentStatus, Insurance, InsuranceProfile, LookupRequest,
     Product, ProfileEnrichment, Source,
@@ -38,7 +43,7 @@ pub use policy::{
 };
 pub use policy_event::{
     PolicyActivated, PolicyCancelled, PolicyChanged, PolicyDrafted, PolicyEnded, PolicyEvent,
-    PolicyEventError, PolicyImported, PolicyMoved,
+    PolicyEventError, PolicyImported, PolicyMoved, PriceSet,
 };
 pub use problem::{FieldError, PROBLEMS, Problem};
 pub use registration_number::{RegistrationNumber, RegistrationNumberError};

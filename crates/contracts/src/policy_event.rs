@@ -46,12 +46,15 @@ pub struct PolicyImported {
     /// The first day with cover.
     pub valid_from: Day,
     /// The first day without cover.
+    #[schema(required)]
     pub valid_until: Option<Day>,
     /// The day of a decided cancellation.
+    #[schema(required)]
     pub cancelled_on: Option<Day>,
     /// What it costs a month.
     pub monthly_cost: Money,
     /// The car.
+    #[schema(required)]
     pub car_registration_number: Option<RegistrationNumber>,
     /// Whether another policy covered the car on the same days when it came.
     pub cover_overlaps: bool,
@@ -68,10 +71,12 @@ pub struct PolicyDrafted {
     /// The first day with cover.
     pub valid_from: Day,
     /// The first day without cover.
+    #[schema(required)]
     pub valid_until: Option<Day>,
     /// What the price list says for the first day.
     pub monthly_cost: Money,
     /// The car.
+    #[schema(required)]
     pub car_registration_number: Option<RegistrationNumber>,
 }
 
@@ -82,16 +87,19 @@ pub struct PolicyChanged {
     /// The policy's number.
     pub insurance_id: i64,
     /// The first day that is different; `null` for a draft, which changes as a whole.
+    #[schema(required)]
     pub effective_on: Option<Day>,
     /// What is insured.
     pub product: Product,
     /// The first day with cover.
     pub valid_from: Day,
     /// The first day without cover.
+    #[schema(required)]
     pub valid_until: Option<Day>,
     /// What it costs a month.
     pub monthly_cost: Money,
     /// The car.
+    #[schema(required)]
     pub car_registration_number: Option<RegistrationNumber>,
 }
 
@@ -110,10 +118,12 @@ pub struct PolicyActivated {
     /// The first day with cover.
     pub valid_from: Day,
     /// The first day without cover.
+    #[schema(required)]
     pub valid_until: Option<Day>,
     /// What it costs a month from now on, whatever becomes of the price list.
     pub monthly_cost: Money,
     /// The car.
+    #[schema(required)]
     pub car_registration_number: Option<RegistrationNumber>,
 }
 
@@ -146,6 +156,7 @@ pub struct PolicyCancelled {
     /// The day from which it is cancelled.
     pub effective_on: Day,
     /// The first day without cover.
+    #[schema(required)]
     pub valid_until: Option<Day>,
 }
 
@@ -161,6 +172,18 @@ pub struct PolicyEnded {
     pub to: PolicyStatus,
     /// The day since when.
     pub since: Day,
+}
+
+/// The data of `price.set.v1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PriceSet {
+    /// The product.
+    pub product: Product,
+    /// The first day of the price.
+    pub valid_from: Day,
+    /// What it costs a month.
+    pub monthly_cost: Money,
 }
 
 /// Why an event of the log cannot be read.

@@ -39,6 +39,10 @@ pub const PROBLEMS: &[Value] = &[
         "A cover begins today or later. Who has the scope `admin` may let one begin earlier.",
     ),
     (
+        "checkpoint_not_found",
+        "No checkpoint has this size, or it is older than the event. Ask without `size` for the last one.",
+    ),
+    (
         "cover_overlaps",
         "Another policy covers the car on some of these days: `conflictingInsuranceId`, and `validFrom` and `validUntil` of that period for those who may read.",
     ),
@@ -76,6 +80,10 @@ pub const PROBLEMS: &[Value] = &[
     ),
     ("erased", "The person of the policy was erased."),
     (
+        "event_not_found",
+        "The log has no event with this id; one that was just written gets its place within a second.",
+    ),
+    (
         "headers_too_large",
         "The request has over 100 headers, or over 16384 bytes of them.",
     ),
@@ -109,21 +117,38 @@ pub const PROBLEMS: &[Value] = &[
         "internal_error",
         "The service failed. Its log tells why: give `requestId` to those who operate it.",
     ),
+    ("invalid_actor", "`actor` is a text."),
     (
         "invalid_after",
         "`after` is where the page before ended: what it gave as `next`.",
     ),
     (
+        "invalid_aggregate_id",
+        "`aggregateId` is a text, and stands with `aggregateType`.",
+    ),
+    ("invalid_aggregate_type", "`aggregateType` is a text."),
+    (
         "invalid_body",
         "A member of the body is missing, unknown or of the wrong type; `errors` tells which.",
     ),
+    ("invalid_by", "`by` is `type`, `actor` or `hour`."),
     (
         "invalid_car_registration_number",
         "A registration number has 2 to 7 letters and digits; blanks and hyphens do not count.",
     ),
+    ("invalid_correlation_id", "`correlationId` is a text."),
+    ("invalid_event_id", "The id of an event is a UUID."),
     (
         "invalid_expires_in_seconds",
         "An isolation ends after 1 to 86400 seconds (`expiresInSeconds`), and nothing else has an end.",
+    ),
+    (
+        "invalid_from",
+        "`from` is a moment before `until` and not too long before it (RFC 3339, UTC), or, for a proof, a size that is not above `to`.",
+    ),
+    (
+        "invalid_from_position",
+        "`fromPosition` is a whole number from 1 on.",
     ),
     (
         "invalid_host",
@@ -132,6 +157,10 @@ pub const PROBLEMS: &[Value] = &[
     (
         "invalid_insurance_id",
         "The number of a policy is a whole number above zero.",
+    ),
+    (
+        "invalid_last_event_id",
+        "`lastEventId` is the UUID of an event.",
     ),
     (
         "invalid_limit",
@@ -163,7 +192,24 @@ pub const PROBLEMS: &[Value] = &[
         "invalid_registration_number",
         "A registration number has 2 to 7 letters and digits; blanks and hyphens do not count.",
     ),
+    (
+        "invalid_since",
+        "`since` is a moment (RFC 3339, UTC), and stands without another beginning.",
+    ),
+    ("invalid_size", "`size` is a whole number from 1 on."),
     ("invalid_status", "`status` is the name of a status."),
+    (
+        "invalid_subject",
+        "`subject` is a kind of thing, a slash and which one.",
+    ),
+    ("invalid_timeout", "`timeout` is 0 to 30000 milliseconds."),
+    ("invalid_to", "`to` is a whole number from 1 on."),
+    ("invalid_type", "`type` is a text."),
+    (
+        "invalid_types",
+        "`types` is 1 to 20 types, separated by commas.",
+    ),
+    ("invalid_until", "`until` is a moment (RFC 3339, UTC)."),
     (
         "invalid_x_deadline_ms",
         "`X-Deadline-Ms` is sent once, as 1 to 9 digits.",
@@ -177,6 +223,10 @@ pub const PROBLEMS: &[Value] = &[
     (
         "not_a_draft",
         "Only a draft is changed as a whole. A policy in force takes changes.",
+    ),
+    (
+        "not_yet_signed",
+        "There is no such checkpoint yet. Ask again after `Retry-After`.",
     ),
     (
         "nothing_to_change",
@@ -216,6 +266,10 @@ pub const PROBLEMS: &[Value] = &[
     (
         "unauthorized",
         "The key is missing, unknown or expired. Send a valid one in `X-Api-Key`.",
+    ),
+    (
+        "unknown_event",
+        "The log does not have the event of `lastEventId`, as after a restore. Copy everything anew, then follow.",
     ),
     (
         "unknown_parameter",

@@ -51,15 +51,22 @@ impl EventLog {
         sqlx::query_as(select).fetch_one(connection).await
     }
 
-    /// The position of an event; `None` where this log has none of this id.
-    pub async fn position_of(
+    /// The position after which whoever has read this event goes on: its own, or the last one while it
+    /// waits for its place; `None` where there is no such event.
+    pub async fn position_after(
         &self,
         connection: &mut PgConnection,
         event_id: Uuid,
     ) -> sqlx::Result<Option<i64>> {
-        let select = self.sql("select position from event_log.log where event_id = $1");
+        // All of one snapshot: what is placed after this end may follow the event.
+        let select = self.sql(
+            "select coalesce(
+                 (select position from event_log.log where event_id = $1),
+                 (select position from event_log.head
+                  where exists (select from event_log.events where event_id = $1)))",
+        );
         let query = sqlx::query_scalar(select).bind(event_id);
-        query.fetch_optional(connection).await
+        query.fetch_one(connection).await
     }
 
     /// The last position that was given before this moment; 0 for none. As time never falls with

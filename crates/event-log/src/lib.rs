@@ -24,6 +24,7 @@ mod checkpoint;
 mod event;
 mod feed;
 mod floor;
+mod http;
 mod keep;
 mod place;
 mod proof;

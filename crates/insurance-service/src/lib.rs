@@ -90,8 +90,16 @@ impl Service for InsuranceService {
                 async move { kept.check().await }
             });
         Worker::spawn(&database, &log, process.tasks(), process.meter());
+        let instance = &settings.event_log.instance;
         let live = process.live().clone();
-        let routes = routes::api(database, vehicles, log, live, process.meter());
+        let routes = routes::api(
+            database.clone(),
+            vehicles,
+            log.clone(),
+            live,
+            process.meter(),
+        );
+        let routes = log.mount(routes, &database, process.shutdown(), instance);
         Ok(process.assemble(routes, &readiness))
     }
 

@@ -69,6 +69,8 @@ const TIME_TO_ANSWER: Duration = Duration::from_millis(20);
         (name = "Insurances", description = "Policies by person"),
         (name = "Policies", description = "Policies by number, by car and by status, and their changes"),
         (name = "Vehicle guard", description = "Manual control; needs a key with the scope `admin`"),
+        (name = "Events", description = "Every change in the order of the log; needs a key with the scope `feed`"),
+        (name = "Audit", description = "Who changed what, and proofs; needs a key with the scope `audit`"),
         (name = "Operations", description = "For the platform; open"),
     )
 )]

@@ -62,7 +62,7 @@ impl Examples {
             "{operation} {status}: no {kind}"
         );
         let value = match kind {
-            "text/plain" => Value::from(answer.text()),
+            "text/plain" => Value::from(timeless_note(&answer.text())),
             _ => timeless(answer.json()),
         };
         self.keep(&format!("{operation}.{status}.{name}"), &value);
@@ -73,7 +73,8 @@ impl Examples {
     pub fn problem(&mut self, operation: &str, answer: &Answer) {
         let code = answer.problem()["code"].as_str().unwrap().to_owned();
         assert_eq!(answer.header("cache-control"), "no-store", "{code}");
-        let again = matches!(answer.status.as_u16(), 429 | 503) || code == "busy";
+        let again = matches!(answer.status.as_u16(), 429 | 503)
+            || matches!(&*code, "busy" | "not_yet_signed");
         let after = answer.header("retry-after").parse::<u64>();
         assert_eq!(after.is_ok_and(|seconds| seconds > 0), again, "{code}");
         self.answer(operation, &code, answer);
@@ -263,5 +264,54 @@ fn timeless(mut value: Value) -> Value {
         value["isolation"]["until"] = Value::from("2026-01-01T12:15:00Z");
         value["isolation"]["remainingSeconds"] = Value::from(900);
     }
+    make_log_timeless(&mut value);
     value
+}
+
+const HASH: &str = "CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=";
+
+/// Events, windows and proofs of an event log.
+fn make_log_timeless(value: &mut Value) {
+    let members = match value {
+        Value::Array(items) => return items.iter_mut().for_each(make_log_timeless),
+        Value::Object(members) => members,
+        _ => return,
+    };
+    if let Some(sequence) = members.get("sequence").and_then(Value::as_str) {
+        let id = format!(
+            "0192f3c4-5b8f-7a60-9d5c-{}",
+            &sequence[sequence.len() - 12..]
+        );
+        members.insert("id".to_owned(), id.into());
+    }
+    for (member, value) in members {
+        match (member.as_str(), value) {
+            ("time", time) => *time = "2026-11-21T10:15:30.123456Z".into(),
+            ("placedAt", time) => *time = "2026-11-21T10:15:30.125000Z".into(),
+            ("traceparent", Value::String(parent)) => {
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".clone_into(parent);
+            }
+            ("window", window) => {
+                *window =
+                    json!({ "from": "2026-10-22T10:15:30Z", "until": "2026-11-21T10:15:30Z" });
+            }
+            ("leafHash", hash) => *hash = HASH.into(),
+            ("hashes", Value::Array(hashes)) => hashes.fill(HASH.into()),
+            ("checkpoint", Value::String(note)) => *note = timeless_note(note),
+            (_, value) => make_log_timeless(value),
+        }
+    }
+}
+
+/// A signed note, with another log, root and signature than its own; any other text as it is.
+fn timeless_note(text: &str) -> String {
+    let Some((said, signature)) = text.split_once("\n\n\u{2014} ") else {
+        return text.to_owned();
+    };
+    let mut lines = said.lines();
+    let (_, size) = (lines.next(), lines.next().unwrap());
+    let name = signature.split(' ').next().unwrap();
+    let signature = format!("{}{HASH}", "CQkJ".repeat(12));
+    let log = "0192f3c4-5b8f-7a60-9d5c-0c3f5e7d2b11";
+    format!("{name}/{log}\n{size}\n{HASH}\n\n\u{2014} {name} {signature}\n")
 }

@@ -73,7 +73,10 @@ impl Service for VehicleService {
             let kept = kept.clone();
             async move { kept.check().await }
         });
-        let routes = routes::api(database, log, settings.service.vehicles.clone());
+        let instance = &settings.service.event_log.instance;
+        let vehicles = settings.service.vehicles.clone();
+        let routes = routes::api(database.clone(), log.clone(), vehicles);
+        let routes = log.mount(routes, &database, process.shutdown(), instance);
         Ok(process.assemble(routes, &readiness))
     }
 

@@ -46,6 +46,8 @@ const REPRESENTATION: u32 = 1;
     ),
     tags(
         (name = "Vehicles", description = "Cars by registration number"),
+        (name = "Events", description = "Every change in the order of the log; needs a key with the scope `feed`"),
+        (name = "Audit", description = "Who changed what, and proofs; needs a key with the scope `audit`"),
         (name = "Operations", description = "For the platform; open"),
     )
 )]

@@ -47,7 +47,7 @@ async fn a_reader_follows_the_log_page_by_page() {
         let page = page(&log, &mut connection, &wanted(after, 2)).await;
         let Some((last, id)) = page.last else { break };
         assert_eq!(
-            log.position_of(&mut connection, id).await.unwrap(),
+            log.position_after(&mut connection, id).await.unwrap(),
             Some(last)
         );
         seen.push(positions(&page));
@@ -57,7 +57,10 @@ async fn a_reader_follows_the_log_page_by_page() {
     let head = log.head(&mut connection).await.unwrap();
     assert_eq!(head.position, 5);
     let other = new_event_id();
-    assert_eq!(log.position_of(&mut connection, other).await.unwrap(), None);
+    assert_eq!(
+        log.position_after(&mut connection, other).await.unwrap(),
+        None
+    );
 }
 
 #[tokio::test]

@@ -15,6 +15,13 @@ async fn the_document_is_the_reviewed_one_and_every_route_asks_for_the_key_that_
         ("put_vehicle", &["write"]),
         ("delete_vehicle", &["write"]),
         ("copy_vehicles", &["feed"]),
+        ("get_events", &["feed"]),
+        ("find_audited_events", &["audit"]),
+        ("get_audited_event", &["audit"]),
+        ("get_statistics", &["audit"]),
+        ("get_inclusion_proof", &["audit"]),
+        ("get_checkpoint", &["audit"]),
+        ("get_consistency_proof", &["audit"]),
     ];
     assert_keys_are_needed(&service.api, &document, &scopes).await;
 }

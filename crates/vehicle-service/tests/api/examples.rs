@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use test_support::{Examples, Routes, keyed, nowhere, record_shared, send};
+use test_support::{Examples, LOG, Routes, keyed, nowhere, record_log, record_shared, send};
 
 use super::{
     copy::{self, FOLLOWER},
@@ -46,6 +46,17 @@ async fn the_examples_are_answers_that_the_service_gives() {
         examples.problem("find_vehicles", &api.post(BATCH, &body).await);
     }
     record_changes(&mut examples, &service).await;
+    let logged = Service::with(&[&LOG[..], &WRITER].concat()).await;
+    let saab = json!({ "make": "Saab", "model": "9-5", "modelYear": 2011 });
+    let new = [("if-none-match", "*"), ("x-request-id", "order-42")];
+    let path = "/api/v1/vehicles/JKL012";
+    change(&logged, Method::PUT, path, &new, &saab).await;
+    let any = [("if-match", "*"), ("x-request-id", "order-43")];
+    let blue = json!({ "make": "Saab", "model": "9-5 SportCombi", "modelYear": 2011 });
+    change(&logged, Method::PUT, path, &any, &blue).await;
+    change(&logged, Method::DELETE, path, &any, &json!(null)).await;
+    let log = (&logged.database, &logged.api);
+    record_log(&mut examples, log, ("vehicle/JKL012", 3)).await;
     for path in ["", "?limit=2"] {
         let answer = copy::get(&service, &format!("/api/v1/vehicles{path}")).await;
         let name = if path.is_empty() { "all" } else { "page" };

@@ -1,5 +1,6 @@
 //! The Vehicle service as its callers see it: the real router on a database of each test's own.
 
+mod audit;
 mod batch;
 mod cache;
 mod changes;
@@ -8,6 +9,8 @@ mod contract;
 mod copy;
 mod document;
 mod examples;
+mod feed;
+mod proof;
 mod register;
 mod service;
 mod vehicle;

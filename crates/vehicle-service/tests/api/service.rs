@@ -1,4 +1,6 @@
-use service_defaults::{assembly::Assembled, process::Process, service::Service as _};
+use service_defaults::{
+    assembly::Assembled, lifecycle::Shutdown, process::Process, service::Service as _,
+};
 use settings::Arguments;
 use test_support::{Api, TestDatabase};
 use vehicle_service::{VehicleService, VehicleSettings};
@@ -8,6 +10,7 @@ pub(crate) struct Service {
     pub(crate) database: TestDatabase,
     pub(crate) assembled: Assembled,
     pub(crate) api: Api,
+    pub(crate) shutdown: Shutdown,
 }
 
 impl Service {
@@ -42,6 +45,7 @@ impl Service {
             database,
             assembled,
             api,
+            shutdown: process.shutdown().clone(),
         }
     }
 }

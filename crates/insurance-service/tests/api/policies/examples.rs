@@ -1,6 +1,6 @@
 use http::Method;
 use serde_json::{Value, json};
-use test_support::{API_KEY, Examples, Reply};
+use test_support::{API_KEY, Examples, FakeVehicle, LOG, Reply, record_log};
 
 use super::Desk;
 
@@ -13,6 +13,7 @@ pub(crate) async fn record(examples: &mut Examples) {
     let tag = record_transitions(examples, &desk, id, &tag).await;
     record_changes(examples, &desk, id, &tag).await;
     record_reads(examples, &desk, id).await;
+    record_events(examples).await;
     let policy = format!("{POLICIES}/{id}");
     for (operation, method, path) in [
         ("draft_policy", Method::POST, POLICIES),
@@ -191,4 +192,54 @@ async fn record_reads(examples: &mut Examples, desk: &Desk, id: i64) {
     }
     let prices = desk.get("/api/v1/prices").await;
     examples.answer("list_prices", "all", &prices);
+}
+
+/// The events of a policy's life, and the first ones of the log.
+async fn record_events(examples: &mut Examples) {
+    let desk = Desk::with(FakeVehicle::healthy().await, &LOG).await;
+    let new = [
+        ("idempotency-key", "draft-4f1d0a2b9c"),
+        ("x-request-id", "order-41"),
+    ];
+    let body = draft(Some("GHI789"), "car");
+    let drafted = desk.ask(Method::POST, POLICIES, &new, Some(&body)).await;
+    let policy = format!("{POLICIES}/{}", drafted.json()["insuranceId"]);
+    let mut tag = drafted.header("etag").to_owned();
+    let moves = format!("{policy}/transitions");
+    let to = |status: &str| json!({ "to": status, "reason": "requested_by_customer" });
+    let mut sold = to("cancelled");
+    sold["effectiveOn"] = json!("2030-06-01");
+    for (method, path, body) in [
+        (
+            Method::PATCH,
+            &policy,
+            json!({ "validUntil": "2031-01-01" }),
+        ),
+        (Method::POST, &moves, to("active")),
+        (Method::POST, &moves, to("suspended")),
+        (Method::POST, &moves, to("active")),
+        (Method::POST, &moves, sold),
+    ] {
+        let key = super::desk::key();
+        let mut headers = vec![("if-match", tag.as_str()), ("x-request-id", "order-42")];
+        if method == Method::POST {
+            headers.push(("idempotency-key", &key));
+        }
+        let answer = desk.ask(method, path, &headers, Some(&body)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.header("etag").clone_into(&mut tag);
+    }
+    let first = "/api/v1/events?types=price.set.v1,policy.imported.v1&limit=4";
+    let key = [("x-api-key", LOG[0].1)];
+    let first = loop {
+        let page = desk.ask(Method::GET, first, &key, None).await;
+        if page.json().as_array().unwrap().len() == 4 {
+            break page;
+        }
+        tokio::task::yield_now().await;
+    };
+    examples.answer("get_events", "first_ones", &first);
+    let subject = policy.replace("/api/v1/policies", "policy");
+    let log = (&desk.0.database, &desk.0.api);
+    record_log(examples, log, (&subject, 6)).await;
 }

@@ -1,0 +1,113 @@
+//! The routes of the log, which every service that keeps one mounts alike: the feed for those who
+//! follow it, and the audit for those who ask about the past.
+
+mod audit;
+mod feed;
+mod proof;
+mod wire;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    http::{HeaderValue, StatusCode, header::CACHE_CONTROL},
+    middleware::map_response,
+    response::Response,
+};
+use service_database::{Database, Error, Read};
+use service_defaults::{
+    lifecycle::Shutdown,
+    problem::Rejection,
+    scope::Scope,
+    surface::{Limits, Routes, Surface},
+};
+use tokio::sync::Semaphore;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::EventLog;
+
+/// Most statements of these routes at once, so that a thousand readers who are told of an event at
+/// the same moment leave connections to the lookups.
+const STATEMENTS: usize = 2;
+/// Apart from the lookups' places: those who follow the log wait for most of their time.
+const FOLLOWING: Limits = Limits::Own {
+    deadline: Duration::from_secs(40),
+    places: 2048,
+};
+const ASKING: Limits = Limits::Own {
+    deadline: Duration::from_secs(10),
+    places: 16,
+};
+
+/// What the routes of one log share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    log: EventLog,
+    database: Database,
+    statements: Arc<Semaphore>,
+    shutdown: Shutdown,
+    /// The `source` of every event.
+    source: Arc<str>,
+}
+
+impl EventLog {
+    /// Adds the routes of the feed and of the audit to those of a service. `instance` tells this
+    /// installation from others.
+    #[must_use]
+    pub fn mount(
+        &self,
+        routes: Routes,
+        database: &Database,
+        shutdown: &Shutdown,
+        instance: &str,
+    ) -> Routes {
+        let shared = Shared {
+            log: self.clone(),
+            database: database.clone(),
+            statements: Arc::new(Semaphore::new(STATEMENTS)),
+            shutdown: shutdown.clone(),
+            source: format!("/{instance}/{}", self.service()).into(),
+        };
+        let feed = OpenApiRouter::new()
+            .routes(routes!(feed::get_events))
+            .with_state(shared.clone());
+        let audit = OpenApiRouter::new()
+            .routes(routes!(audit::find_audited_events))
+            .routes(routes!(audit::get_audited_event))
+            .routes(routes!(audit::get_statistics))
+            .routes(routes!(proof::get_inclusion_proof))
+            .routes(routes!(proof::get_checkpoint))
+            .routes(routes!(proof::get_consistency_proof))
+            .with_state(shared);
+        let (feed, audit) = [feed, audit]
+            .map(|it| it.layer(map_response(never_stored)))
+            .into();
+        routes
+            .with(Surface::keyed(&[Scope::Feed]).with_limits(FOLLOWING), feed)
+            .with(Surface::keyed(&[Scope::Audit]).with_limits(ASKING), audit)
+    }
+}
+
+impl Shared {
+    /// Runs statements, of which there are few at once.
+    async fn read<A, T>(&self, argument: A, read: Read<A, T>) -> Result<T, Error>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        // It is never closed.
+        let _turn = self.statements.acquire().await;
+        self.database.read(argument, read).await
+    }
+}
+
+async fn never_stored(mut response: Response) -> Response {
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(CACHE_CONTROL, no_store);
+    response
+}
+
+/// A question that would look at too much (400).
+fn too_broad(detail: &'static str) -> Rejection {
+    let status = StatusCode::BAD_REQUEST;
+    Rejection::new(status, "too_broad", "Too broad", detail)
+}

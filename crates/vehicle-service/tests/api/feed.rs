@@ -1,0 +1,280 @@
+//! The feed: every change, in the order of the log, for those who follow it.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::Method;
+use serde_json::{Value, json};
+use test_support::Answer;
+use tokio::time::{Instant, timeout};
+
+use super::{
+    copy::{FOLLOWER, get},
+    register::{WRITER, change},
+    service::Service,
+};
+
+const FEED: &str = "/api/v1/events";
+const BOTH: [(&str, &str); 4] = [FOLLOWER[0], FOLLOWER[1], WRITER[0], WRITER[1]];
+
+async fn register(service: &Service, plate: &str) -> Answer {
+    let saab = json!({ "make": "Saab", "model": null, "modelYear": null });
+    let path = format!("/api/v1/vehicles/{plate}");
+    let new = [("if-none-match", "*"), ("x-request-id", "order-42")];
+    let answer = change(service, Method::PUT, &path, &new, &saab).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    answer
+}
+
+/// Follows the log from its beginning until it has so many events: these, and where they end.
+async fn follow(service: &Service, events: usize) -> (Vec<Value>, String) {
+    let (mut read, mut query) = (Vec::new(), String::new());
+    loop {
+        let page = get(service, &format!("{FEED}?timeout=20000&limit=2{query}")).await;
+        assert_eq!(page.status, 200, "{}", page.text());
+        read.extend(page.json().as_array().unwrap().clone());
+        let next = page.header("next-event-id").to_owned();
+        if read.len() >= events {
+            return (read, next);
+        }
+        query = format!("&lastEventId={next}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_gets_every_change_once_in_order_with_all_that_it_needs() {
+    let service = Service::with(&BOTH).await;
+    let registered = register(&service, "NEW123").await;
+    let any = [("if-match", "*")];
+    let path = "/api/v1/vehicles/NEW123";
+    let gone = change(&service, Method::DELETE, path, &any, &Value::Null).await;
+    let (events, next) = follow(&service, 5).await;
+    let places: Vec<_> = events
+        .iter()
+        .map(|it| it["sequence"].as_str().unwrap())
+        .collect();
+    let expected: Vec<_> = (1..=5).map(|it| format!("{it:020}")).collect();
+    assert_eq!(places, expected);
+    assert_eq!(next, gone.header("event-id"));
+
+    let mut event = events[3].clone();
+    let time = event["time"].take();
+    assert!(humantime_like(time.as_str().unwrap()), "{time}");
+    let version = event["aggregateversion"].as_i64().unwrap();
+    let expected = json!({
+        "specversion": "1.0", "id": registered.header("event-id"), "source": "/local/vehicle",
+        "type": "vehicle.registered.v1", "subject": "vehicle/NEW123", "time": null,
+        "datacontenttype": "application/json", "sequence": "00000000000000000004",
+        "partitionkey": "vehicle/NEW123", "aggregateversion": version,
+        "correlationid": "order-42", "causationid": null,
+        "traceparent": registered.header("traceparent"), "authtype": "api_key",
+        "authid": "key/writer", "method": null,
+        "data": { "registrationNumber": "NEW123", "make": "Saab", "model": null,
+                  "modelYear": null, "version": version },
+    });
+    assert_eq!(event, expected);
+    let tombstone = &events[4];
+    assert_eq!(tombstone["method"], "DELETE");
+    assert_eq!(tombstone["data"], Value::Null);
+    assert_eq!(events[0]["authtype"], "system");
+}
+
+fn humantime_like(text: &str) -> bool {
+    text.len() == "2026-11-21T10:15:30.123456Z".len() && text.ends_with('Z')
+}
+
+#[tokio::test]
+async fn a_waiting_reader_is_told_of_a_change_at_once() {
+    let service = Service::with(&BOTH).await;
+    let (_, next) = follow(&service, 3).await;
+    let path = format!("{FEED}?timeout=30000&lastEventId={next}");
+    let reader = async {
+        let page = get(&service, &path).await;
+        (page, Instant::now())
+    };
+    let writer = async {
+        let registered = register(&service, "NEW123").await;
+        (registered, Instant::now())
+    };
+    let ((page, told), (registered, committed)) = tokio::join!(reader, writer);
+    assert_eq!(page.json()[0]["id"], registered.header("event-id"));
+    assert_eq!(page.header("next-event-id"), registered.header("event-id"));
+    assert!(told.saturating_duration_since(committed) < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn the_end_of_the_log_is_an_empty_page_that_keeps_the_place() {
+    let service = Service::with(&FOLLOWER).await;
+    let (_, next) = follow(&service, 3).await;
+    for wait in ["", "&timeout=10"] {
+        let page = get(&service, &format!("{FEED}?lastEventId={next}{wait}")).await;
+        assert_eq!(page.text(), "[]");
+        assert_eq!(
+            page.header("content-type"),
+            "application/cloudevents-batch+json"
+        );
+        assert_eq!(page.header("cache-control"), "no-store");
+        assert_eq!(page.header("next-event-id"), next);
+        assert_eq!(page.header("log-position"), "3");
+        assert!(!page.header("log-id").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_reader_begins_where_it_says() {
+    let service = Service::with(&FOLLOWER).await;
+    let (all, _) = follow(&service, 3).await;
+    let rest = get(&service, &format!("{FEED}?fromPosition=2"))
+        .await
+        .json();
+    assert_eq!(rest.as_array().unwrap()[..], all[1..]);
+    let since = get(&service, &format!("{FEED}?since=2020-01-01T00:00:00Z"))
+        .await
+        .json();
+    assert_eq!(since.as_array().unwrap()[..], all[..]);
+    let later = get(&service, &format!("{FEED}?since=2999-01-01T00:00:00Z")).await;
+    assert_eq!(later.text(), "[]");
+}
+
+#[tokio::test]
+async fn an_event_that_the_log_does_not_have_is_gone() {
+    let service = Service::with(&FOLLOWER).await;
+    let unknown = "0192f3c4-0000-7000-8000-00000000abcd";
+    let answer = get(&service, &format!("{FEED}?lastEventId={unknown}")).await;
+    assert_eq!(answer.status, 410);
+    assert_eq!(answer.problem()["code"], "unknown_event");
+}
+
+/// A writer who follows from its own change, before the sequencer has seen it.
+#[tokio::test]
+async fn an_event_that_waits_for_its_place_is_not_gone() {
+    let service = Service::with(&BOTH).await;
+    follow(&service, 3).await;
+    let mut sequencer = service.database.connect().await;
+    let hold = "begin; select from vehicle_events.head for update";
+    sqlx::raw_sql(hold).execute(&mut sequencer).await.unwrap();
+    let written = register(&service, "NEW123").await;
+    let path = format!("{FEED}?lastEventId={}", written.header("event-id"));
+    let page = get(&service, &path).await;
+    assert_eq!((page.status.as_u16(), page.text().as_str()), (200, "[]"));
+    assert_eq!(page.header("next-event-id"), written.header("event-id"));
+    let release = "rollback";
+    sqlx::raw_sql(release)
+        .execute(&mut sequencer)
+        .await
+        .unwrap();
+    let next = register(&service, "NEW456").await;
+    let (events, _) = follow(&service, 5).await;
+    let page = get(&service, &path).await;
+    assert_eq!(page.json(), json!([events[4]]));
+    assert_eq!(page.header("next-event-id"), next.header("event-id"));
+}
+
+#[tokio::test]
+async fn a_filtered_reader_gets_what_it_wants_and_goes_on_after_the_rest() {
+    let service = Service::with(&BOTH).await;
+    register(&service, "NEW123").await;
+    let (all, end) = follow(&service, 4).await;
+    let mine = get(&service, &format!("{FEED}?subject=vehicle/NEW123")).await;
+    assert_eq!(mine.json(), json!([all[3]]));
+    assert_eq!(mine.header("next-event-id"), end);
+    let types = "vehicle.deregistered.v1,vehicle.changed.v1";
+    let none = get(&service, &format!("{FEED}?types={types}")).await;
+    assert_eq!(
+        (none.text().as_str(), none.header("next-event-id")),
+        ("[]", end.as_str())
+    );
+    let registered = get(
+        &service,
+        &format!("{FEED}?types=vehicle.registered.v1&limit=1"),
+    )
+    .await;
+    assert_eq!(registered.json(), json!([all[0]]));
+    assert_eq!(
+        registered.header("next-event-id"),
+        all[0]["id"].as_str().unwrap()
+    );
+}
+
+async fn look_up(service: &Service) {
+    for _ in 0..20 {
+        let found = service.api.get("/api/v1/vehicles/ABC123").await;
+        assert_eq!(found.status, 200, "{}", found.text());
+    }
+}
+
+/// One place for lookups, and a thousand readers.
+#[tokio::test]
+async fn readers_who_wait_take_no_place_from_lookups_and_are_released_by_a_stop() {
+    let settings = [&BOTH[..], &[("LIMITS__MAX_REQUESTS_IN_PROGRESS", "1")]].concat();
+    let service = Service::with(&settings).await;
+    let (_, next) = follow(&service, 3).await;
+    let path = format!("{FEED}?timeout=30000&lastEventId={next}");
+    let readers = || join_all((0..1_000).map(|_| get(&service, &path)));
+    let woken = async {
+        look_up(&service).await;
+        let registered = register(&service, "NEW123").await;
+        look_up(&service).await;
+        registered
+    };
+    let (pages, registered) = tokio::join!(readers(), woken);
+    for page in pages {
+        assert_eq!(page.json()[0]["id"], registered.header("event-id"));
+    }
+    let path = format!(
+        "{FEED}?timeout=30000&lastEventId={}",
+        registered.header("event-id")
+    );
+    let readers = join_all((0..1_000).map(|_| get(&service, &path)));
+    let stopped = async {
+        look_up(&service).await;
+        service.shutdown.begin();
+    };
+    let released = timeout(Duration::from_secs(25), async {
+        tokio::join!(readers, stopped)
+    });
+    let (pages, ()) = released.await.unwrap();
+    for page in pages {
+        assert_eq!((page.status.as_u16(), page.text().as_str()), (200, "[]"));
+    }
+}
+
+#[tokio::test]
+async fn readers_whose_statements_hang_leave_connections_to_lookups() {
+    let service =
+        Service::with(&[&FOLLOWER[..], &[("DATABASE__MAX_CONNECTIONS", "4")]].concat()).await;
+    follow(&service, 3).await;
+    let mut lock = service.database.lock("vehicle_events.log").await;
+    let readers = join_all((0..20).map(|_| get(&service, FEED)));
+    let looked_up = async {
+        lock.queued(2).await;
+        look_up(&service).await;
+        lock.queued(2).await;
+        lock.release().await;
+    };
+    let (pages, ()) = tokio::join!(readers, looked_up);
+    for page in pages {
+        assert_eq!(page.json().as_array().unwrap().len(), 3, "{}", page.text());
+    }
+}
+
+#[tokio::test]
+async fn what_no_reader_means_is_refused() {
+    let service = Service::with(&FOLLOWER).await;
+    for (query, code) in [
+        ("limit=0", "invalid_limit"),
+        ("limit=1001", "invalid_limit"),
+        ("timeout=30001", "invalid_timeout"),
+        ("lastEventId=1", "invalid_last_event_id"),
+        ("fromPosition=0", "invalid_from_position"),
+        ("since=yesterday", "invalid_since"),
+        ("since=2020-01-01T00:00:00Z&fromPosition=1", "invalid_since"),
+        ("types=", "invalid_types"),
+        ("subject=vehicle", "invalid_subject"),
+        ("subject=a/%00", "invalid_subject"),
+        ("from=1", "unknown_parameter"),
+    ] {
+        let answer = get(&service, &format!("{FEED}?{query}")).await;
+        assert_eq!(answer.problem()["code"], code, "{query}");
+    }
+}
