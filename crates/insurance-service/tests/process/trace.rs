@@ -1,4 +1,7 @@
-use test_support::{Collector, FakeVehicle, Reply, Span};
+use axum::body::Body;
+use http::{Method, Request};
+use serde_json::{Value, json};
+use test_support::{Answer, Collector, FakeVehicle, Reply, Running, Span};
 
 use super::binary::seeded;
 
@@ -116,4 +119,104 @@ async fn a_collector_that_is_away_harms_no_request() {
         .await;
     assert_eq!(answer.json()["enrichment"], "complete");
     assert_eq!(running.stop().await.unwrap().code, Some(0));
+}
+
+const DESK: &str = "desk-key-0123456789";
+const CAUSE: &str = "0192f3c4-0000-7000-8000-00000000abcd";
+
+/// A request of somebody who says in which request and by which event it began.
+async fn ask(running: &Running, method: Method, path: &str, tag: &str, body: Value) -> Answer {
+    let mut request = Request::builder().method(method).uri(path);
+    let key = format!("key-{:032x}", body.to_string().len());
+    let parent = format!("00-{TRACE}-{CALLER}-01");
+    for (name, value) in [
+        ("x-api-key", DESK),
+        ("content-type", "application/json"),
+        ("x-request-id", "order-42"),
+        ("x-causation-id", CAUSE),
+        ("traceparent", &parent),
+        ("idempotency-key", &key),
+        ("if-match", tag),
+    ] {
+        if !value.is_empty() {
+            request = request.header(name, value);
+        }
+    }
+    let request = request.body(Body::from(body.to_string())).unwrap();
+    running.at.send(request).await.unwrap()
+}
+
+/// From the caller's request id to the call, the log line, the span and the event.
+#[tokio::test]
+async fn every_hop_of_a_change_carries_the_request_in_which_it_began_and_its_cause() {
+    let collector = Collector::start().await;
+    let vehicle = FakeVehicle::healthy().await;
+    let running = seeded(&vehicle)
+        .await
+        .with("TELEMETRY__OTLP_ENDPOINT", &collector.endpoint)
+        .with("API_KEYS__DESK__KEY", DESK)
+        .with("API_KEYS__DESK__SCOPES", "read,write,audit")
+        .serve()
+        .await;
+    let policies = "/api/v1/policies";
+    let draft = json!({ "personalIdentityNumber": "199001011234", "product": "car",
+        "carRegistrationNumber": "GHI789", "validFrom": "2030-01-01", "validUntil": null });
+    let drafted = ask(&running, Method::POST, policies, "", draft).await;
+    assert_eq!(drafted.status, 201, "{}", drafted.text());
+    let path = format!("{policies}/{}/transitions", drafted.json()["insuranceId"]);
+    let activate = json!({ "to": "active", "reason": "requested_by_customer" });
+    let tag = drafted.header("etag");
+    let activated = ask(&running, Method::POST, &path, tag, activate).await;
+    assert_eq!(activated.status, 200, "{}", activated.text());
+
+    let sent = vehicle.requests();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].header("x-request-id"), Some("order-42"));
+    let path = "/api/v1/audit/events?correlationId=order-42";
+    let events = loop {
+        let page = ask(&running, Method::GET, path, "", Value::Null).await;
+        let events = page.json()["events"].as_array().unwrap().clone();
+        if events.len() == 2 {
+            break events;
+        }
+        tokio::task::yield_now().await;
+    };
+    let ended = running.stop().await.unwrap();
+    let spans = collector.spans();
+    for (event, kind, answer, route) in [
+        (
+            &events[0],
+            "policy.activated.v1",
+            &activated,
+            "POST /api/v1/policies/{insuranceId}/transitions",
+        ),
+        (
+            &events[1],
+            "policy.drafted.v1",
+            &drafted,
+            "POST /api/v1/policies",
+        ),
+    ] {
+        assert_eq!(event["type"], kind);
+        assert_eq!(event["correlationid"], "order-42");
+        assert_eq!(event["causationid"], CAUSE);
+        assert_eq!(event["authid"], "key/desk");
+        assert_eq!(event["traceparent"], answer.header("traceparent"));
+        let span = spans.iter().find(|span| span.name == route).unwrap();
+        let own = format!("00-{TRACE}-{}-01", span.id);
+        assert_eq!(
+            (event["traceparent"].as_str(), &*span.parent),
+            (Some(&*own), CALLER)
+        );
+        assert_eq!(span.attributes["request_id"], "order-42");
+        let (method, route) = route.split_once(' ').unwrap();
+        let line = ended.lines.iter().find(|line| {
+            line["message"] == "request ended" && line["method"] == method && line["route"] == route
+        });
+        let line = line.unwrap();
+        assert_eq!(
+            (&line["request_id"], &line["trace_id"]),
+            (&json!("order-42"), &json!(TRACE))
+        );
+    }
 }
