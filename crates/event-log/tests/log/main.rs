@@ -7,6 +7,7 @@
 
 mod append;
 mod armed;
+mod asyncapi;
 mod audit;
 mod checkpoints;
 mod feed;
