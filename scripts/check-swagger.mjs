@@ -7,13 +7,25 @@ import { createRequire } from 'node:module';
 const { chromium } = createRequire(import.meta.url)('playwright-core');
 const { CHROMIUM, VEHICLE_URL, INSURANCE_URL, API_KEY, OPERATIONS_KEY } = process.env;
 
+// What an answer has told for the next request: parameters by their names.
+const told = {};
+const isPolicy = (status) => (policy) => assert.equal(policy.status, status);
+
 const volvo = { registrationNumber: 'ABC123', make: 'Volvo', model: 'XC60', modelYear: 2021 };
 const examples = [
   [VEHICLE_URL, 'get_vehicle', (vehicle) => assert.deepEqual(vehicle, volvo)],
   [VEHICLE_URL, 'find_vehicles', (batch) => assert.deepEqual(batch.vehicles[0], volvo)],
+  [VEHICLE_URL, 'put_vehicle', (vehicle) => assert.equal(vehicle.registrationNumber, 'JKL012')],
   [INSURANCE_URL, 'get_insurances', (profile) => assert.deepEqual(profile.insurances[0].vehicle, volvo)],
   [INSURANCE_URL, 'look_up_insurances', (profile) => assert.deepEqual(profile.insurances[0].vehicle, volvo)],
   // With the other key, which is entered beside the first one.
+  [INSURANCE_URL, 'draft_policy', isPolicy('draft')],
+  [INSURANCE_URL, 'patch_policy', isPolicy('draft')],
+  [INSURANCE_URL, 'move_policy', isPolicy('active'), 'activate'],
+  [INSURANCE_URL, 'move_policy', isPolicy('suspended'), 'suspend'],
+  [INSURANCE_URL, 'move_policy', isPolicy('active'), 'resume'],
+  [INSURANCE_URL, 'change_policy', isPolicy('active')],
+  [INSURANCE_URL, 'move_policy', isPolicy('cancelled'), 'cancel'],
   [INSURANCE_URL, 'set_vehicle_guard', (guard) => assert.equal(guard.mode, 'isolated'), 'isolate'],
   [INSURANCE_URL, 'set_vehicle_guard', (guard) => assert.equal(guard.mode, 'automatic'), 'release'],
 ];
@@ -41,12 +53,13 @@ try {
     await authorize(page);
     for (const [at, operation, check, example] of examples) {
       if (at !== url) continue;
-      const block = await execute(page, operation, example);
+      const [block, response] = await execute(page, operation, example);
       const answer = block.locator('.live-responses-table .response').first();
-      assert.match(await answer.locator('.response-col_status').innerText(), /^200/, operation);
+      assert.match(await answer.locator('.response-col_status').innerText(), /^20[01]/, operation);
       const body = JSON.parse(await answer.locator('.response-col_description .highlight-code code').first().innerText());
       check(body);
-      console.log(`ok: ${operation}: 200 ${JSON.stringify(body)}`);
+      if (body.insuranceId) Object.assign(told, { insuranceId: `${body.insuranceId}`, 'If-Match': response.headers().etag });
+      console.log(`ok: ${operation}: ${JSON.stringify(body)}`);
       await block.locator('.opblock-summary-control').click();
     }
     assert(requests > 0);
@@ -73,7 +86,15 @@ async function execute(page, operation, example) {
   const block = page.locator(`.opblock[id$="-${operation}"]`);
   await block.locator('.opblock-summary-control').click();
   if (example) await block.locator('.opblock-section-request-body .examples-select-element').selectOption(example);
+  for (const [name, value] of Object.entries(told)) {
+    const parameter = block.locator(`tr[data-param-name="${name}"] input`);
+    if (await parameter.count() > 0) await parameter.fill(value);
+  }
+  const key = block.locator('tr[data-param-name="Idempotency-Key"] input');
+  if (await key.count() > 0) await key.fill(`${example ?? operation}-of-check-swagger`);
+  const answered = page.waitForResponse((it) => it.url().includes('/api/v1/'));
   await block.locator('.btn.execute').click();
+  const response = await answered;
   await block.locator('.live-responses-table').waitFor();
-  return block;
+  return [block, response];
 }

@@ -112,7 +112,7 @@ pub(crate) async fn put_vehicle(
 #[utoipa::path(
     delete, path = "/api/v1/vehicles/{registrationNumber}", tag = "Vehicles",
     params(
-        ("registrationNumber" = String, Path, description = "Registration number in any spelling", example = "GHI789", max_length = 64, pattern = "^[ -]*([0-9A-Za-zÅÄÖåäö][ -]*){2,7}$"),
+        ("registrationNumber" = String, Path, description = "Registration number in any spelling", example = "JKL012", max_length = 64, pattern = "^[ -]*([0-9A-Za-zÅÄÖåäö][ -]*){2,7}$"),
         ("If-Match" = String, Header, description = "Entity tags of the versions that may go; `*` for any", example = "*"),
         ("X-Causation-Id" = Option<String>, Header, description = "Id of the event that led to this change; the change's event names it. One that cannot be read is left out"),
     ),

@@ -13,6 +13,7 @@ pub(crate) async fn record(examples: &mut Examples) {
     let tag = record_transitions(examples, &desk, id, &tag).await;
     record_changes(examples, &desk, id, &tag).await;
     record_reads(examples, &desk, id).await;
+    record_cancellation(examples, &desk, id).await;
     record_events(examples).await;
     let policy = format!("{POLICIES}/{id}");
     for (operation, method, path) in [
@@ -124,16 +125,21 @@ async fn record_transitions(examples: &mut Examples, desk: &Desk, id: i64, tag: 
     examples.request(operation, "activate", &activate);
     let active = desk.send(&path, tag, &activate).await;
     examples.answer(operation, "activate", &active);
+    let mut tag = active.header("etag").to_owned();
+    for (name, status) in [("suspend", "suspended"), ("resume", "active")] {
+        examples.request(operation, name, &to(status));
+        let moved = desk.send(&path, &tag, &to(status)).await;
+        examples.answer(operation, name, &moved);
+        moved.header("etag").clone_into(&mut tag);
+    }
     let day =
         |day: &str| json!({ "to": "cancelled", "reason": "vehicle_sold", "effectiveOn": day });
-    let far = desk
-        .send(&path, active.header("etag"), &day("2032-01-01"))
-        .await;
+    let far = desk.send(&path, &tag, &day("2032-01-01")).await;
     examples.problem(operation, &far);
-    let (other, tag) = desk.draft("JKL012").await;
+    let (other, draft_tag) = desk.draft("JKL012").await;
     let path = format!("{POLICIES}/{other}/transitions");
     let day = json!({ "to": "active", "reason": "other", "effectiveOn": "2030-01-01" });
-    examples.problem(operation, &desk.send(&path, &tag, &day).await);
+    examples.problem(operation, &desk.send(&path, &draft_tag, &day).await);
     let past = json!({ "validFrom": "2020-02-02", "carRegistrationNumber": "JKL012" });
     let past = desk.draft_with(past).await;
     let other = past.json()["insuranceId"].as_i64().unwrap();
@@ -143,13 +149,13 @@ async fn record_transitions(examples: &mut Examples, desk: &Desk, id: i64, tag: 
     let second = twin.json()["insuranceId"].as_i64().unwrap();
     let covered = desk.go(second, twin.header("etag"), "active").await;
     examples.problem(operation, &covered);
-    active.header("etag").to_owned()
+    tag
 }
 
 async fn record_changes(examples: &mut Examples, desk: &Desk, id: i64, tag: &str) {
     let operation = "change_policy";
     let path = format!("{POLICIES}/{id}/changes");
-    let change = json!({ "effectiveOn": "2030-06-01", "carRegistrationNumber": "DEF999" });
+    let change = json!({ "effectiveOn": "2030-06-01", "carRegistrationNumber": "JKL012" });
     examples.request(operation, "car", &change);
     examples.problem(operation, &desk.send(&path, "", &change).await);
     examples.problem(operation, &desk.send(&path, "\"0\"", &change).await);
@@ -164,6 +170,15 @@ async fn record_changes(examples: &mut Examples, desk: &Desk, id: i64, tag: &str
     let (draft, tag) = desk.draft("GHI789").await;
     let early = desk.change(draft, &tag, &change).await;
     examples.problem(operation, &early);
+}
+
+async fn record_cancellation(examples: &mut Examples, desk: &Desk, id: i64) {
+    let cancel = json!({ "to": "cancelled", "reason": "requested_by_customer" });
+    let tag = desk.policy(id).await.header("etag").to_owned();
+    let path = format!("{POLICIES}/{id}/transitions");
+    examples.request("move_policy", "cancel", &cancel);
+    let cancelled = desk.send(&path, &tag, &cancel).await;
+    examples.answer("move_policy", "cancel", &cancelled);
 }
 
 async fn record_reads(examples: &mut Examples, desk: &Desk, id: i64) {
