@@ -23,6 +23,9 @@ const order = [
   ['set_vehicle_guard', 'release'],
 ];
 const last = ['delete_vehicle'];
+const filters = { list_policies: ['carRegistrationNumber'], find_audited_events: ['aggregateType', 'aggregateId'] };
+// In the first minute there is no checkpoint yet, which is 409.
+const unsigned = ['get_checkpoint', 'get_consistency_proof', 'get_inclusion_proof'];
 
 const operations = Object.keys(services).flatMap(read);
 const named = (id) => operations.find((it) => it.id === id) ?? fail(`no operation ${id}`);
@@ -59,8 +62,8 @@ function read(service) {
   }));
 }
 
-// A request as a person would send it: to the service, with a key that may, the example as its body, the version that the answer
-// before it has told, and one of two headers where either will do.
+// A request as a person would send it: to the service, with a key that may, the example as its body, the version and the event that
+// answers before it have told, one of two headers where either will do, and a filter where one is wanted.
 function request({ id, service, operation, document, item }, example) {
   const made = structuredClone(item);
   const { header, url, body } = made.request;
@@ -75,14 +78,16 @@ function request({ id, service, operation, document, item }, example) {
     body.raw = JSON.stringify(document.components.examples[`${id}.request.${example}`].value);
   }
   for (const it of header) {
-    if (it.key === 'If-Match' && !it.disabled && it.value !== '*') it.value = '{{etag}}';
+    if (it.key === 'If-Match' && !it.disabled && it.value !== '*') it.value = `{{${service}-ETag}}`;
     if (it.key === 'If-None-Match' && it.value === '*') it.disabled = false;
     if (it.key === 'Idempotency-Key') it.value = `${id}-${example}-of-postman`;
   }
-  // One filter at least.
-  if (id === 'list_policies') url.query.find((it) => it.key === 'carRegistrationNumber').disabled = false;
-  const exec = ['pm.test(pm.info.requestName, () => pm.response.to.be.success);',
-    'if (pm.response.headers.has("Event-Id")) pm.collectionVariables.set("etag", pm.response.headers.get("ETag"));'];
+  for (const it of url.variable.filter(({ key: name }) => name === 'eventId')) it.value = `{{${service}-Event-Id}}`;
+  for (const it of url.query) it.disabled &&= !(filters[id] ?? []).includes(it.key);
+  const good = unsigned.includes(id) ? 'pm.expect(pm.response.code).to.be.oneOf([200, 409])' : 'pm.response.to.be.success';
+  const exec = [`pm.test(pm.info.requestName, () => ${good});`,
+    'const { headers } = pm.response;',
+    `if (headers.has("Event-Id")) ["ETag", "Event-Id"].forEach((it) => pm.collectionVariables.set("${service}-" + it, headers.get(it)));`];
   made.event = [{ listen: 'test', script: { exec } }];
   return made;
 }
