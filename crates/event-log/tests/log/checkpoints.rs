@@ -103,6 +103,23 @@ async fn a_log_that_does_not_extend_its_checkpoint_is_not_signed() {
     }
 }
 
+/// Whoever makes the log and the column of the root anew cannot sign the note.
+#[tokio::test]
+async fn a_root_in_the_table_that_the_note_does_not_say_is_not_believed() {
+    let (database, log) = insurance().await;
+    grow(&database, &log, 300).await;
+    sign(&mut signer(&database, &log)).await;
+    let change = "update insurance_events.events set actor = 'key/other' where sequence = 7";
+    rewrite(&database, &log, change).await;
+    let mut connection = database.connect_as("insurance_service").await;
+    let root = log.root(&mut connection, 300).await.unwrap().unwrap();
+    let root = hex::encode(root);
+    let forge = format!("update insurance_events.checkpoints set root = '\\x{root}'");
+    tamper(&database, &forge).await;
+    let signed = signer(&database, &log).step().await.unwrap();
+    assert_eq!(signed, Signed::Refused(300));
+}
+
 #[tokio::test]
 async fn an_end_that_was_changed_is_refused_and_stays_so_while_another_one_works() {
     let (database, log) = insurance().await;
