@@ -23,7 +23,7 @@ prepare() {
     version=${version#v}
     if tagged "$version" || [ -n "$(notes "$version")" ]; then return 0; fi
     old=$(current | sed 's/\./\\./g')
-    git ls-files -z -- Cargo.toml '*/Chart.yaml' '*openapi*' |
+    git ls-files -z -- Cargo.toml '*/Chart.yaml' '*openapi*' '*asyncapi*' |
         xargs -0 sed -Ei "s/^( *\"?(version|appVersion)\"? *[:=] *\"?)$old(\"?,?)\$/\\1$version\\3/"
     cargo update --workspace --quiet
     mkdir -p target
