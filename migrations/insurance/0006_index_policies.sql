@@ -8,5 +8,8 @@ create index policies_of_a_person
     on insurance.insurances (personal_identity_number, insurance_id)
     include (product, status, valid_from, valid_until);
 create index policies_by_status on insurance.insurances (status, insurance_id);
-create index policies_to_end on insurance.insurances (valid_until)
-    where status in ('active', 'suspended') and valid_until is not null;
+-- By the day on which a policy ends. A cancellation may come before the first day, which is then
+-- the first one without cover.
+create index policies_by_end
+    on insurance.insurances (least(valid_until, cancelled_on), insurance_id)
+    where status in ('active', 'suspended') and least(valid_until, cancelled_on) is not null;

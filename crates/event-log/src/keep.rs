@@ -1,6 +1,7 @@
 //! What a service does with its log beside writing to it.
 
 use std::{
+    convert::Infallible,
     fs,
     path::{Path, PathBuf},
     sync::{
@@ -12,12 +13,19 @@ use std::{
 
 use opentelemetry::metrics::{Gauge, Meter};
 use service_database::{Database, DatabaseSettings};
-use service_defaults::{health::Check, tasks::Tasks};
+use service_defaults::{
+    health::Check,
+    tasks::{OnEnd, Tasks},
+};
+use tokio::time::sleep;
 
 use crate::{Checkpoint, EventLog, EventLogSettings, Forged, PublicKey, Report, sequencer::Error};
 
 /// How long a verification may take, and each of its statements.
 const LONGEST_VERIFICATION: Duration = Duration::from_hours(24);
+
+/// Between two looks at what protects the log.
+const BETWEEN_LOOKS: Duration = Duration::from_mins(1);
 
 /// Triggers that a service wants armed beside those of its log: their tables and names.
 pub type Triggers = &'static [(&'static str, &'static str)];
@@ -44,22 +52,36 @@ impl EventLog {
     ) -> Kept {
         self.spawn_sequencer(database, tasks, meter);
         let key = settings.key(self.service());
-        Kept {
+        let kept = Kept {
             log: self.clone(),
             database: database.clone(),
             triggers,
             refused: key.map(|key| self.spawn_signer(key, database, tasks, meter)),
             disarmed: meter
                 .u64_gauge("event_log.disarmed")
-                .with_description(
-                    "What does not protect the log any more, when `/readyz` looked last",
-                )
+                .with_description("What does not protect the log any more, looked at each minute")
                 .build(),
-        }
+        };
+        let watched = kept.clone();
+        tasks.spawn("event_log", OnEnd::Restart, move |told| {
+            let watched = watched.clone();
+            async move {
+                told.run_until_cancelled(watched.watch()).await;
+            }
+        });
+        kept
     }
 }
 
 impl Kept {
+    /// Not every platform asks for the readiness.
+    async fn watch(&self) -> Infallible {
+        loop {
+            self.check().await;
+            sleep(BETWEEN_LOOKS).await;
+        }
+    }
+
     /// What the readiness says of the log. Nothing here keeps a service from serving.
     pub async fn check(&self) -> Check {
         const NAME: &str = "event_log";

@@ -3,7 +3,10 @@
 //! Every process runs one. Each batch is one transaction that holds the lock on `head`, so any
 //! number may run and one works at a time; a lost process loses the lock with its connection.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use opentelemetry::metrics::{Counter, Gauge, Meter};
 use service_database::Database;
@@ -269,6 +272,7 @@ struct Instruments {
     below_floor: Counter<u64>,
     failures: Counter<u64>,
     oldest_unplaced: Gauge<f64>,
+    last_look: Gauge<u64>,
     unplaced: Gauge<i64>,
     position: Gauge<i64>,
 }
@@ -296,6 +300,13 @@ impl Instruments {
                 .with_unit("s")
                 .with_description("Age of the oldest event that waits for its place; 0 without one")
                 .build(),
+            last_look: meter
+                .u64_gauge("event_log.sequencer.last_look")
+                .with_unit("s")
+                .with_description(
+                    "When this process last looked for events that wait, or its own start (Unix time)",
+                )
+                .build(),
             unplaced: meter
                 .i64_gauge("event_log.sequencer.unplaced")
                 .with_unit("{event}")
@@ -314,10 +325,19 @@ impl Instruments {
         ] {
             from_the_start.add(0, &[]);
         }
+        // Else nobody would be told of one that never can.
+        instruments.looked();
         instruments
     }
 
+    fn looked(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.last_look
+            .record(now.unwrap_or_default().as_secs(), &[]);
+    }
+
     fn seen(&self, seen: &Seen) {
+        self.looked();
         self.oldest_unplaced
             .record(seen.waits_for.unwrap_or(0.0), &[]);
         self.unplaced.record(seen.waiting, &[]);

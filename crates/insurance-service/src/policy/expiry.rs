@@ -41,10 +41,12 @@ const LIMIT: Duration = Duration::from_secs(5);
 pub enum Look {
     /// Another process holds the lease.
     Leased,
-    /// Nothing is due any more that nobody else is changing.
+    /// All that is due had its turn.
     Done {
         /// Policies whose end was written.
         ended: u64,
+        /// Policies that somebody else is changing: they are due again.
+        left: u64,
         /// Answers that were deleted.
         deleted: u64,
     },
@@ -76,7 +78,8 @@ impl Worker {
                 .u64_gauge("insurance.worker.last_success")
                 .with_unit("s")
                 .with_description(
-                    "When this process last wrote and deleted all that was due (Unix time)",
+                    "When this process last wrote and deleted all that was due, or its own start \
+                     (Unix time)",
                 )
                 .build(),
         }
@@ -85,6 +88,10 @@ impl Worker {
     /// Runs a worker in this process until it stops.
     pub(crate) fn spawn(database: &Database, log: &EventLog, tasks: &Tasks, meter: &Meter) {
         let (database, log, meter) = (database.clone(), log.clone(), meter.clone());
+        let first = Self::new(database.clone(), log.clone(), &meter);
+        first.ended.add(0, &[]);
+        // Else nobody would be told of one that never succeeds.
+        first.succeeded();
         tasks.spawn(NAME, OnEnd::Restart, move |told| {
             let mut worker = Self::new(database.clone(), log.clone(), &meter);
             async move {
@@ -125,18 +132,30 @@ impl Worker {
         };
         let written = self.end_all(fence, today).await;
         let deleted = self.delete_all(fence).await?;
-        let (Some(ended), Some(deleted)) = (written?, deleted) else {
+        let (Some((ended, left)), Some(deleted)) = (written?, deleted) else {
             return Ok(Look::Leased);
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.unwrap_or_default().as_secs();
-        self.last_success.record(now, &[]);
-        Ok(Look::Done { ended, deleted })
+        if left == 0 {
+            self.succeeded();
+        }
+        Ok(Look::Done {
+            ended,
+            left,
+            deleted,
+        })
     }
 
-    /// How many were ended; `None` where another process has taken the lease.
-    async fn end_all(&self, fence: i64, today: Day) -> Result<Option<u64>, Error> {
-        let (mut ended, mut failure, mut after) = (0, None, Due::before_all());
+    fn succeeded(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.last_success
+            .record(now.unwrap_or_default().as_secs(), &[]);
+    }
+
+    /// How many were ended, and how many were left to somebody else; `None` where another process
+    /// has taken the lease.
+    async fn end_all(&self, fence: i64, today: Day) -> Result<Option<(u64, u64)>, Error> {
+        let (mut ended, mut left) = (0, 0);
+        let (mut failure, mut after) = (None, Due::before_all());
         loop {
             let asked = (today, after.clone());
             let due = self.database.read(asked, |connection, (today, after)| {
@@ -146,7 +165,9 @@ impl Worker {
             for Due { insurance_id, .. } in &due {
                 match self.end(fence, *insurance_id, today).await {
                     Ok(None) => return Ok(None),
-                    Ok(Some(written)) => ended += u64::from(written),
+                    Ok(Some(End::Written)) => ended += 1,
+                    Ok(Some(End::InOtherHands)) => left += 1,
+                    Ok(Some(End::NotDue)) => {}
                     Err(error @ Error::Failed(_)) => {
                         let cause = chain(&error);
                         tracing::error!(insurance_id, cause, "a policy cannot be ended");
@@ -157,16 +178,16 @@ impl Worker {
             }
             match due.into_iter().last() {
                 Some(last) => after = last,
-                None => return failure.map_or(Ok(Some(ended)), Err),
+                None => return failure.map_or(Ok(Some((ended, left))), Err),
             }
         }
     }
 
-    async fn end(&self, fence: i64, id: i64, today: Day) -> Result<Option<bool>, Error> {
+    async fn end(&self, fence: i64, id: i64, today: Day) -> Result<Option<End>, Error> {
         let step = (self.log.clone(), fence, id, today);
         let step = self.database.transaction(LIMIT, &step, end_one);
         let written = step.await?;
-        if written == Some(true) {
+        if written == Some(End::Written) {
             self.ended.add(1, &[]);
             self.log.appended();
         }
@@ -198,6 +219,16 @@ impl Worker {
     }
 }
 
+/// What became of a policy that was due.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Written,
+    /// Somebody is changing it now, and may end it, too.
+    InOtherHands,
+    /// Somebody has ended or changed it in the meantime.
+    NotDue,
+}
+
 type Step<'a, T> = BoxFuture<'a, Result<T, Error>>;
 
 fn hold<'a>(
@@ -214,16 +245,18 @@ fn give_back<'a>(connection: &'a mut PgConnection, fence: &'a i64) -> Step<'a, (
 fn end_one<'a>(
     connection: &'a mut PgConnection,
     (log, fence, id, today): &'a (EventLog, i64, i64, Day),
-) -> Step<'a, Option<bool>> {
+) -> Step<'a, Option<End>> {
     Box::pin(async {
         if !lease::renew(connection, NAME, *fence).await? {
             return Ok(None);
         }
-        // Whoever changes it now may end it, too; else it is due at the next look.
+        // Whoever has not committed a policy's next event must not hold up the policies after it.
+        store::wait_shortly(connection).await?;
         let Some(policy) = store::lock_if_free(connection, *id).await? else {
-            return Ok(Some(false));
+            return Ok(Some(End::InOtherHands));
         };
-        Ok(Some(write_end(connection, log, &policy, *today).await?))
+        let written = write_end(connection, log, &policy, *today).await?;
+        Ok(Some(if written { End::Written } else { End::NotDue }))
     })
 }
 

@@ -68,7 +68,11 @@ async fn written(database: &TestDatabase) -> Vec<String> {
 }
 
 fn done(ended: u64, deleted: u64) -> Look {
-    Look::Done { ended, deleted }
+    Look::Done {
+        ended,
+        left: 0,
+        deleted,
+    }
 }
 
 /// Old answers, and one that may still be given again.
@@ -268,17 +272,45 @@ async fn two_at_once_write_each_event_once_whoever_has_the_lease() {
 #[tokio::test]
 async fn one_policy_that_cannot_be_ended_holds_up_no_other() {
     let database = ending(5).await;
-    // Somebody has told a version that the row does not have.
-    database
-        .execute(
-            "insert into insurance_events.events
-                 (event_id, aggregate_type, aggregate_id, version, event_type, actor, correlation_id, data)
-             values (gen_random_uuid(), 'policy', '2', 2, 'policy.changed.v1', 'test', 'none', '{}')",
-        )
-        .await;
-    let error = worker(&database).look(on("2030-01-01")).await.unwrap_err();
+    // Somebody tells a version that the row does not have.
+    let tell = "insert into insurance_events.events
+             (event_id, aggregate_type, aggregate_id, version, event_type, actor, correlation_id, data)
+         values (gen_random_uuid(), 'policy', '2', 2, 'policy.changed.v1', 'test', 'none', '{}')";
+    let mut telling = database.connect().await;
+    sqlx::raw_sql(AssertSqlSafe(format!("begin; {tell}")))
+        .execute(&mut telling)
+        .await
+        .unwrap();
+    let mut worker = worker(&database);
+    let error = worker.look(on("2030-01-01")).await.unwrap_err();
     assert_eq!(error.to_string(), "the statement failed");
     assert_eq!(written(&database).await, ["4 4 4"]);
+
+    sqlx::raw_sql("commit").execute(&mut telling).await.unwrap();
+    worker.look(on("2030-01-01")).await.unwrap_err();
+    assert_eq!(written(&database).await, ["4 4 4"]);
+}
+
+#[tokio::test]
+async fn a_policy_that_somebody_is_changing_is_left_for_the_next_look() {
+    let database = ending(3).await;
+    let mut changing = database.connect().await;
+    let change = "begin; select from insurance.insurances where insurance_id = 2 for update";
+    sqlx::raw_sql(change).execute(&mut changing).await.unwrap();
+    let mut worker = worker(&database);
+    let look = worker.look(on("2030-01-01")).await.unwrap();
+    let left = Look::Done {
+        ended: 2,
+        left: 1,
+        deleted: 0,
+    };
+    assert_eq!(look, left);
+    sqlx::raw_sql("rollback")
+        .execute(&mut changing)
+        .await
+        .unwrap();
+    let look = worker.look(on("2030-01-01")).await.unwrap();
+    assert_eq!(look, done(1, 0));
 }
 
 #[tokio::test]
