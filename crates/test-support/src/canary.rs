@@ -7,7 +7,7 @@ use crate::{API_KEY, Collector, Ended, Remote};
 
 /// People who are in no sample data: old and young, one of a leap day that never was, two with
 /// coordination numbers.
-const PEOPLE: [&str; 8] = [
+pub const PEOPLE: [&str; 8] = [
     "184502033217",
     "189001019802",
     "191212121212",
@@ -60,7 +60,7 @@ const FATAL_HEADERS: [&str; 4] = ["x-deadline-ms", "x-api-key", "host", "if-matc
 
 /// Over 800 texts that hold a personal identity number of somebody who is in no sample data: in
 /// many spellings, and as request ids, trace ids and parents.
-fn canaries() -> Vec<String> {
+pub fn canaries() -> Vec<String> {
     PEOPLE.into_iter().flat_map(canaries_of).collect()
 }
 

@@ -25,7 +25,9 @@ mod surface;
 mod table_lock;
 
 pub use caller::Caller;
-pub use canary::{assert_free_of_canaries, assert_log_and_spans_free_of_canaries, send_canaries};
+pub use canary::{
+    PEOPLE, assert_free_of_canaries, assert_log_and_spans_free_of_canaries, canaries, send_canaries,
+};
 pub use client::{Answer, Api, keyed, keyless, send};
 pub use collector::{Collector, Span};
 pub use committed::assert_committed;

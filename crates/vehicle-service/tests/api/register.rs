@@ -4,7 +4,7 @@ use axum::body::Body;
 use http::{Method, Request};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use test_support::{Answer, TestDatabase};
+use test_support::{Answer, TestDatabase, assert_free_of_canaries, canaries};
 
 use super::service::Service;
 
@@ -251,6 +251,41 @@ async fn a_longest_request_id_fits_into_the_event_and_no_cause_is_guessed() {
     .await
     .unwrap();
     assert_eq!(events, vec![(longest, None); 2]);
+}
+
+/// An event is never erased.
+#[tokio::test]
+async fn no_change_carries_a_person_into_an_event() {
+    let service = service().await;
+    let volvo = "/api/v1/vehicles/ABC123";
+    let canaries = canaries();
+    let mut changes = 0;
+    for (number, canary) in canaries.iter().enumerate().step_by(8) {
+        let parent = format!("00-{canary}-00f067aa0ba902b7-01");
+        let headers = [
+            ("if-match", "*"),
+            ("x-request-id", canary),
+            ("x-causation-id", canary),
+            ("traceparent", &parent),
+            ("user-agent", canary),
+            ("baggage", canary),
+        ];
+        let told = put(&service, volvo, &headers, &format!("Make {number}")).await;
+        assert_eq!(told.status, 200, "{}", told.text());
+        let refused = put(&service, volvo, &headers, canary).await;
+        assert_eq!(refused.status, 400, "{canary}: {}", refused.text());
+        changes += 1;
+    }
+    let select = "select row_to_json(events)::text from vehicle_events.events where version > 3";
+    let mut connection = service.database.connect().await;
+    let events: Vec<String> = sqlx::query_scalar(select)
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(events.len(), changes);
+    for event in events {
+        assert_free_of_canaries(&event, "an event");
+    }
 }
 
 #[tokio::test]

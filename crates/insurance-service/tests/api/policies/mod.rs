@@ -6,6 +6,7 @@ mod examples;
 mod expiry;
 mod idempotency;
 mod lists;
+mod privacy;
 mod race;
 mod refusals;
 mod vehicle;
