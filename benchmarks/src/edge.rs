@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use axum::routing::get;
 use service_defaults::{
     assembly::Assembled,
-    process::{Process, ProcessError},
+    process::{NewLog, Process, ProcessError},
     scope::Scope,
     service::Service,
     settings::Checked,
@@ -55,6 +55,14 @@ impl Service for Edge {
     }
 
     async fn verify_log(_: &Nothing, _: &[PathBuf]) -> Result<String, ProcessError> {
+        Ok(String::new())
+    }
+
+    async fn verify_state(_: &Nothing) -> Result<String, ProcessError> {
+        Ok(String::new())
+    }
+
+    async fn new_log(_: &Nothing, _: &NewLog) -> Result<String, ProcessError> {
         Ok(String::new())
     }
 }

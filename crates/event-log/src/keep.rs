@@ -21,9 +21,6 @@ use tokio::time::sleep;
 
 use crate::{Checkpoint, EventLog, EventLogSettings, Forged, PublicKey, Report, sequencer::Error};
 
-/// How long a verification may take, and each of its statements.
-const LONGEST_VERIFICATION: Duration = Duration::from_hours(24);
-
 /// Between two looks at what protects the log.
 const BETWEEN_LOOKS: Duration = Duration::from_mins(1);
 
@@ -146,17 +143,11 @@ pub async fn verify_log(
     let key = settings.key(service).map(|key| key.public());
     let read = |file: &PathBuf| exported(file, key.as_ref());
     let exported: Vec<_> = files.iter().map(read).collect::<Result<_, _>>()?;
-    let patient = DatabaseSettings {
-        max_connections: 1,
-        acquire_timeout: database.wait_for_server,
-        statement_timeout: LONGEST_VERIFICATION,
-        ..database.clone()
-    };
-    let database = Database::new(&patient).map_err(service_database::Error::from)?;
+    let database = Database::patient(database).map_err(service_database::Error::from)?;
     let arguments = (EventLog::new(service), exported, key);
     let report: Result<Report, Error> = database
         .transaction(
-            LONGEST_VERIFICATION,
+            Database::PATIENCE,
             &arguments,
             |connection, (log, exported, key)| {
                 Box::pin(async move { Ok(log.verify(connection, exported, key.as_ref()).await?) })
@@ -171,7 +162,7 @@ pub async fn verify_log(
 }
 
 /// The checkpoint in a file.
-fn exported(file: &Path, key: Option<&PublicKey>) -> Result<Checkpoint, VerifyError> {
+pub(crate) fn exported(file: &Path, key: Option<&PublicKey>) -> Result<Checkpoint, VerifyError> {
     let note = fs::read_to_string(file).map_err(|error| VerifyError::File(file.into(), error))?;
     let forged = || VerifyError::Forged(file.into(), Forged);
     // Signed with a key that was replaced, it is believed: whoever gives it has kept it.

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::{
     EventLog,
     checkpoint::{Checkpoint, SigningKey},
+    lineage::Lineage,
     sequencer::Error,
     tile::signed,
     tree::{Edge, Hash, verify_consistency},
@@ -137,7 +138,9 @@ impl Signer {
                 covered = Instant::now();
             }
             self.age.record(covered.elapsed().as_secs_f64(), &[]);
-            let due = new >= EVENTS || new > 0 && covered.elapsed() >= PERIOD;
+            // Events that were covered are gone: there is a refusal to tell of.
+            let shrunk = new < 0;
+            let due = shrunk || new >= EVENTS || new > 0 && covered.elapsed() >= PERIOD;
             let last = self.last;
             let pause = if due { self.sign().await } else { PAUSE };
             if self.last != last {
@@ -267,7 +270,7 @@ async fn last_stored(
         log.sql("select position, root, note from event_log.checkpoints order by position desc"),
         key.public(),
     );
-    let mut rows = sqlx::query_as::<_, Stored>(select).fetch(connection);
+    let mut rows = sqlx::query_as::<_, Stored>(select).fetch(&mut *connection);
     let Some(last) = rows.try_next().await? else {
         return Ok(Ok(None));
     };
@@ -284,9 +287,14 @@ async fn last_stored(
         }
         Err(_) => None,
     };
-    let root = Hash::try_from(last.root.as_slice()).ok();
-    let same = root.filter(|root| told == Some(Checkpoint::new(key.name(), log_id, size, *root)));
-    Ok(same.map(|root| Some((size, root))).ok_or(size))
+    drop(rows);
+    let lineage = Lineage::read(log, connection, log_id).await?;
+    let same = told.filter(|told| {
+        let ours =
+            told.origin.starts_with(key.name()) && lineage.largest_of(&told.origin) >= Some(size);
+        ours && told.size == size && told.root.as_slice() == last.root
+    });
+    Ok(same.map(|told| Some((size, told.root))).ok_or(size))
 }
 
 /// Whether the log, as its rows are now, begins with the tree of a checkpoint.

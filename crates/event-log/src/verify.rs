@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     Event, EventLog, Timestamp,
     checkpoint::{Checkpoint, PublicKey},
+    lineage::Lineage,
     stored::event_columns,
     tile::signed,
     tree::{Edge, Hash},
@@ -78,6 +79,7 @@ impl EventLog {
         let head = self.head(connection).await?;
         let mut verification = Verification {
             log: self,
+            lineage: Lineage::read(self, connection, head.log_id).await?,
             edge: Edge::empty(),
             levels: Vec::new(),
             tiles: Tiles::default(),
@@ -86,10 +88,7 @@ impl EventLog {
             covered: 0,
             last: None,
         };
-        let fault = match verification
-            .run(connection, head.log_id, exported, key)
-            .await
-        {
+        let fault = match verification.run(connection, exported, key).await {
             Ok(()) => None,
             Err(Stop::Fault(fault)) => Some(fault),
             Err(Stop::Database(error)) => return Err(error),
@@ -122,6 +121,7 @@ fn fault<T>(position: u64, what: impl Into<String>) -> Result<T, Stop> {
 
 struct Verification<'a> {
     log: &'a EventLog,
+    lineage: Lineage,
     /// The tree over the events that are good.
     edge: Edge,
     /// The children of the tile at the right edge, for each level.
@@ -160,14 +160,13 @@ impl Verification<'_> {
     async fn run(
         &mut self,
         connection: &mut PgConnection,
-        log_id: Uuid,
         exported: &[Checkpoint],
         key: Option<&PublicKey>,
     ) -> Result<(), Stop> {
         for checkpoint in exported {
-            self.expect(checkpoint, log_id)?;
+            self.expect(checkpoint)?;
         }
-        self.expect_stored(connection, log_id, key).await?;
+        self.expect_stored(connection, key).await?;
         loop {
             let before = self.edge.size();
             let page = self.page(connection).await;
@@ -181,24 +180,26 @@ impl Verification<'_> {
         self.end(connection).await
     }
 
-    fn expect(&mut self, checkpoint: &Checkpoint, log_id: Uuid) -> Result<(), Stop> {
-        if !checkpoint.origin.ends_with(&format!("/{log_id}")) {
-            return fault(
-                1,
-                format!("the checkpoint is of another log, {}", checkpoint.origin),
-            );
+    fn expect(&mut self, checkpoint: &Checkpoint) -> Result<(), Stop> {
+        let Checkpoint { origin, size, root } = checkpoint;
+        match self.lineage.largest_of(origin) {
+            None => fault(1, format!("the checkpoint is of another log, {origin}")),
+            Some(left) if *size > left => {
+                let what = format!(
+                    "the log goes on from {origin}, whose events from here to {size} were lost"
+                );
+                fault(left + 1, what)
+            }
+            Some(_) => {
+                self.checkpoints.entry(*size).or_default().push(*root);
+                Ok(())
+            }
         }
-        self.checkpoints
-            .entry(checkpoint.size)
-            .or_default()
-            .push(checkpoint.root);
-        Ok(())
     }
 
     async fn expect_stored(
         &mut self,
         connection: &mut PgConnection,
-        log_id: Uuid,
         key: Option<&PublicKey>,
     ) -> Result<(), Stop> {
         let select = "select position, root, note from event_log.checkpoints order by position";
@@ -222,7 +223,7 @@ impl Verification<'_> {
             };
             match told {
                 Some(told) if told.size == size && told.root.as_slice() == root => {
-                    self.expect(&told, log_id)?;
+                    self.expect(&told)?;
                 }
                 _ => {
                     return fault(

@@ -14,12 +14,12 @@ mod store;
 use std::{future::ready, path::PathBuf};
 
 use ::settings::{Arguments, Sources};
-use event_log::{EventLog, Triggers, VerifyError};
-use service_database::{Database, MigrateError, Schema};
+use event_log::{EventLog, NewLogError, StateError, Triggers, VerifyError};
+use service_database::{Database, MigrateError, Read, Schema};
 use service_defaults::{
     assembly::Assembled,
     health::Check,
-    process::{Process, ProcessError},
+    process::{NewLog, Process, ProcessError},
     service::Service,
 };
 use vehicle_client::{BuildError, VehicleClient};
@@ -45,6 +45,9 @@ const USER_AGENT: &str = concat!("threadpilot-insurance/", env!("CARGO_PKG_VERSI
 
 /// Triggers that have to be armed, beside those of the log.
 const TRIGGERS: Triggers = &[("insurance.insurances", "demand_an_event")];
+
+/// Leaves out the numbers that lost policies may have had: their callers still have them.
+const SKIP_NUMBERS: &str = "select setval('insurance.insurances_insurance_id_seq', last_value + 1000000) from insurance.insurances_insurance_id_seq";
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/insurance");
 
@@ -118,6 +121,17 @@ impl Service for InsuranceService {
         let (log, database) = (&settings.event_log, &settings.database);
         Ok(event_log::verify_log(NAME, log, database, checkpoints).await?)
     }
+
+    async fn verify_state(settings: &InsuranceSettings) -> Result<String, RunError> {
+        let compare: Read<(), _> = |connection, ()| Box::pin(policy::compare(connection));
+        Ok(event_log::verify_state(&settings.database, compare).await?)
+    }
+
+    async fn new_log(settings: &InsuranceSettings, wanted: &NewLog) -> Result<String, RunError> {
+        let schema = (&SCHEMA, &settings.database);
+        let log = &settings.event_log;
+        Ok(event_log::new_log(NAME, log, schema, wanted, SKIP_NUMBERS).await?)
+    }
 }
 
 /// Looks at the schema, and runs the statement of a request for nobody.
@@ -143,6 +157,12 @@ pub enum RunError {
     /// The event log is not known to be whole.
     #[error(transparent)]
     VerifyLog(#[from] VerifyError),
+    /// The state is not known to be what the events say.
+    #[error(transparent)]
+    VerifyState(#[from] StateError),
+    /// The event log keeps its id.
+    #[error(transparent)]
+    NewLog(#[from] NewLogError),
     /// The database's URL cannot be used.
     #[error("database.url cannot be used")]
     Database(#[from] sqlx::Error),

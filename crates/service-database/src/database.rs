@@ -37,6 +37,19 @@ impl Database {
         })
     }
 
+    /// How long a command may take that reads everything, and each of its statements.
+    pub const PATIENCE: Duration = Duration::from_hours(24);
+
+    /// One connection for such a command, which waits for the server.
+    pub fn patient(settings: &DatabaseSettings) -> sqlx::Result<Self> {
+        Self::new(&DatabaseSettings {
+            max_connections: 1,
+            acquire_timeout: settings.wait_for_server,
+            statement_timeout: Self::PATIENCE,
+            ..settings.clone()
+        })
+    }
+
     /// Runs a statement and waits for it, but not for a server that neither answers nor cancels.
     ///
     /// On a connection that turns out to be dead it runs once more, on a fresh one. Dropped

@@ -88,7 +88,8 @@ impl Schema {
         }
     }
 
-    async fn connect(&self, settings: &DatabaseSettings) -> Result<PgConnection, MigrateError> {
+    /// A connection as the role that owns the schema, for commands. Waits for the server.
+    pub async fn connect(&self, settings: &DatabaseSettings) -> Result<PgConnection, MigrateError> {
         let options = settings
             .migration_options(self.owner)
             .map_err(MigrateError::Refused)?;

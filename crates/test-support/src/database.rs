@@ -83,6 +83,30 @@ impl TestDatabase {
         database
     }
 
+    /// A copy of the database as it is now. Ends its sessions.
+    pub async fn copy(&self) -> Self {
+        let copy = Self::named(self.service, SERVER.get_or_init(server).await);
+        let allow = format!("alter database {} allow_connections", self.name);
+        execute(&self.administrator, &format!("{allow} false")).await;
+        let end = format!(
+            "select pg_terminate_backend(pid, 60000) from pg_stat_activity where datname = '{}'",
+            self.name
+        );
+        execute(&self.administrator, &end).await;
+        let create = format!("create database {} template {}", copy.name, self.name);
+        execute(&self.administrator, &create).await;
+        execute(&self.administrator, &format!("{allow} true")).await;
+        copy
+    }
+
+    /// Makes the database what a copy is, as a restore does. Ends its sessions.
+    pub async fn restore(&self, copy: &Self) {
+        let drop = format!("drop database {} with (force)", self.name);
+        execute(&self.administrator, &drop).await;
+        let create = format!("create database {} template {}", self.name, copy.name);
+        execute(&self.administrator, &create).await;
+    }
+
     fn named(service: &'static str, server: &Server) -> Self {
         let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let name = format!("test_{service}_{process}_{number}");

@@ -8,17 +8,18 @@ mod precondition;
 mod register;
 mod routes;
 mod settings;
+mod state;
 mod store;
 
 use std::path::PathBuf;
 
 use ::settings::{Arguments, Sources};
-use event_log::{EventLog, Triggers, VerifyError};
-use service_database::{Database, MigrateError, Schema};
+use event_log::{EventLog, NewLogError, StateError, Triggers, VerifyError};
+use service_database::{Database, MigrateError, Read, Schema};
 use service_defaults::{
     assembly::Assembled,
     health::Check,
-    process::{Process, ProcessError},
+    process::{NewLog, Process, ProcessError},
     service::Service,
 };
 
@@ -41,6 +42,10 @@ const TRIGGERS: Triggers = &[
     ("vehicle.vehicles", "tell_the_change"),
     ("vehicle.vehicles", "never_truncated"),
 ];
+
+/// Leaves out the versions that lost changes may have had, so that none is given twice.
+const SKIP_NUMBERS: &str =
+    "select setval('vehicle.versions', last_value + 1000000) from vehicle.versions";
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/vehicle");
 
@@ -95,6 +100,17 @@ impl Service for VehicleService {
         let (log, database) = (&settings.event_log, &settings.database);
         Ok(event_log::verify_log(NAME, log, database, checkpoints).await?)
     }
+
+    async fn verify_state(settings: &VehicleSettings) -> Result<String, RunError> {
+        let compare: Read<(), _> = |connection, ()| Box::pin(state::compare(connection));
+        Ok(event_log::verify_state(&settings.database, compare).await?)
+    }
+
+    async fn new_log(settings: &VehicleSettings, wanted: &NewLog) -> Result<String, RunError> {
+        let schema = (&SCHEMA, &settings.database);
+        let log = &settings.event_log;
+        Ok(event_log::new_log(NAME, log, schema, wanted, SKIP_NUMBERS).await?)
+    }
 }
 
 /// Looks at the schema, and runs the statement of a request for no vehicle.
@@ -120,6 +136,12 @@ pub enum RunError {
     /// The event log is not known to be whole.
     #[error(transparent)]
     VerifyLog(#[from] VerifyError),
+    /// The state is not known to be what the events say.
+    #[error(transparent)]
+    VerifyState(#[from] StateError),
+    /// The event log keeps its id.
+    #[error(transparent)]
+    NewLog(#[from] NewLogError),
     /// The database's URL cannot be used.
     #[error("database.url cannot be used")]
     Database(#[from] sqlx::Error),

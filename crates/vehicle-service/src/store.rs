@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use contracts::{RegistrationNumber, Vehicle};
 use service_database::{Database, Error, Gathered};
 use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
 
 /// A row of `vehicle.vehicles`.
 #[derive(Clone)]
@@ -95,4 +96,41 @@ pub(crate) async fn newest_migration(connection: &mut PgConnection) -> sqlx::Res
     sqlx::query_scalar!("select max(version) from vehicle._sqlx_migrations where success")
         .fetch_one(connection)
         .await
+}
+
+/// Whether a vehicle is what the last of its events says.
+pub(crate) struct LastTold {
+    pub(crate) registration_number: String,
+    pub(crate) event_id: Uuid,
+    pub(crate) same: bool,
+}
+
+/// The next vehicles that have events, by their registration numbers.
+pub(crate) async fn last_told(
+    connection: &mut PgConnection,
+    after: &str,
+) -> sqlx::Result<Vec<LastTold>> {
+    sqlx::query_as!(
+        LastTold,
+        r#"select told.aggregate_id as registration_number, event_id,
+             case when data::text = 'null' then vehicles.registration_number is null
+             else coalesce(data::jsonb = jsonb_build_object(
+                 'registrationNumber', vehicles.registration_number, 'make', make, 'model', model,
+                 'modelYear', model_year, 'version', vehicles.version
+             ), false) end as "same!"
+         from (
+             select distinct aggregate_id from vehicle_events.events
+             where aggregate_type = 'vehicle' and aggregate_id > $1 order by aggregate_id limit 1000
+         ) as told
+         cross join lateral (
+             select event_id, data from vehicle_events.events
+             where aggregate_type = 'vehicle' and aggregate_id = told.aggregate_id
+             order by version desc limit 1
+         ) as last
+         left join vehicle.vehicles on vehicles.registration_number = told.aggregate_id
+         order by told.aggregate_id"#,
+        after
+    )
+    .fetch_all(connection)
+    .await
 }

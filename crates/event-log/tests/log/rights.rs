@@ -68,6 +68,8 @@ async fn the_service_appends_and_changes_nothing() {
             format!("delete from {name}_events.head"),
             format!("update {name}_events.head set log_id = gen_random_uuid()"),
             format!("delete from {name}_events.hours"),
+            format!("insert into {name}_events.former_logs values (gen_random_uuid(), 1, 'lost')"),
+            format!("delete from {name}_events.former_logs"),
             format!("select nextval('{name}_events.sequences')"),
             format!("select setval('{name}_events.sequences', 1)"),
             format!("alter table {name}_events.events disable trigger append_only"),

@@ -6,6 +6,7 @@ mod change;
 mod dates;
 mod decide;
 mod expiry;
+mod fold;
 mod idempotency;
 mod lease;
 mod refusal;
@@ -15,4 +16,5 @@ mod store;
 
 pub(crate) use dates::today;
 pub use expiry::{Look, Worker};
+pub(crate) use fold::compare;
 pub(crate) use routes::{Policies, surfaces};

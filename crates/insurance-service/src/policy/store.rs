@@ -356,6 +356,54 @@ pub(crate) async fn of_status(
     .await
 }
 
+/// The next numbers of policies.
+pub(crate) async fn ids(connection: &mut PgConnection, after: i64) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_scalar!(
+        "select insurance_id from insurance.insurances
+         where insurance_id > $1 order by insurance_id limit 1000",
+        after
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// An event of a policy, as it is stored.
+pub(crate) struct Told {
+    pub(crate) insurance_id: i64,
+    pub(crate) version: i64,
+    pub(crate) event_type: String,
+    pub(crate) data: String,
+}
+
+/// The events of these policies, those of each by their versions.
+pub(crate) async fn told(connection: &mut PgConnection, ids: &[i64]) -> sqlx::Result<Vec<Told>> {
+    sqlx::query_as!(
+        Told,
+        r#"select aggregate_id::bigint as "insurance_id!", version, event_type, data::text as "data!"
+         from insurance_events.events
+         where aggregate_type = 'policy'
+             and aggregate_id = any(select id::text from unnest($1::bigint[]) as id)
+         order by version"#,
+        ids
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// The first numbers of policies that have events, no row and no event that removed it.
+pub(crate) async fn without_row(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!(
+        "select aggregate_id from insurance_events.events as told
+         where aggregate_type = 'policy' and not exists (
+             select from insurance.insurances where insurance_id::text = told.aggregate_id
+         )
+         group by aggregate_id having not bool_or(event_type = 'policy.removed.v1')
+         order by aggregate_id limit 1000"
+    )
+    .fetch_all(connection)
+    .await
+}
+
 /// What a product costs on a day.
 pub(crate) async fn price_on(
     connection: &mut PgConnection,

@@ -96,9 +96,28 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         checkpoint: Vec<PathBuf>,
     },
+    /// Compare what is stored now with what the events say, and name what differs
+    VerifyState,
+    /// Give the event log a new id, after a restore or a failover that lost events
+    NewLog(NewLog),
     /// Ask the running service whether it is ready: the option `--healthcheck`
     #[command(skip)]
     Healthcheck,
+}
+
+/// What `new-log` is told.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct NewLog {
+    /// Why, for those who wonder later; names no person
+    #[arg(long, value_name = "TEXT")]
+    pub because: String,
+    /// A checkpoint that was exported and kept elsewhere, the newest one at least; may be given
+    /// several times
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Vec<PathBuf>,
+    /// Also where no checkpoint shows that events were lost
+    #[arg(long)]
+    pub even_if_whole: bool,
 }
 
 /// How another process has started this one.
@@ -205,6 +224,14 @@ pub async fn run<S: Service>(sources: Sources, command: Command, start: Start) -
         Command::Seed => S::seed(&settings.service).await,
         Command::VerifyLog { checkpoint } => {
             let report = S::verify_log(&settings.service, &checkpoint).await;
+            report.map(|report| say(&mut std::io::stdout(), &report))
+        }
+        Command::VerifyState => {
+            let report = S::verify_state(&settings.service).await;
+            report.map(|report| say(&mut std::io::stdout(), &report))
+        }
+        Command::NewLog(wanted) => {
+            let report = S::new_log(&settings.service, &wanted).await;
             report.map(|report| say(&mut std::io::stdout(), &report))
         }
         Command::Check { .. } | Command::Healthcheck | Command::Settings => Ok(()),

@@ -13,7 +13,7 @@ use mimalloc::MiMalloc;
 use opentelemetry::metrics::Meter;
 use tokio::net::TcpListener;
 
-pub use self::command::{Command, CommandLine, EXIT_CODES, Start, block_on, main, run};
+pub use self::command::{Command, CommandLine, EXIT_CODES, NewLog, Start, block_on, main, run};
 use self::{
     lifecycle::Shutdown,
     server::{ServerError, descriptors},

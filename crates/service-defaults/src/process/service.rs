@@ -6,7 +6,7 @@ use settings::{Arguments, Sources};
 
 use crate::{
     assembly::Assembled,
-    process::{Process, ProcessError},
+    process::{NewLog, Process, ProcessError},
     settings::Checked,
 };
 
@@ -39,5 +39,15 @@ pub trait Service: 'static {
     fn verify_log(
         settings: &Self::Settings,
         checkpoints: &[PathBuf],
+    ) -> impl Future<Output = Result<String, Self::Error>>;
+
+    /// Compares what is stored now with what the events say, and says what it found.
+    fn verify_state(settings: &Self::Settings)
+    -> impl Future<Output = Result<String, Self::Error>>;
+
+    /// Gives its event log a new id, and says which.
+    fn new_log(
+        settings: &Self::Settings,
+        wanted: &NewLog,
     ) -> impl Future<Output = Result<String, Self::Error>>;
 }

@@ -10,4 +10,5 @@ mod healthcheck;
 mod log;
 mod overload;
 mod privacy;
+mod restore;
 mod stop;

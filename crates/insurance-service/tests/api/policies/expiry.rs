@@ -23,7 +23,7 @@ fn on(day: &str) -> Day {
 }
 
 /// A worker as each process has one.
-fn worker_on(settings: &DatabaseSettings, meter: &Meter) -> Worker {
+pub(crate) fn worker_on(settings: &DatabaseSettings, meter: &Meter) -> Worker {
     let database = Database::new(settings).unwrap();
     Worker::new(database, EventLog::new(NAME), meter)
 }
@@ -347,11 +347,14 @@ async fn the_service_runs_a_worker_that_gives_its_lease_back_at_a_stop() {
     time::pause();
     time::advance(Duration::from_secs(30)).await;
     time::resume();
-    while written(&database).await != ["1 1 1"] {}
-    // The connection is free for others, and the lease is held.
-    let used = [("db_client_connection_state", "used")];
-    let connections = "db_client_connection_count";
-    while metric(&at.get("/metrics").await.text(), connections, &used) != 0 {}
+    let idle = async {
+        while written(&database).await != ["1 1 1"] {}
+        // The connection is free for others.
+        let used = [("db_client_connection_state", "used")];
+        let connections = "db_client_connection_count";
+        while metric(&at.get("/metrics").await.text(), connections, &used) != 0 {}
+    };
+    time::timeout(Duration::from_secs(20), idle).await.unwrap();
     let held = "select (leased_until > now())::text from insurance.workers";
     assert_eq!(texts(&database, held).await, ["true"]);
     shutdown.begin();

@@ -4,6 +4,7 @@ mod changes;
 mod desk;
 mod examples;
 mod expiry;
+mod fold;
 mod idempotency;
 mod lists;
 mod privacy;
