@@ -73,6 +73,26 @@ async fn rows_from_before_the_bounds_are_kept_and_new_ones_refused() {
     assert_eq!(refusal(&mut connection, new).await.unwrap().0, "23514");
 }
 
+/// Its statements are those of the release before vehicles could change, in the service's role; the
+/// rows come and go by SQL. Insurance's are in `policies`.
+#[tokio::test]
+async fn the_queries_of_vehicles_release_before_go_on_working() {
+    let database = TestDatabase::new("vehicle", SCHEMA).await;
+    let mut connection = database.connect_as("vehicle_service").await;
+    let find = "select count(*) from (
+        select registration_number, make, model, model_year, version
+        from vehicle.vehicles where registration_number = any(array['ABC123', 'NEW123'])) as found";
+    assert_eq!(number(&mut connection, find).await, 1);
+    let newest = "select max(version) from vehicle._sqlx_migrations where success";
+    assert!(number(&mut connection, newest).await > 3);
+    let load = "insert into vehicle.vehicles (registration_number, make, model, model_year)
+            values ('NEW123', 'Volvo', 'V70', 2001);
+        update vehicle.vehicles set model = 'V60' where registration_number = 'NEW123';
+        delete from vehicle.vehicles where registration_number = 'ABC123'";
+    database.execute(load).await;
+    assert_eq!(number(&mut connection, find).await, 1);
+}
+
 #[tokio::test]
 async fn seeding_again_changes_nothing() {
     for (service, schema, rows) in [

@@ -7,6 +7,7 @@ mod expiry;
 mod fold;
 mod idempotency;
 mod lists;
+mod plans;
 mod privacy;
 mod race;
 mod refusals;
