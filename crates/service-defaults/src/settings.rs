@@ -107,7 +107,8 @@ section! {
         /// (what is under /api/v1/operations/), "feed" (events, and a copy of all that they are
         /// about) and "audit" (who changed what). None implies another one. "api" (the default) and
         /// "operations" open what they opened before there were the others: the lookups, and the
-        /// control of the guard. At least one key is needed.
+        /// control of the guard. `client` is the name of the caller that several keys belong to, as
+        /// in a rotation; without it, the id. At least one key is needed.
         pub api_keys: ApiKeySettings = {}, where access::check;
         /// The management routes.
         pub management: ManagementSettings;

@@ -38,7 +38,7 @@ RENDERED = {
     "vehicle-elsewhere": ["vehicle-elsewhere.yaml"],
 }
 
-API_KEY = re.compile(r"api_keys\.[a-z0-9_]+\.(key|sha256|expires_at|scopes)")
+API_KEY = re.compile(r"api_keys\.[a-z0-9_]+\.(key|sha256|expires_at|scopes|client)")
 BROUGHT_BY_DATABASE = {("postgres-ca", "ca.crt")}
 ELSEWHERE = {"base_url": "https://vehicle.example"}
 CAPACITY = "legacy.capacity.singleCalls"

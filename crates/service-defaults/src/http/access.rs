@@ -34,6 +34,8 @@ pub struct ApiKey {
     digest: [u8; 32],
     expires_at: Option<SystemTime>,
     scopes: Vec<Scope>,
+    /// Whose it is, where the id does not say it.
+    client: Option<String>,
     /// Setting and rule of everything that is wrong with it.
     faults: Vec<(&'static str, String)>,
 }
@@ -51,6 +53,8 @@ struct Written {
     /// What the key opens.
     #[serde(default = "api", deserialize_with = "list")]
     scopes: Vec<String>,
+    /// Whose it is.
+    client: Option<String>,
 }
 
 fn api() -> Vec<String> {
@@ -86,10 +90,18 @@ impl From<Written> for ApiKey {
             faults.push((".scopes", rule));
             Vec::new()
         });
+        let client = written.client;
+        if client.as_deref().is_some_and(|client| !is_name(client)) {
+            faults.push((
+                ".client",
+                "a client is 1 to 32 of a-z, 0-9 and _".to_owned(),
+            ));
+        }
         Self {
             digest,
             expires_at,
             scopes,
+            client,
             faults,
         }
     }
@@ -108,6 +120,12 @@ fn faults_of(key: &Secret) -> impl Iterator<Item = String> {
     .flatten()
 }
 
+/// Whether a text may be an id or a client.
+fn is_name(text: &str) -> bool {
+    let named = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=MAX_ID_CHARS).contains(&text.len()) && text.bytes().all(named)
+}
+
 /// Reports keys that are missing, weak, doubled or unreadable. Expired ones are no fault: a
 /// rotation leaves them behind.
 pub(crate) fn check(keys: &ApiKeySettings, at: &str, violations: &mut Violations) {
@@ -117,8 +135,7 @@ pub(crate) fn check(keys: &ApiKeySettings, at: &str, violations: &mut Violations
     let mut seen = BTreeMap::new();
     for (id, key) in keys {
         let setting = format!("{at}.{id}");
-        let named = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        if id.is_empty() || id.len() > MAX_ID_CHARS || !id.bytes().all(named) {
+        if !is_name(id) {
             violations.report(&setting, "an id is 1 to 32 of a-z, 0-9 and _");
         }
         for (part, rule) in &key.faults {
@@ -144,6 +161,8 @@ type ByDigest = HashMap<[u8; 32], Arc<Held>>;
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) id: Box<str>,
+    /// Whose it is: the keys of a rotation share it.
+    pub(crate) client: Box<str>,
     pub(crate) scopes: Vec<Scope>,
     expires_at: Option<SystemTime>,
 }
@@ -197,6 +216,7 @@ fn held(keys: &ApiKeySettings) -> ByDigest {
         .map(|(id, key)| {
             let held = Held {
                 id: id.as_str().into(),
+                client: key.client.as_deref().unwrap_or(id).into(),
                 scopes: key.scopes.clone(),
                 expires_at: key.expires_at,
             };

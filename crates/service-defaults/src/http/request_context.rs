@@ -80,6 +80,12 @@ impl RequestContext {
         self.0.key.get().map(|key| &*key.id)
     }
 
+    /// Whose the key is that the request came with, once it is known. The keys of a rotation share
+    /// it.
+    pub fn client(&self) -> Option<&str> {
+        self.0.key.get().map(|key| &*key.client)
+    }
+
     /// Whether the key that the request came with has this scope, beside that of the route.
     pub fn has_scope(&self, scope: Scope) -> bool {
         let key = self.0.key.get();
