@@ -28,7 +28,7 @@ fuzz() {
 
 echo "check-fuzz: seed $seed"
 failed=0
-operations='^/api/v1/operations/'
+operations='^/api/v1/(operations|prices)/'
 fuzz "$VEHICLE_URL" "$API_KEY"
 fuzz "$INSURANCE_URL" "$API_KEY" --exclude-path-regex "$operations"
 fuzz "$INSURANCE_URL" "$OPERATIONS_KEY" --include-path-regex "$operations"

@@ -38,8 +38,8 @@ pub use personal_identity_number::{
     UncheckedText, may_hold_personal_identity_number,
 };
 pub use policy::{
-    Policy, PolicyChange, PolicyDraft, PolicyPage, PolicyPatch, PolicyPeriod, PolicyStatus,
-    PolicyTransition, Price, PriceList, TransitionReason,
+    Erasure, ErasureRequest, NewPrice, Policy, PolicyChange, PolicyDraft, PolicyPage, PolicyPatch,
+    PolicyPeriod, PolicyStatus, PolicyTransition, Price, PriceList, TransitionReason,
 };
 pub use policy_event::{
     PolicyActivated, PolicyCancelled, PolicyChanged, PolicyDrafted, PolicyEnded, PolicyEvent,

@@ -29,6 +29,11 @@ pub enum MoneyError {
     Decimals,
 }
 
+impl Money {
+    /// The most that a price may be, and that the tables keep: 9999999999.99.
+    pub const MOST: Self = Self(Decimal::from_parts(0xD4A5_0FFF, 0xE8, 0, false, 2));
+}
+
 impl TryFrom<Decimal> for Money {
     type Error = MoneyError;
 
@@ -106,6 +111,11 @@ impl ToSchema for Money {
 #[cfg(test)]
 mod tests {
     use super::{Money, MoneyError};
+
+    #[test]
+    fn the_most_is_what_the_tables_keep() {
+        assert_eq!(Money::MOST.to_string(), "9999999999.99");
+    }
 
     fn money(text: &str) -> Money {
         text.parse().unwrap()

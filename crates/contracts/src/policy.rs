@@ -1,6 +1,6 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
-use validator::Validate;
+use validator::{Validate, ValidationError};
 
 use crate::{Currency, Day, Money, Product, RegistrationNumber, UncheckedText, wire_enum};
 
@@ -102,6 +102,11 @@ pub struct PolicyPeriod {
 pub struct PolicyPage {
     /// The policies, by `insuranceId`.
     pub policies: Vec<Policy>,
+    /// Numbers of policies of the page that the service cannot read, because what is stored of them
+    /// breaks its own rules. Absent while there is none, as it should be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(example = json!([1_000_000]))]
+    pub unreadable_insurances: Vec<i64>,
     /// What to send as `after` for those that follow; `null` after the last ones.
     #[schema(required, example = 1_000_005)]
     pub next: Option<i64>,
@@ -199,6 +204,44 @@ pub struct Price {
 pub struct PriceList {
     /// By product and day.
     pub prices: Vec<Price>,
+}
+
+/// A person who is to be forgotten.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ErasureRequest {
+    /// 12 digits `YYYYMMDDNNNC`, with an optional hyphen before the last four.
+    #[schema(value_type = String, pattern = "^[0-9]{8}-?[0-9]{4}$", example = "199001011234")]
+    pub personal_identity_number: UncheckedText,
+}
+
+/// What was erased. Zeros where there was nothing, as when it is asked for once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Erasure {
+    /// Policies that name nobody any more.
+    #[schema(minimum = 0, example = 2)]
+    pub policies: u64,
+    /// Answers that were kept about them.
+    #[schema(minimum = 0, example = 1)]
+    pub answers: u64,
+}
+
+/// A price that is to be set.
+#[derive(Clone, Copy, Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewPrice {
+    /// What it costs a month, at most 9999999999.99.
+    #[validate(custom(function = "can_be_kept"))]
+    pub monthly_cost: Money,
+}
+
+fn can_be_kept(cost: &Money) -> Result<(), ValidationError> {
+    if *cost <= Money::MOST {
+        return Ok(());
+    }
+    let rule = "an amount is at most 9999999999.99";
+    Err(ValidationError::new("invalid_monthly_cost").with_message(rule.into()))
 }
 
 /// Lets a member that is `null` differ from one that is missing; refuses it where its type has none.

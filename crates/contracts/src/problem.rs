@@ -30,7 +30,7 @@ pub const PROBLEMS: &[Value] = &[
     ),
     (
         "busy",
-        "Somebody else changes the same car or policy, or works with the same `Idempotency-Key`. Ask again after `Retry-After`.",
+        "Somebody else changes the same car, policy or price, or works with the same `Idempotency-Key`. Ask again after `Retry-After`.",
     ),
     ("car_not_allowed", "Only the product `car` has a car."),
     ("car_required", "The product `car` has a car."),
@@ -78,7 +78,10 @@ pub const PROBLEMS: &[Value] = &[
         "enrichment_incomplete",
         "Some cars could not be looked up, and the request asked for all or nothing (`Prefer: handling=strict`). Ask again after `Retry-After`, or without the preference.",
     ),
-    ("erased", "The person of the policy was erased."),
+    (
+        "erased",
+        "The person of the policy was erased, and with it the answers that were kept about it.",
+    ),
     (
         "event_not_found",
         "The log has no event with this id; one that was just written gets its place within a second.",
@@ -179,11 +182,16 @@ pub const PROBLEMS: &[Value] = &[
         "invalid_owner",
         "The owner is empty, too long, or holds what must not be logged.",
     ),
+    (
+        "invalid_monthly_cost",
+        "A monthly cost is at most 9999999999.99.",
+    ),
     ("invalid_path", "The path is not UTF-8 once it is decoded."),
     (
         "invalid_personal_identity_number",
         "A personal identity number is 12 digits, YYYYMMDDNNNC, with an optional hyphen before the last four. A service may also ask for a real date or a right check digit (`personal_identity_number.check`).",
     ),
+    ("invalid_product", "`product` is the name of a product."),
     (
         "invalid_reason",
         "The reason is empty, too long, or holds what must not be logged.",
@@ -211,6 +219,10 @@ pub const PROBLEMS: &[Value] = &[
     ),
     ("invalid_until", "`until` is a moment (RFC 3339, UTC)."),
     (
+        "invalid_valid_from",
+        "`validFrom` is a day from 1900-01-01 to 2199-12-31.",
+    ),
+    (
         "invalid_x_deadline_ms",
         "`X-Deadline-Ms` is sent once, as 1 to 9 digits.",
     ),
@@ -236,6 +248,10 @@ pub const PROBLEMS: &[Value] = &[
         "overloaded",
         "As many requests as the service takes are in progress (`limits.max_requests_in_progress`). Ask again after `Retry-After`.",
     ),
+    (
+        "policy_in_force",
+        "A policy of the person is in force or begins later. Cancel it first.",
+    ),
     ("policy_not_found", "No policy has this number."),
     (
         "policy_not_in_force",
@@ -248,6 +264,14 @@ pub const PROBLEMS: &[Value] = &[
     (
         "precondition_required",
         "A change names the version that it is of (`If-Match`), or that there is none yet (`If-None-Match: *`), so that nobody's change is overwritten unseen.",
+    ),
+    (
+        "price_in_the_past",
+        "A price begins today, in Sweden, or later.",
+    ),
+    (
+        "price_is_set",
+        "Another price of the product begins on this day, and a price is never changed. Set one for a later day.",
     ),
     ("product_unknown", "The product is none that is insured."),
     (
@@ -304,7 +328,7 @@ pub const PROBLEMS: &[Value] = &[
     ("vehicle_unknown", "Vehicle knows no such car."),
     (
         "version_conflict",
-        "It has none of the versions that `If-Match` names: somebody has changed it meanwhile. `ETag` is that of the present one. Read it again.",
+        "It has none of the versions that `If-Match` names: somebody has changed it meanwhile. `currentETag`, and the header `ETag`, are of the present one. Read it again.",
     ),
     (
         "wildcard_not_allowed",

@@ -10,6 +10,7 @@ mod prefer;
 mod routes;
 mod settings;
 mod store;
+mod unreadable;
 
 use std::{future::ready, path::PathBuf};
 
@@ -26,7 +27,7 @@ use vehicle_client::{BuildError, VehicleClient};
 
 use crate::settings::DEFAULTS;
 pub use crate::{
-    policy::{Look, Worker},
+    policy::{Clock, Look, Worker},
     settings::InsuranceSettings,
 };
 
@@ -66,6 +67,43 @@ impl Service for InsuranceService {
     }
 
     fn build(process: &Process<InsuranceSettings>) -> Result<Assembled, RunError> {
+        Self::build_at(process, Clock::system())
+    }
+
+    async fn migrate(settings: &InsuranceSettings) -> Result<(), RunError> {
+        Ok(SCHEMA.migrate(&settings.database).await?)
+    }
+
+    async fn seed(settings: &InsuranceSettings) -> Result<(), RunError> {
+        Ok(SCHEMA.seed(&settings.database).await?)
+    }
+
+    async fn verify_log(
+        settings: &InsuranceSettings,
+        checkpoints: &[PathBuf],
+    ) -> Result<String, RunError> {
+        let (log, database) = (&settings.event_log, &settings.database);
+        Ok(event_log::verify_log(NAME, log, database, checkpoints).await?)
+    }
+
+    async fn verify_state(settings: &InsuranceSettings) -> Result<String, RunError> {
+        let compare: Read<(), _> = |connection, ()| Box::pin(policy::compare(connection));
+        Ok(event_log::verify_state(&settings.database, compare).await?)
+    }
+
+    async fn new_log(settings: &InsuranceSettings, wanted: &NewLog) -> Result<String, RunError> {
+        let schema = (&SCHEMA, &settings.database);
+        let log = &settings.event_log;
+        Ok(event_log::new_log(NAME, log, schema, wanted, SKIP_NUMBERS).await?)
+    }
+}
+
+impl InsuranceService {
+    /// Builds it with another clock; for tests of days.
+    pub fn build_at(
+        process: &Process<InsuranceSettings>,
+        clock: Clock,
+    ) -> Result<Assembled, RunError> {
         let settings = &process.settings().service;
         let database = Database::new(&settings.database)?;
         database.observe(process.meter());
@@ -100,37 +138,11 @@ impl Service for InsuranceService {
             vehicles,
             log.clone(),
             live,
+            clock,
             process.meter(),
         );
         let routes = log.mount(routes, &database, process.shutdown(), instance);
         Ok(process.assemble(routes, &readiness))
-    }
-
-    async fn migrate(settings: &InsuranceSettings) -> Result<(), RunError> {
-        Ok(SCHEMA.migrate(&settings.database).await?)
-    }
-
-    async fn seed(settings: &InsuranceSettings) -> Result<(), RunError> {
-        Ok(SCHEMA.seed(&settings.database).await?)
-    }
-
-    async fn verify_log(
-        settings: &InsuranceSettings,
-        checkpoints: &[PathBuf],
-    ) -> Result<String, RunError> {
-        let (log, database) = (&settings.event_log, &settings.database);
-        Ok(event_log::verify_log(NAME, log, database, checkpoints).await?)
-    }
-
-    async fn verify_state(settings: &InsuranceSettings) -> Result<String, RunError> {
-        let compare: Read<(), _> = |connection, ()| Box::pin(policy::compare(connection));
-        Ok(event_log::verify_state(&settings.database, compare).await?)
-    }
-
-    async fn new_log(settings: &InsuranceSettings, wanted: &NewLog) -> Result<String, RunError> {
-        let schema = (&SCHEMA, &settings.database);
-        let log = &settings.event_log;
-        Ok(event_log::new_log(NAME, log, schema, wanted, SKIP_NUMBERS).await?)
     }
 }
 

@@ -14,10 +14,7 @@ use contracts::{
     Currency, InsuranceProfile, LookupRequest, PersonalIdentityNumber, ProfileEnrichment,
 };
 use event_log::EventLog;
-use opentelemetry::{
-    KeyValue,
-    metrics::{Counter, Meter},
-};
+use opentelemetry::metrics::Meter;
 use service_database::Database;
 use service_defaults::{
     extract::{Json, Path, invalid_member, invalid_parameter},
@@ -36,10 +33,12 @@ use vehicle_client::VehicleClient;
 use crate::{
     enrichment::{Caller, Enricher, summary},
     error::Error,
-    operations, policy,
+    operations,
+    policy::{self, Clock},
     prefer::{HANDLING_STRICT, PREFERENCE_APPLIED, Strict},
     settings::InsuranceSettings,
-    store::{self, Policies, Policy, Unreadable},
+    store::{self, Policies},
+    unreadable::UnreadableCounter,
 };
 
 /// Requests and what was answered to them, as a test of the document wrote them down.
@@ -83,7 +82,7 @@ struct Service {
     /// As it was at the start: it was checked against the other time limits of that moment.
     time: Duration,
     settings: Live<InsuranceSettings>,
-    unreadable: Counter<u64>,
+    unreadable: UnreadableCounter,
 }
 
 /// The API of the service.
@@ -93,19 +92,19 @@ pub(crate) fn api(
     vehicles: VehicleClient,
     log: EventLog,
     settings: Live<InsuranceSettings>,
+    clock: Clock,
     meter: &Meter,
 ) -> Routes {
     let enricher = Enricher::new(vehicles.clone(), meter);
-    let unreadable = meter
-        .u64_counter("policies.unreadable")
-        .with_description("Stored policies that an answer had to leave out")
-        .build();
+    let unreadable = UnreadableCounter::new(meter);
     let time = settings.snapshot().service.enrichment.deadline;
-    let written = policy::Policies::new(
+    let policies = policy::Policies::new(
         database.clone(),
         vehicles.clone(),
         log,
         settings.clone(),
+        clock,
+        unreadable.clone(),
         meter,
     );
     let api = OpenApiRouter::new()
@@ -123,7 +122,7 @@ pub(crate) fn api(
     let routes = Routes::new(with_examples(Document::openapi(), EXAMPLES))
         .with(Surface::keyed(&[Scope::Read, Scope::Api]), api)
         .with(operations::surface(), operations);
-    policy::surfaces(&written)
+    policy::surfaces(&policies)
         .into_iter()
         .fold(routes, |routes, (surface, api)| {
             routes.with(surface, api.layer(map_response(never_stored)))
@@ -232,27 +231,6 @@ async fn look_up_insurances(
     .await
 }
 
-impl Service {
-    /// The policies that can be read, and the numbers of the others, which are logged and counted.
-    fn readable(&self, found: Vec<Result<Policy, Unreadable>>) -> (Vec<Policy>, Vec<i64>) {
-        let (mut policies, mut others) = (Vec::with_capacity(found.len()), Vec::new());
-        for policy in found {
-            match policy {
-                Ok(policy) => policies.push(policy),
-                Err(Unreadable {
-                    insurance_id,
-                    column,
-                }) => {
-                    tracing::error!(insurance_id, column, "a stored policy cannot be read");
-                    self.unreadable.add(1, &[KeyValue::new("column", column)]);
-                    others.push(insurance_id);
-                }
-            }
-        }
-        (policies, others)
-    }
-}
-
 async fn answer(
     service: &Service,
     settings: &InsuranceSettings,
@@ -265,7 +243,7 @@ async fn answer(
     if found.is_empty() {
         return Err(Error::NotFound);
     }
-    let (policies, unreadable_insurances) = service.readable(found);
+    let (policies, unreadable_insurances) = service.unreadable.part(found);
     let caller = Caller {
         request_id: context.request_id().into(),
         traceparent: context.traceparent().into(),

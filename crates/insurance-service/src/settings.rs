@@ -7,7 +7,7 @@ use service_defaults::settings::{Checked, CommonSettings};
 use settings::{Figure, Quantity, Violations, format_duration, millis, seconds, section};
 use vehicle_client::Options;
 
-use crate::NAME;
+use crate::{NAME, policy::IdempotencySettings};
 
 /// Where the defaults differ from the common ones.
 pub(crate) const DEFAULTS: &[(&str, &str)] = &[
@@ -28,6 +28,8 @@ section! {
         pub personal_identity_number: PersonalIdentityNumberSettings;
         /// How long enriching may take.
         pub enrichment: EnrichmentSettings;
+        /// How second tries of a request are known.
+        pub idempotency: IdempotencySettings;
         /// How Vehicle is called.
         pub vehicle_client: Options;
     }

@@ -6,7 +6,7 @@ use contracts::{Day, Money, PersonalIdentityNumber, PolicyStatus, Product, Regis
 use service_database::{Database, Error, Gathered};
 use sqlx::{PgConnection, PgExecutor};
 
-use crate::policy::today;
+use crate::{policy::today, unreadable::Unreadable};
 
 /// A policy as it is stored, with the car and the cost of today.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,14 +101,6 @@ pub(crate) async fn newest_migration(connection: &mut PgConnection) -> sqlx::Res
     sqlx::query_scalar!("select max(version) from insurance._sqlx_migrations where success")
         .fetch_one(connection)
         .await
-}
-
-/// A policy with a stored value that the schema's checks should have refused, or that a newer
-/// release knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unreadable {
-    pub(crate) insurance_id: i64,
-    pub(crate) column: &'static str,
 }
 
 impl TryFrom<Row> for Policy {

@@ -11,6 +11,7 @@ pub(crate) struct Secrets {
     pub(crate) operations_key: String,
     vehicle_client_key: String,
     signing_keys: [String; 2],
+    fingerprint_key: String,
     passwords: [String; 4],
 }
 
@@ -32,6 +33,7 @@ impl Secrets {
                 folder.secret("vehicle-log.key")?,
                 folder.secret("insurance-log.key")?,
             ],
+            fingerprint_key: folder.secret("fingerprint.key")?,
             passwords: [a?, b?, c?, d?],
         })
     }
@@ -102,6 +104,10 @@ pub(crate) fn of(
                 ("DATABASE__PASSWORD", insurance),
                 ("DATABASE__MIGRATION_PASSWORD", insurance_migrator),
                 ("EVENT_LOG__SIGNING_KEY", insurance_log),
+                (
+                    "IDEMPOTENCY__FINGERPRINT_KEY",
+                    secrets.fingerprint_key.clone(),
+                ),
                 ("API_KEYS__OPERATIONS__KEY", secrets.operations_key.clone()),
                 ("API_KEYS__OPERATIONS__SCOPES", "admin".to_owned()),
                 ("VEHICLE_CLIENT__BASE_URL", places.vehicle_url.to_owned()),

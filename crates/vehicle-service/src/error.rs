@@ -92,12 +92,17 @@ impl IntoResponse for Error {
                 "Precondition failed",
                 "The vehicle has none of the versions that If-Match names.",
             ),
-            Self::VersionConflict { current } => conflict(
-                "version_conflict",
-                "Version conflict",
-                "The vehicle has none of the versions that If-Match names.",
-                current,
-            ),
+            Self::VersionConflict { current } => {
+                let tag = current.as_ref().and_then(|tag| tag.to_str().ok());
+                let tag = tag.map(str::to_owned);
+                let refusal = conflict(
+                    "version_conflict",
+                    "Version conflict",
+                    "The vehicle has none of the versions that If-Match names.",
+                    current,
+                );
+                refusal.with_member("currentETag", tag)
+            }
             Self::AlreadyRegistered { current } => conflict(
                 "already_registered",
                 "Already registered",

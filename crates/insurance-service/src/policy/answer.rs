@@ -3,12 +3,13 @@
 use axum::{
     http::{
         HeaderMap, HeaderName, HeaderValue, StatusCode,
-        header::{CONTENT_TYPE, IF_MATCH},
+        header::{self, CONTENT_TYPE, IF_MATCH},
     },
     response::{IntoResponse, Response},
 };
 use contracts::{Currency, Day, Policy, PolicyPeriod};
 use headers::{ETag, HeaderMapExt, IfMatch};
+use serde::Serialize;
 use service_defaults::problem::Rejection;
 
 use super::{decide::allowed, refusal::Failure, store::Stored};
@@ -25,16 +26,20 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// A policy, with its entity tag.
-    pub(crate) fn policy(status: StatusCode, stored: &Stored, today: Day) -> Result<Self, Failure> {
-        let body = serde_json::to_vec(&view(stored, today))
-            .map_err(|error| Rejection::internal().with_cause(error))?;
-        let tag = entity_tag(stored, today);
+    /// A value.
+    pub(crate) fn of(status: StatusCode, value: &impl Serialize) -> Result<Self, Failure> {
+        let body = serde_json::to_vec(value);
         Ok(Self {
             status,
-            headers: vec![(axum::http::header::ETAG, tag)],
-            body,
+            headers: Vec::new(),
+            body: body.map_err(|error| Rejection::internal().with_cause(error))?,
         })
+    }
+
+    /// A policy, with its entity tag.
+    pub(crate) fn policy(status: StatusCode, stored: &Stored, today: Day) -> Result<Self, Failure> {
+        let answer = Self::of(status, &view(stored, today))?;
+        Ok(answer.with(header::ETAG, entity_tag(stored, today)))
     }
 
     pub(crate) fn with(mut self, name: HeaderName, value: String) -> Self {

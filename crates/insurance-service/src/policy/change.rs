@@ -11,13 +11,14 @@ use service_defaults::problem::Rejection;
 use sqlx::PgConnection;
 
 use super::{
+    Clock,
     answer::{Answer, EVENT_ID, Wanted, version_conflict},
     decide::{Change, Command, Facts, Move, Terms, decide, draft},
     idempotency::{self, Claim},
+    prices,
     refusal::Failure,
     state::{Cover, State},
     store::{self, Stored},
-    today,
 };
 
 /// What somebody wants.
@@ -69,6 +70,7 @@ impl Alteration {
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub(crate) log: EventLog,
+    pub(crate) clock: Clock,
     pub(crate) origin: Origin,
     /// Whether a cover may begin before today.
     pub(crate) past_allowed: bool,
@@ -85,7 +87,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// The cars whose covers change.
+    /// The cars whose covers change, in their order.
     fn cars(&self) -> Vec<String> {
         let (before, after) = (&self.before.covers, &self.after.covers);
         let gone = before.iter().filter(|cover| !after.contains(cover));
@@ -124,7 +126,7 @@ impl Job {
                     let Some(stored) = store::find_one(connection, *id).await? else {
                         return Ok(Err(Failure::NotFound));
                     };
-                    Ok(job.decided(connection, &stored, today()).await)
+                    Ok(job.decided(connection, &stored, job.clock.today()).await)
                 })
             })
             .await?;
@@ -147,7 +149,8 @@ impl Job {
             Command::Redraft(terms) => terms.product,
             _ => before.product,
         };
-        let price = store::price_on(connection, product, command.price_day(&before)).await?;
+        let price =
+            prices::store::price_on(connection, product, command.price_day(&before)).await?;
         let facts = Facts {
             today,
             price,
@@ -201,7 +204,7 @@ impl Job {
         let (policy, event, today) = match &self.wish {
             Wish::Draft(person, terms) => {
                 let (policy, event) = self.draft(connection, person, terms).await?;
-                (policy, event, today())
+                (policy, event, self.clock.today())
             }
             Wish::Of(..) => {
                 let foreseen = foreseen.ok_or(Failure::NotFound)?;
@@ -227,7 +230,7 @@ impl Job {
             answer = answer.with(LOCATION, format!("/api/v1/policies/{id}"));
         }
         if let Some(claim) = &self.claim {
-            idempotency::keep(connection, claim, &answer, id).await?;
+            idempotency::keep(connection, claim, &answer, Some(id)).await?;
         }
         Ok(answer)
     }
@@ -242,7 +245,7 @@ impl Job {
         let stored = store::lock(connection, foreseen.before.insurance_id).await?;
         let stored = stored.ok_or(Failure::NotFound)?;
         // Midnight may have come while Vehicle was asked and the locks were waited for.
-        let today = today();
+        let today = self.clock.today();
         // `If-Match` may name this version too, but the car that was confirmed is the other's.
         if stored.policy.version != foreseen.before.version {
             return Err(version_conflict(&stored, today));
@@ -258,7 +261,7 @@ impl Job {
         person: &PersonalIdentityNumber,
         terms: &Terms,
     ) -> Result<(State, PolicyEvent), Failure> {
-        let price = store::price_on(connection, terms.product, terms.valid_from).await?;
+        let price = prices::store::price_on(connection, terms.product, terms.valid_from).await?;
         // By the rules first: the row has a number that none had, whatever becomes of it.
         let ruled = draft(0, terms.clone(), price)?;
         let PolicyEvent::Drafted(mut data) = ruled else {

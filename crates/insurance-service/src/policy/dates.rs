@@ -1,5 +1,7 @@
 //! Days as policies count them: from `validFrom` to the day before `validUntil`, in Sweden.
 
+use std::{fmt, sync::Arc};
+
 use contracts::Day;
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -9,6 +11,33 @@ static STOCKHOLM: TimeZone = jiff::tz::get!("Europe/Stockholm");
 /// The day that it is in Sweden.
 pub(crate) fn today() -> Day {
     day_of(Timestamp::now())
+}
+
+/// Tells what day it is. Clones tell the same.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Day + Send + Sync>);
+
+impl Clock {
+    /// The clock of this machine, with the days of Sweden.
+    pub fn system() -> Self {
+        Self::new(today)
+    }
+
+    /// A clock that tells what this function gives.
+    pub fn new(today: impl Fn() -> Day + Send + Sync + 'static) -> Self {
+        Self(Arc::new(today))
+    }
+
+    /// The day that it is.
+    pub(crate) fn today(&self) -> Day {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Clock({})", self.today())
+    }
 }
 
 fn day_of(moment: Timestamp) -> Day {

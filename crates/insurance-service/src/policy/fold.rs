@@ -39,26 +39,10 @@ pub(crate) async fn compare(connection: &mut PgConnection) -> sqlx::Result<Compa
 
 /// The policies that can be read.
 async fn stored(connection: &mut PgConnection, ids: &[i64]) -> sqlx::Result<HashMap<i64, State>> {
-    let mut found = HashMap::new();
-    let mut take = |some: Vec<store::Stored>| {
-        let policies = some
-            .into_iter()
-            .map(|it| (it.policy.insurance_id, it.policy));
-        found.extend(policies);
-    };
-    match store::find(connection, ids).await {
-        Err(sqlx::Error::Decode(_)) => {
-            // Which one it is.
-            for id in ids {
-                match store::find(connection, &[*id]).await {
-                    Err(sqlx::Error::Decode(_)) => {}
-                    some => take(some?),
-                }
-            }
-        }
-        some => take(some?),
-    }
-    Ok(found)
+    let found = store::find(connection, ids).await?.into_iter().flatten();
+    Ok(found
+        .map(|it| (it.policy.insurance_id, it.policy))
+        .collect())
 }
 
 /// What differs, if anything does.

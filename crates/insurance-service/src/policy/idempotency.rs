@@ -19,23 +19,57 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::de::DeserializeOwned;
 use service_database::Database;
 use service_defaults::{extract::Json, problem::Rejection, request_context::RequestContext};
+use settings::{Secret, Violations, section};
 use sha2::Sha256;
 use sqlx::PgConnection;
 use validator::Validate;
 
 use super::{answer::Answer, refusal::Failure};
+use crate::InsuranceSettings;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+section! {
+    /// The section `[idempotency]`.
+    pub struct IdempotencySettings {
+        /// Makes the fingerprints by which a second try under an Idempotency-Key is known: 64
+        /// hexadecimal digits, as `openssl rand -hex 32` makes them, the same ones for every replica.
+        /// Where it changes, the second tries of one day are 422. Empty = made of the passwords of
+        /// `database` and the key of `vehicle_client`, so that it changes with each of them.
+        pub fingerprint_key: Secret = "", where usable_key;
+    }
+}
+
+fn usable_key(key: &Secret, at: &str, violations: &mut Violations) {
+    let text = key.expose();
+    let usable = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if key.is_placeholder() {
+        violations.secret(at, key);
+    } else if !key.is_empty() && !usable {
+        violations.report(at, "is not 64 hexadecimal digits");
+    }
+}
 
 /// Makes fingerprints that nobody without it can try numbers against.
 #[derive(Clone)]
 pub(crate) struct FingerprintKey(Arc<[u8]>);
 
 impl FingerprintKey {
-    /// From the secrets that all instances of the service share.
-    pub(crate) fn of(secrets: &[&str]) -> Self {
-        Self(secrets.join("\0").into_bytes().into())
+    /// The key that is set, or one of other secrets that all instances of the service share.
+    pub(crate) fn of(settings: &InsuranceSettings) -> Self {
+        let own = settings.idempotency.fingerprint_key.expose();
+        let others = [
+            settings.database.password.expose(),
+            settings.database.url.expose(),
+            settings.vehicle_client.api_key.expose(),
+        ];
+        let key = if own.is_empty() {
+            others.join("\0")
+        } else {
+            own.to_ascii_lowercase()
+        };
+        Self(key.into_bytes().into())
     }
 
     fn sign(&self, parts: &[&[u8]]) -> Vec<u8> {
@@ -75,7 +109,7 @@ where
         let (parts, body) = request.into_parts();
         let key = key(&parts.headers).map_err(IntoResponse::into_response)?;
         let context = parts.extensions.get::<RequestContext>();
-        let caller = context.and_then(RequestContext::key_id).unwrap_or_default();
+        let caller = context.and_then(RequestContext::client).unwrap_or_default();
         let caller = caller.to_owned();
         let whole = Request::from_parts(parts.clone(), body);
         let bytes = Bytes::from_request(whole, state)
@@ -214,12 +248,12 @@ pub(crate) async fn delete_old(connection: &mut PgConnection) -> sqlx::Result<u6
     Ok(deleted.rows_affected())
 }
 
-/// Keeps the answer of the request that claimed the key.
+/// Keeps the answer of the request that claimed the key, which is about this policy or about none.
 pub(crate) async fn keep(
     connection: &mut PgConnection,
     claim: &Claim,
     answer: &Answer,
-    insurance_id: i64,
+    insurance_id: Option<i64>,
 ) -> Result<(), Failure> {
     let headers: Vec<_> = answer
         .headers
@@ -237,7 +271,7 @@ pub(crate) async fn keep(
         i16::try_from(answer.status.as_u16()).unwrap_or_default(),
         headers,
         answer.body,
-        format!("policy/{insurance_id}")
+        insurance_id.map(|id| format!("policy/{id}"))
     )
     .execute(connection)
     .await?;

@@ -38,6 +38,10 @@ pub(crate) enum Failure {
         conflict: Option<Conflict>,
         told: bool,
     },
+    /// A policy of the person is in force, or will be.
+    PolicyInForce,
+    /// The day has another price.
+    PriceIsSet,
     /// Somebody else holds a lock.
     Busy,
     /// The server ended one of two transactions that waited for each other.
@@ -131,13 +135,24 @@ impl Failure {
                 "Changed meanwhile",
                 "The policy has another version; its ETag is that of this answer.",
             )
+            .with_member("currentETag", tag.to_str().unwrap_or_default())
             .with_header(ETAG, tag),
             Self::CoverOverlaps { conflict, told } => overlaps(conflict, told),
             Self::Overlaps => overlaps(None, false),
+            Self::PolicyInForce => conflict(
+                "policy_in_force",
+                "Policy in force",
+                "A policy of the person is in force or begins later. Cancel it first.",
+            ),
+            Self::PriceIsSet => conflict(
+                "price_is_set",
+                "Price is set",
+                "Another price of the product begins on this day, and a price is never changed.",
+            ),
             Self::Busy | Self::Deadlock | Self::Claimed => conflict(
                 "busy",
                 "Busy",
-                "Somebody else works with the same car, policy or Idempotency-Key.",
+                "Somebody else works with the same car, policy, price or Idempotency-Key.",
             )
             .with_header(axum::http::header::RETRY_AFTER, BUSY_RETRY_AFTER_SECONDS),
             Self::KeyReused => Rejection::new(

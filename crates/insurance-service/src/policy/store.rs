@@ -1,8 +1,7 @@
-//! Policies, their covers and their prices in SQL.
+//! Policies and their covers in SQL.
 
 use contracts::{
-    Currency, Day, Money, PersonalIdentityNumber, PolicyEvent, PolicyStatus, Price, Product,
-    RegistrationNumber,
+    Day, Money, PersonalIdentityNumber, PolicyEvent, PolicyStatus, Product, RegistrationNumber,
 };
 use event_log::{EventLog, NewEvent, Origin, new_event_id};
 use sqlx::PgConnection;
@@ -11,6 +10,7 @@ use super::{
     decide::Terms,
     state::{Cover, State},
 };
+use crate::unreadable::Unreadable;
 
 /// A policy as it is stored.
 #[derive(Clone, Debug)]
@@ -39,8 +39,12 @@ struct Row {
     log: String,
 }
 
-/// The policies of these numbers that there are, by number.
-pub(crate) async fn find(connection: &mut PgConnection, ids: &[i64]) -> sqlx::Result<Vec<Stored>> {
+/// The policies of these numbers that there are, by number. One that cannot be read does not take
+/// the others with it.
+pub(crate) async fn find(
+    connection: &mut PgConnection,
+    ids: &[i64],
+) -> sqlx::Result<Vec<Result<Stored, Unreadable>>> {
     let rows = sqlx::query_as!(
         Row,
         r#"select insurance_id, product, status, version,
@@ -60,7 +64,7 @@ pub(crate) async fn find(connection: &mut PgConnection, ids: &[i64]) -> sqlx::Re
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(Stored::try_from).collect()
+    Ok(rows.into_iter().map(Stored::try_from).collect())
 }
 
 /// The policy of this number, if there is one.
@@ -68,7 +72,8 @@ pub(crate) async fn find_one(
     connection: &mut PgConnection,
     id: i64,
 ) -> sqlx::Result<Option<Stored>> {
-    Ok(find(connection, &[id]).await?.pop())
+    let found = find(connection, &[id]).await?.pop();
+    found.transpose().map_err(unreadable)
 }
 
 /// The policy of this number, which nobody else changes until the end of the transaction.
@@ -135,19 +140,17 @@ pub(crate) async fn due(
     .await
 }
 
-/// Lets this transaction be the only one that covers these cars.
+/// Lets this transaction be the only one that covers these cars, which everybody names in one order,
+/// so that no two of them wait for each other.
 pub(crate) async fn lock_cars(connection: &mut PgConnection, cars: &[String]) -> sqlx::Result<()> {
-    // In one order for everybody, so that two of them never wait for each other.
-    sqlx::query(
-        "select pg_advisory_xact_lock(hash) from (
-             select hashtextextended('car/' || car, 5082) as hash
-             from unnest($1::text[]) as car order by hash
-         ) as cars",
-    )
-    .bind(cars)
-    .execute(connection)
-    .await
-    .map(drop)
+    // By a statement each: two waits in one of them would come near to `statement_timeout`.
+    for car in cars {
+        sqlx::query("select pg_advisory_xact_lock(hashtextextended('car/' || $1, 5082))")
+            .bind(car)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Bounds each wait for a lock in this transaction.
@@ -404,67 +407,39 @@ pub(crate) async fn without_row(connection: &mut PgConnection) -> sqlx::Result<V
     .await
 }
 
-/// What a product costs on a day.
-pub(crate) async fn price_on(
-    connection: &mut PgConnection,
-    product: Product,
-    day: Day,
-) -> sqlx::Result<Option<Money>> {
-    let found = sqlx::query_scalar!(
-        r#"select trim_scale(monthly_cost)::text as "monthly_cost!" from insurance.prices
-         where product = $1 and valid_from <= $2::text::date
-         order by valid_from desc limit 1"#,
-        product.name(),
-        day.to_string()
-    )
-    .fetch_optional(connection)
-    .await?;
-    found.as_deref().map(parsed).transpose()
-}
-
-/// All prices, by product and day.
-pub(crate) async fn prices(connection: &mut PgConnection) -> sqlx::Result<Vec<Price>> {
-    let rows = sqlx::query!(
-        r#"select product, valid_from::text as "valid_from!",
-             trim_scale(monthly_cost)::text as "monthly_cost!"
-         from insurance.prices order by product, valid_from"#
-    )
-    .fetch_all(connection)
-    .await?;
-    let price = |(product, from, cost): (String, String, String)| {
-        Ok(Price {
-            product: named(Product::named(&product))?,
-            valid_from: parsed(&from)?,
-            monthly_cost: parsed(&cost)?,
-            currency: Currency::Sek,
-        })
-    };
-    let rows = rows.into_iter();
-    rows.map(|row| price((row.product, row.valid_from, row.monthly_cost)))
-        .collect()
-}
-
 impl TryFrom<Row> for Stored {
-    type Error = sqlx::Error;
+    type Error = Unreadable;
 
-    fn try_from(row: Row) -> Result<Self, sqlx::Error> {
-        let day = |text: Option<String>| text.as_deref().map(parsed).transpose();
-        let covers: Vec<Cover> = serde_json::from_str(&row.covers).map_err(unreadable)?;
+    fn try_from(row: Row) -> Result<Self, Unreadable> {
+        let insurance_id = row.insurance_id;
+        let unreadable = |column| Unreadable {
+            insurance_id,
+            column,
+        };
+        let day = |text: Option<String>, column| {
+            let day = text.map(|text| text.parse()).transpose();
+            day.map_err(|_| unreadable(column))
+        };
+        let covers: Vec<Cover> =
+            serde_json::from_str(&row.covers).map_err(|_| unreadable("covers"))?;
+        let car = row.car_registration_number.map(|car| car.parse());
         Ok(Self {
             policy: State {
-                insurance_id: row.insurance_id,
-                product: named(Product::named(&row.product))?,
-                status: named(PolicyStatus::named(&row.status))?,
+                insurance_id,
+                product: Product::named(&row.product).ok_or(unreadable("product"))?,
+                status: PolicyStatus::named(&row.status).ok_or(unreadable("status"))?,
                 version: row.version,
-                valid_from: parsed(&row.valid_from)?,
-                valid_until: day(row.valid_until)?,
-                cancelled_on: day(row.cancelled_on)?,
-                monthly_cost: parsed(&row.monthly_cost)?,
-                car: row
-                    .car_registration_number
-                    .as_deref()
-                    .map(parsed)
-                    .transpose()?,
+                valid_from: day(Some(row.valid_from), "valid_from")?
+                    .ok_or(unreadable("valid_from"))?,
+                valid_until: day(row.valid_until, "valid_until")?,
+                cancelled_on: day(row.cancelled_on, "cancelled_on")?,
+                monthly_cost: row
+                    .monthly_cost
+                    .parse()
+                    .map_err(|_| unreadable("monthly_cost"))?,
+                car: car
+                    .transpose()
+                    .map_err(|_| unreadable("car_registration_number"))?,
                 covers,
             },
             erased: row.erased,
@@ -473,15 +448,11 @@ impl TryFrom<Row> for Stored {
     }
 }
 
-fn parsed<T>(text: &str) -> sqlx::Result<T>
+pub(super) fn parsed<T>(text: &str) -> sqlx::Result<T>
 where
     T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {
     text.parse().map_err(unreadable)
-}
-
-fn named<T>(value: Option<T>) -> sqlx::Result<T> {
-    value.ok_or_else(|| sqlx::Error::Decode("a name that this release does not know".into()))
 }
 
 /// A value that the schema's checks should have refused, or that a newer release knows.

@@ -19,6 +19,8 @@ async fn the_document_is_the_reviewed_one_and_every_route_asks_for_the_key_that_
         ("get_policy", &["read"]),
         ("list_policies", &["read"]),
         ("list_prices", &["read"]),
+        ("set_price", &["admin"]),
+        ("erase_person", &["admin"]),
         ("draft_policy", &["write"]),
         ("patch_policy", &["write"]),
         ("move_policy", &["write"]),

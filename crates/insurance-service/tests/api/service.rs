@@ -1,6 +1,6 @@
 use std::fmt::Write;
 
-use insurance_service::{InsuranceService, InsuranceSettings, NAME, SCHEMA};
+use insurance_service::{Clock, InsuranceService, InsuranceSettings, NAME, SCHEMA};
 use serde_json::{Value, json};
 use service_defaults::{assembly::Assembled, process::Process, service::Service as _};
 use settings::{Arguments, Sources};
@@ -73,12 +73,33 @@ impl Service {
         arguments: Arguments,
         settings: &[(&str, &str)],
     ) -> Self {
+        Self::at(Clock::system(), vehicle, arguments, settings).await
+    }
+
+    /// With this clock.
+    pub(crate) async fn at(
+        clock: Clock,
+        vehicle: FakeVehicle,
+        arguments: Arguments,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let database = TestDatabase::new(NAME, SCHEMA).await;
+        Self::on(database, clock, vehicle, arguments, settings)
+    }
+
+    /// On a database that is there.
+    pub(crate) fn on(
+        database: TestDatabase,
+        clock: Clock,
+        vehicle: FakeVehicle,
+        arguments: Arguments,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let sources = patient(&database, &vehicle.url(), arguments, settings);
         let process = Process::new(NAME, sources).unwrap();
         let Assembled {
             public, document, ..
-        } = InsuranceService::build(&process).unwrap();
+        } = InsuranceService::build_at(&process, clock).unwrap();
         Self {
             database,
             vehicle,

@@ -64,14 +64,45 @@ impl<S: Send + Sync, T: FromStr<Err: Display>> FromRequestParts<S> for Path<T> {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
-        let parameters = RawPathParams::from_request_parts(parts, state)
-            .await
-            .map_err(|_| bad_request("invalid_path", "The path is not UTF-8 once decoded."))?;
-        let (name, text) = parameters.iter().next().ok_or_else(Rejection::internal)?;
-        text.parse()
-            .map(Self)
-            .map_err(|error: T::Err| invalid_parameter(name, &error))
+        let parameters = path_parameters(parts, state).await?;
+        parameter(&parameters, 0).map(Self)
     }
+}
+
+/// The two parameters of the path, in their order.
+#[derive(Clone, Copy, Debug)]
+pub struct PathPair<A, B>(pub A, pub B);
+
+impl<S, A, B> FromRequestParts<S> for PathPair<A, B>
+where
+    S: Send + Sync,
+    A: FromStr<Err: Display>,
+    B: FromStr<Err: Display>,
+{
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
+        let parameters = path_parameters(parts, state).await?;
+        Ok(Self(parameter(&parameters, 0)?, parameter(&parameters, 1)?))
+    }
+}
+
+async fn path_parameters(
+    parts: &mut Parts,
+    state: &(impl Send + Sync),
+) -> Result<RawPathParams, Rejection> {
+    let parameters = RawPathParams::from_request_parts(parts, state).await;
+    parameters.map_err(|_| bad_request("invalid_path", "The path is not UTF-8 once decoded."))
+}
+
+fn parameter<T: FromStr<Err: Display>>(
+    parameters: &RawPathParams,
+    index: usize,
+) -> Result<T, Rejection> {
+    let found = parameters.iter().nth(index);
+    let (name, text) = found.ok_or_else(Rejection::internal)?;
+    text.parse()
+        .map_err(|error: T::Err| invalid_parameter(name, &error))
 }
 
 /// The refusal of a path, query or header parameter: `invalid_` and its name in snake case.

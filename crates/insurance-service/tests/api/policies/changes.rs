@@ -93,8 +93,11 @@ async fn a_draft_is_patched_member_by_member() {
     let (id, tag) = desk.draft("GHI789").await;
     let patch = async |tag: &str, body: Value| {
         let path = format!("/api/v1/policies/{id}");
-        desk.ask(Method::PATCH, &path, &[("if-match", tag)], Some(&body))
-            .await
+        let headers = [
+            ("if-match", tag),
+            ("content-type", "application/merge-patch+json"),
+        ];
+        desk.ask(Method::PATCH, &path, &headers, Some(&body)).await
     };
     let patched = patch(&tag, json!({ "validUntil": day(9) })).await;
     assert_eq!(patched.status, 200, "{}", patched.text());

@@ -1,16 +1,22 @@
 use axum::body::Body;
 use http::{Method, Request};
+use insurance_service::Clock;
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use serde_json::{Value, json};
+use settings::Arguments;
 use test_support::{Answer, FakeVehicle};
 
 use crate::api::service::Service;
 
 /// A key that reads and writes.
 const KEY: &str = "desk-key-0123456789";
-const DESK: [(&str, &str); 2] = [
+/// One that operates the service.
+const ADMIN_KEY: &str = "admin-key-0123456789";
+const DESK: [(&str, &str); 4] = [
     ("API_KEYS__DESK__KEY", KEY),
     ("API_KEYS__DESK__SCOPES", "read,write"),
+    ("API_KEYS__ADMIN__KEY", ADMIN_KEY),
+    ("API_KEYS__ADMIN__SCOPES", "admin"),
 ];
 
 /// Somebody who drafts and changes policies.
@@ -32,6 +38,21 @@ impl Desk {
         Self(Service::with(vehicle, &[&DESK[..], settings].concat()).await)
     }
 
+    /// With a clock of its own.
+    pub(crate) async fn at(clock: Clock, vehicle: FakeVehicle) -> Self {
+        Self(Service::at(clock, vehicle, Arguments::default(), &DESK).await)
+    }
+
+    /// A new process on the same database, with these settings.
+    pub(crate) fn restarted(self, settings: &[(&str, &str)]) -> Self {
+        let Service {
+            database, vehicle, ..
+        } = self.0;
+        let (clock, settings) = (Clock::system(), [&DESK[..], settings].concat());
+        let arguments = Arguments::default();
+        Self(Service::on(database, clock, vehicle, arguments, &settings))
+    }
+
     /// A request with these headers; a body is JSON.
     pub(crate) async fn ask(
         &self,
@@ -47,7 +68,9 @@ impl Desk {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.header("content-type", "application/json");
+        if !headers.iter().any(|(name, _)| *name == "content-type") {
+            request = request.header("content-type", "application/json");
+        }
         let body = body.map_or(Body::empty(), |body| Body::from(body.to_string()));
         self.0.api.send(request.body(body).unwrap()).await
     }
@@ -59,6 +82,25 @@ impl Desk {
             headers.push(("if-match", tag));
         }
         self.ask(Method::POST, path, &headers, Some(body)).await
+    }
+
+    /// Sets a price as an administrator.
+    pub(crate) async fn set_price(&self, product: &str, day: &str, cost: f64) -> Answer {
+        let path = format!("/api/v1/prices/{product}/{day}");
+        let body = json!({ "monthlyCost": cost });
+        self.administer(Method::PUT, &path, &[], &body).await
+    }
+
+    /// A request of an administrator.
+    pub(crate) async fn administer(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Answer {
+        let headers = [&[("x-api-key", ADMIN_KEY)], headers].concat();
+        self.ask(method, path, &headers, Some(body)).await
     }
 
     /// A `POST` under a key of its own.

@@ -2,9 +2,10 @@ use http::Method;
 use serde_json::{Value, json};
 use test_support::{API_KEY, Examples, FakeVehicle, LOG, Reply, record_log};
 
-use super::Desk;
+use super::{Desk, desk::day};
 
 const POLICIES: &str = "/api/v1/policies";
+const ERASURES: &str = "/api/v1/operations/erasures";
 
 /// Every answer about policies, on days that are far enough for every run.
 pub(crate) async fn record(examples: &mut Examples) {
@@ -15,11 +16,15 @@ pub(crate) async fn record(examples: &mut Examples) {
     record_reads(examples, &desk, id).await;
     record_cancellation(examples, &desk, id).await;
     record_events(examples).await;
+    record_prices(examples, &desk).await;
+    record_erasures(examples, &desk).await;
     let policy = format!("{POLICIES}/{id}");
     for (operation, method, path) in [
         ("draft_policy", Method::POST, POLICIES),
         ("list_policies", Method::GET, POLICIES),
         ("list_prices", Method::GET, "/api/v1/prices"),
+        ("erase_person", Method::POST, ERASURES),
+        ("set_price", Method::PUT, "/api/v1/prices/car/2030-07-01"),
         ("get_policy", Method::GET, &*policy),
         ("patch_policy", Method::PATCH, &*policy),
         (
@@ -257,4 +262,76 @@ async fn record_events(examples: &mut Examples) {
     let subject = policy.replace("/api/v1/policies", "policy");
     let log = (&desk.0.database, &desk.0.api);
     record_log(examples, log, (&subject, 6)).await;
+}
+
+async fn record_prices(examples: &mut Examples, desk: &Desk) {
+    let operation = "set_price";
+    let body = json!({ "monthlyCost": 35.5 });
+    examples.request(operation, "car", &body);
+    let set = desk.set_price("car", "2030-07-01", 35.5).await;
+    examples.answer(operation, "set", &set);
+    let again = desk.set_price("car", "2030-07-01", 35.5).await;
+    examples.answer(operation, "again", &again);
+    for (product, day, cost) in [
+        ("car", "2030-07-01", 36.0),
+        ("car", "2020-02-01", 36.0),
+        ("boat", "2030-07-01", 36.0),
+        ("car", "2030-02-30", 36.0),
+        ("car", "2030-07-02", 1e10),
+    ] {
+        examples.problem(operation, &desk.set_price(product, day, cost).await);
+    }
+    let mut lock = desk.0.database.lock("insurance_events.events").await;
+    examples.problem(operation, &desk.set_price("pet", "2030-07-01", 11.0).await);
+    lock.release().await;
+}
+
+/// With what becomes of the answers that were kept.
+async fn record_erasures(examples: &mut Examples, desk: &Desk) {
+    let operation = "erase_person";
+    let person = "197001017777";
+    let of_person = json!({
+        "personalIdentityNumber": person, "product": "car", "carRegistrationNumber": "CCC333",
+        "validFrom": day(0), "validUntil": null,
+    });
+    let [drafting, moving, changing] = [
+        "erased-draft-0001",
+        "erased-move-00001",
+        "erased-change-001",
+    ];
+    let drafted = desk.post(POLICIES, drafting, "", &of_person).await;
+    let id = drafted.json()["insuranceId"].as_i64().unwrap();
+    let transitions = format!("{POLICIES}/{id}/transitions");
+    let active = json!({ "to": "active", "reason": "other" });
+    let first = drafted.header("etag");
+    let active_one = desk.post(&transitions, moving, first, &active).await;
+    let to_change = format!("{POLICIES}/{id}/changes");
+    let other_car = json!({ "effectiveOn": day(1), "carRegistrationNumber": "CCC444" });
+    let second = active_one.header("etag");
+    let changed = desk.post(&to_change, changing, second, &other_car).await;
+
+    let erase = async |key: &str, body: &Value| {
+        let key = [("idempotency-key", key)];
+        let key = &key[..usize::from(!key[0].1.is_empty())];
+        desk.administer(Method::POST, ERASURES, key, body).await
+    };
+    let body = json!({ "personalIdentityNumber": person });
+    examples.problem(operation, &erase("erase-00000000001", &body).await);
+    desk.go(id, changed.header("etag"), "cancelled").await;
+    examples.request(operation, "person", &body);
+    let erased = erase("erase-4f1d0a2b9c-1", &body).await;
+    examples.answer(operation, "erased", &erased);
+    let other = json!({ "personalIdentityNumber": "197001010000" });
+    examples.problem(operation, &erase("erase-4f1d0a2b9c-1", &other).await);
+    examples.problem(operation, &erase("", &body).await);
+    examples.problem(operation, &erase("short", &body).await);
+    let invalid = json!({ "personalIdentityNumber": "1" });
+    examples.problem(operation, &erase("erase-00000000002", &invalid).await);
+
+    let gone = desk.post(POLICIES, drafting, "", &of_person).await;
+    examples.problem("draft_policy", &gone);
+    let gone = desk.post(&transitions, moving, first, &active).await;
+    examples.problem("move_policy", &gone);
+    let gone = desk.post(&to_change, changing, second, &other_car).await;
+    examples.problem("change_policy", &gone);
 }

@@ -232,6 +232,51 @@ async fn two_clients_never_meet_and_a_key_is_forgotten_after_a_day() {
     assert_eq!(late.header("idempotency-replayed"), "");
 }
 
+#[tokio::test]
+async fn both_keys_of_a_rotation_are_one_caller() {
+    let rotation = [
+        ("API_KEYS__DESK_2__KEY", "next-key-0123456789"),
+        ("API_KEYS__DESK_2__SCOPES", "write"),
+        ("API_KEYS__DESK_2__CLIENT", "desk"),
+    ];
+    let desk = Desk::with(FakeVehicle::healthy().await, &rotation).await;
+    let (key, body) = (key(), draft(json!({})));
+    let first = desk.post(POLICIES, &key, "", &body).await;
+    assert_eq!(first.status, 201, "{}", first.text());
+    let headers = [
+        ("x-api-key", "next-key-0123456789"),
+        ("idempotency-key", &*key),
+    ];
+    let again = desk
+        .ask(http::Method::POST, POLICIES, &headers, Some(&body))
+        .await;
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    assert_eq!(again.text(), first.text());
+}
+
+/// What a fingerprint is made with is a secret of its own, which outlives all others.
+#[tokio::test]
+async fn a_second_try_is_known_when_other_secrets_have_changed() {
+    let own = "5f".repeat(32);
+    let set = [("IDEMPOTENCY__FINGERPRINT_KEY", &*own)];
+    let desk = Desk::with(FakeVehicle::healthy().await, &set).await;
+    let (key, body) = (key(), draft(json!({})));
+    let first = desk.post(POLICIES, &key, "", &body).await;
+    assert_eq!(first.status, 201, "{}", first.text());
+    let changed = [
+        set[0],
+        ("VEHICLE_CLIENT__API_KEY", "another-key-0123456789"),
+    ];
+    let desk = desk.restarted(&changed);
+    let again = desk.post(POLICIES, &key, "", &body).await;
+    assert_eq!(again.status, 201, "{}", again.text());
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    // Nobody without it finds out which number was sent.
+    let desk = desk.restarted(&changed[1..]);
+    let other = desk.post(POLICIES, &key, "", &body).await;
+    assert_eq!(other.problem()["code"], "idempotency_key_reused");
+}
+
 /// A process that dies in mid-work leaves the key free.
 #[tokio::test]
 async fn a_connection_that_is_cut_leaves_no_claim() {

@@ -75,3 +75,33 @@ async fn policies_are_listed_by_car_and_by_the_status_that_they_have_today() {
     let prices = desk.get("/api/v1/prices").await.json();
     assert_eq!(prices["prices"].as_array().unwrap().len(), 3);
 }
+
+#[tokio::test]
+async fn what_cannot_be_read_is_named_and_takes_nothing_with_it() {
+    let desk = Desk::open().await;
+    desk.0
+        .database
+        .execute(
+            "alter table insurance.products drop constraint product_is_known;
+             insert into insurance.products values ('boat', 40);
+             insert into insurance.prices values ('boat', '2020-01-01', 40, 1);
+             insert into insurance.insurances
+                 (insurance_id, personal_identity_number, product, monthly_cost)
+             values (7, '197001019999', 'boat', 40)",
+        )
+        .await;
+    let page = desk.get("/api/v1/policies?status=active&limit=2").await;
+    assert_eq!(page.status, 200, "{}", page.text());
+    let page = page.json();
+    assert_eq!(page["unreadableInsurances"], json!([7]));
+    assert_eq!(ids(&page), [1_000_000]);
+    assert_eq!(page["next"], 1_000_000);
+    let whole = desk.get("/api/v1/policies?status=active&after=7").await;
+    assert_eq!(whole.json()["unreadableInsurances"], Value::Null);
+    let counted = [("column", "product")];
+    let unreadable = desk.0.metric("policies_unreadable_total", &counted).await;
+    assert_eq!(unreadable, 1);
+    assert_eq!(desk.policy(7).await.status, 500);
+    let prices = desk.get("/api/v1/prices").await.json();
+    assert_eq!(prices["prices"].as_array().unwrap().len(), 3);
+}

@@ -1,13 +1,16 @@
 //! Policies that change, through the real router and a database of their own.
 
 mod changes;
+mod days;
 mod desk;
+mod erasure;
 mod examples;
 mod expiry;
 mod fold;
 mod idempotency;
 mod lists;
 mod plans;
+mod prices;
 mod privacy;
 mod race;
 mod refusals;

@@ -2,6 +2,7 @@
 
 use futures_util::{StreamExt, stream};
 use serde_json::json;
+use sqlx::{Connection, PgConnection};
 use test_support::FakeVehicle;
 
 use super::{Desk, desk::day};
@@ -69,6 +70,55 @@ async fn of_many_activations_at_once_each_car_gets_one_cover() {
 #[ignore = "takes half a minute; `.ci/run simulation` runs it"]
 async fn of_sixteen_thousand_activations_each_of_a_thousand_cars_gets_one_cover() {
     race_for(1_000).await;
+}
+
+/// A session that holds the lock on a car, as a transaction that covers it does.
+async fn hold(desk: &Desk, car: &str) -> PgConnection {
+    let mut holder = desk.0.database.connect().await;
+    let lock = "select pg_advisory_lock(hashtextextended('car/' || $1, 5082))";
+    let lock = sqlx::query(lock).bind(car);
+    lock.execute(&mut holder).await.unwrap();
+    holder
+}
+
+/// Without the lock the constraint alone decides, and two insertions wait for each other until the
+/// server ends one of them for a deadlock, a second later.
+#[tokio::test]
+async fn whoever_covers_a_car_waits_for_its_lock_and_not_for_long() {
+    let desk = Desk::open().await;
+    let (id, tag) = desk.draft("GHI789").await;
+    let holder = hold(&desk, "GHI789").await;
+    let busy = desk.go(id, &tag, "active").await;
+    assert_eq!(busy.status, 409, "{}", busy.text());
+    assert_eq!(busy.problem()["code"], "busy");
+    assert_eq!(busy.header("retry-after"), "1");
+    holder.close().await.unwrap();
+    assert_eq!(desk.go(id, &tag, "active").await.status, 200);
+}
+
+/// Each wait is within its bound, and both together are longer than any statement may take.
+#[tokio::test]
+async fn a_change_that_waits_for_both_of_its_cars_is_busy() {
+    let short = [("DATABASE__STATEMENT_TIMEOUT", "400ms")];
+    let desk = Desk::with(FakeVehicle::healthy().await, &short).await;
+    let (id, tag) = desk.activate("GHI789").await;
+    // In the order in which they are waited for.
+    let mut first = hold(&desk, "CCC111").await;
+    let second = hold(&desk, "GHI789").await;
+    let change = json!({ "effectiveOn": day(1), "carRegistrationNumber": "CCC111" });
+    let waited = async {
+        let waiting = "select count(*) from pg_locks join pg_database on pg_database.oid = database
+            where not granted and locktype = 'advisory' and datname = current_database()";
+        while desk.number(waiting).await == 0 {}
+        let give_way = "select pg_sleep(0.2), pg_advisory_unlock_all()";
+        sqlx::query(give_way).execute(&mut first).await.unwrap();
+    };
+    let (busy, ()) = tokio::join!(desk.change(id, &tag, &change), waited);
+    assert_eq!(busy.status, 409, "{}", busy.text());
+    assert_eq!(busy.problem()["code"], "busy");
+    second.close().await.unwrap();
+    let changed = desk.change(id, &tag, &change).await;
+    assert_eq!(changed.status, 200, "{}", changed.text());
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ async fn a_change_names_the_version_that_its_caller_has_seen() {
             assert_eq!(answer.problem()["code"], code, "{sent}");
             if status == 412 {
                 assert_eq!(answer.header("etag"), tag);
+                assert_eq!(answer.problem()["currentETag"], tag);
             }
         }
     }
@@ -141,8 +142,8 @@ async fn a_refused_transition_names_what_is_allowed() {
 #[tokio::test]
 async fn only_an_administrator_lets_a_cover_begin_in_the_past() {
     let administrator = [
-        ("API_KEYS__ADMIN__KEY", "admin-key-0123456789"),
-        ("API_KEYS__ADMIN__SCOPES", "write,admin"),
+        ("API_KEYS__BOTH__KEY", "both-key-0123456789"),
+        ("API_KEYS__BOTH__SCOPES", "write,admin"),
     ];
     let vehicle = test_support::FakeVehicle::healthy().await;
     let desk = Desk::with(vehicle, &administrator).await;
@@ -153,7 +154,7 @@ async fn only_an_administrator_lets_a_cover_begin_in_the_past() {
     assert_eq!(refused.problem()["code"], "cover_in_the_past");
     let (path, key) = (format!("/api/v1/policies/{id}/transitions"), key());
     let headers = [
-        ("x-api-key", "admin-key-0123456789"),
+        ("x-api-key", "both-key-0123456789"),
         ("if-match", drafted.header("etag")),
         ("idempotency-key", &key),
     ];

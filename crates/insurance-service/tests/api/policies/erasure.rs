@@ -1,0 +1,213 @@
+//! Persons who are forgotten.
+
+use http::Method;
+use serde_json::json;
+use test_support::Answer;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::{
+    Desk,
+    desk::{day, draft, key},
+};
+use crate::api::{
+    capture::Capture,
+    privacy::{PERSONS, assert_free_of_persons, forms},
+};
+
+const ERASURES: &str = "/api/v1/operations/erasures";
+const PERSON: &str = PERSONS[3];
+const POLICIES: &str = "/api/v1/policies";
+
+async fn erase(desk: &Desk, key: &str, person: &str) -> Answer {
+    let body = json!({ "personalIdentityNumber": person });
+    let key = [("idempotency-key", key)];
+    desk.administer(Method::POST, ERASURES, &key, &body).await
+}
+
+/// A policy of the person that came by SQL, with these days from today.
+async fn insured(desk: &Desk, id: i64, from: i64, until: &str, car: &str) {
+    let sql = format!(
+        "insert into insurance.insurances
+             (insurance_id, personal_identity_number, product, monthly_cost,
+              car_registration_number, valid_from, valid_until)
+         values ({id}, '{PERSON}', 'car', 30, '{car}', '{}', {until})",
+        day(from)
+    );
+    desk.0.database.execute(&sql).await;
+}
+
+/// What the tables hold, but for what an erasure takes.
+async fn digest(desk: &Desk) -> i64 {
+    desk.number(
+        "select hashtextextended(
+             (select string_agg(i::text, '|' order by i::text) from insurance.insurances i)
+             || (select string_agg(e::text, '|' order by e::text) from insurance_events.events e)
+             || (select coalesce(string_agg(k::text, '|' order by k::text), '')
+                 from insurance.idempotency_keys k), 0)",
+    )
+    .await
+}
+
+#[tokio::test]
+async fn an_erased_person_is_in_no_table_and_the_log_stays() {
+    let desk = Desk::open().await;
+    insured(&desk, 5, -90, &format!("'{}'", day(-1)), "OLD123").await;
+    let drafting = key();
+    let body = draft(json!({ "personalIdentityNumber": PERSON }));
+    let drafted = desk.post(POLICIES, &drafting, "", &body).await;
+    assert_eq!(drafted.status, 201, "{}", drafted.text());
+    let id = drafted.json()["insuranceId"].as_i64().unwrap();
+    let longer = json!({ "validUntil": day(9) });
+    let path = format!("{POLICIES}/{id}");
+    let tag = drafted.header("etag").to_owned();
+    let log = "select count(*) from insurance_events.events";
+    let before = desk.number(log).await;
+    let first_key = key();
+    let erased = erase(
+        &desk,
+        &first_key,
+        &format!("{}-{}", &PERSON[..8], &PERSON[8..]),
+    )
+    .await;
+    assert_eq!(erased.status, 200, "{}", erased.text());
+    assert_eq!(erased.json(), json!({ "policies": 2, "answers": 1 }));
+    // The end of the one whose day has come, and nothing else.
+    assert_eq!(desk.number(log).await, before + 1);
+    let told = desk.events(5).await;
+    assert!(told[1].starts_with("2 policy.expired.v1"), "{told:?}");
+    assert_eq!(desk.events(id).await.len(), 1);
+    // As a text, and as the hexadecimal digits of bytes.
+    let bytes: String = PERSON.chars().flat_map(|digit| ['3', digit]).collect();
+    for table in ["insurances", "idempotency_keys"] {
+        let named = format!(
+            "select count(*) from insurance.{table} t
+             where t::text like '%{PERSON}%' or t::text like '%{bytes}%'"
+        );
+        assert_eq!(desk.number(&named).await, 0, "{table}");
+    }
+    assert_eq!(desk.0.look_up(PERSON).await.status, 404);
+
+    let late = desk.post(POLICIES, &drafting, "", &body).await;
+    assert_eq!(
+        (late.status.as_u16(), &late.problem()["code"]),
+        (410, &json!("erased"))
+    );
+    let policy = desk.policy(id).await;
+    assert_eq!(policy.json()["allowed"], json!(["cancelled"]));
+    let refused = desk
+        .ask(Method::PATCH, &path, &[("if-match", &*tag)], Some(&longer))
+        .await;
+    assert_eq!(refused.status, 410);
+    assert_eq!(desk.go(id, &tag, "active").await.status, 409);
+    assert_eq!(desk.go(id, &tag, "cancelled").await.status, 200);
+
+    let replayed = erase(
+        &desk,
+        &first_key,
+        &format!("{}-{}", &PERSON[..8], &PERSON[8..]),
+    )
+    .await;
+    assert_eq!(replayed.text(), erased.text());
+    assert_eq!(replayed.header("idempotency-replayed"), "true");
+    let again = erase(&desk, &key(), PERSON).await;
+    assert_eq!(again.json(), json!({ "policies": 0, "answers": 0 }));
+}
+
+#[tokio::test]
+async fn a_person_with_a_policy_in_force_or_to_come_is_kept_whole() {
+    for (from, until) in [(-5, "null".to_owned()), (3, format!("'{}'", day(9)))] {
+        let desk = Desk::open().await;
+        insured(&desk, 5, -90, &format!("'{}'", day(-30)), "OLD123").await;
+        insured(&desk, 6, from, &until, "NEW123").await;
+        let before = digest(&desk).await;
+        let refused = erase(&desk, &key(), PERSON).await;
+        assert_eq!(refused.status, 409, "{}", refused.text());
+        assert_eq!(refused.problem()["code"], "policy_in_force");
+        assert_eq!(digest(&desk).await, before);
+        assert_eq!(
+            desk.0.look_up(PERSON).await.status,
+            if from < 0 { 200 } else { 404 }
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_somebody_changes_is_not_erased_behind_their_back() {
+    let desk = Desk::open().await;
+    insured(&desk, 5, -90, &format!("'{}'", day(-1)), "OLD123").await;
+    let mut holder = desk.0.database.connect().await;
+    let lock = "begin; select from insurance.insurances where insurance_id = 5 for update";
+    sqlx::raw_sql(lock).execute(&mut holder).await.unwrap();
+    let busy = erase(&desk, &key(), PERSON).await;
+    assert_eq!(busy.status, 409, "{}", busy.text());
+    assert_eq!(busy.problem()["code"], "busy");
+    assert_eq!(busy.header("retry-after"), "1");
+    sqlx::raw_sql("rollback")
+        .execute(&mut holder)
+        .await
+        .unwrap();
+    assert_eq!(erase(&desk, &key(), PERSON).await.json()["policies"], 1);
+}
+
+#[tokio::test]
+async fn an_erasure_is_told_in_figures() {
+    let (capture, _guard) = Capture::start(LevelFilter::WARN);
+    let desk = Desk::open().await;
+    insured(&desk, 5, -90, &format!("'{}'", day(-1)), "OLD123").await;
+    erase(&desk, &key(), PERSON).await;
+    let audited = [
+        r#""target":"audit""#,
+        r#""action":"erase_person""#,
+        r#""key_id":"admin""#,
+        r#""policies":1"#,
+        r#""answers":0"#,
+    ];
+    assert_eq!(capture.lines_with(&audited), 1, "{}", capture.text());
+}
+
+#[tokio::test]
+async fn no_erasure_and_no_draft_names_a_person_in_logs_metrics_or_errors() {
+    let desk = Desk::open().await;
+    insured(&desk, 5, -90, &format!("'{}'", day(-1)), "OLD123").await;
+    let (capture, _guard) = Capture::start(LevelFilter::TRACE);
+    let mut erased = 0;
+    for broken in [false, true] {
+        if broken {
+            let away = "alter table insurance.insurances rename to moved";
+            desk.0.database.execute(away).await;
+        }
+        for form in PERSONS.into_iter().flat_map(forms) {
+            for (path, body) in [
+                (ERASURES, json!({ "personalIdentityNumber": form })),
+                (ERASURES, json!({ "personalIdentityNumber": [form] })),
+                (
+                    ERASURES,
+                    json!({ "personalIdentityNumber": form, &form: 1 }),
+                ),
+                (POLICIES, draft(json!({ "personalIdentityNumber": form }))),
+            ] {
+                let fresh = key();
+                for key in [&*fresh, &*form] {
+                    let headers = [("idempotency-key", key), ("if-match", &*form)];
+                    let answer = if path == ERASURES {
+                        desk.administer(Method::POST, path, &headers, &body).await
+                    } else {
+                        desk.ask(Method::POST, path, &headers, Some(&body)).await
+                    };
+                    erased += usize::from(path == ERASURES && answer.status == 200);
+                    assert_free_of_persons(&format!("{:?}", answer.headers), "headers");
+                    assert_free_of_persons(&answer.text(), "body");
+                }
+            }
+        }
+    }
+    assert!(erased > 1, "{erased}");
+    let log = capture.text();
+    assert!(log.contains("the request failed"), "nothing failed");
+    assert_free_of_persons(&log, "log");
+    let metrics = desk.0.api.get("/metrics").await.text();
+    assert_free_of_persons(&metrics, "metrics");
+    let events =
+        "select count(*) from insurance_events.events e where e::text like '%197702299993%'";
+    assert_eq!(desk.number(events).await, 0);
+}
