@@ -50,6 +50,10 @@ impl Service for Edge {
         Ok(())
     }
 
+    async fn preview_migration(_: &Nothing) -> Result<String, ProcessError> {
+        Ok(String::new())
+    }
+
     async fn seed(_: &Nothing) -> Result<(), ProcessError> {
         Ok(())
     }

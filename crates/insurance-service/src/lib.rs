@@ -74,6 +74,15 @@ impl Service for InsuranceService {
         Ok(SCHEMA.migrate(&settings.database).await?)
     }
 
+    async fn preview_migration(settings: &InsuranceSettings) -> Result<String, RunError> {
+        let preview = SCHEMA.preview(
+            &settings.database,
+            |connection, ()| Box::pin(store::newest_migration(connection)),
+            |connection, applied| Box::pin(policy::overlaps(connection, *applied)),
+        );
+        Ok(preview.await?)
+    }
+
     async fn seed(settings: &InsuranceSettings) -> Result<(), RunError> {
         Ok(SCHEMA.seed(&settings.database).await?)
     }

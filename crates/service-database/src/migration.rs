@@ -38,6 +38,9 @@ pub enum MigrateError {
     /// A step failed, or the database holds steps that differ from ours.
     #[error("a migration failed")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// What there is could not be looked at.
+    #[error("the database could not be looked at")]
+    Preview(#[source] sqlx::Error),
     /// The sample data was refused.
     #[error("the sample data was not inserted")]
     SampleData(#[source] sqlx::Error),
@@ -53,6 +56,37 @@ impl Schema {
         // The work is done; the server notices a lost goodbye by itself.
         let _ = connection.close().await;
         Ok(())
+    }
+
+    /// Says which steps [`migrate`](Self::migrate) would apply, and what these `findings` say of the
+    /// rows that are there, by the newest step that they went through. Changes nothing.
+    pub async fn preview(
+        &self,
+        settings: &DatabaseSettings,
+        applied: Read<(), Option<i64>>,
+        findings: Read<i64, String>,
+    ) -> Result<String, MigrateError> {
+        let mut connection = self.connect(settings).await?;
+        let read_only = sqlx::raw_sql("set default_transaction_read_only = on");
+        let set = read_only.execute(&mut connection).await;
+        set.map_err(MigrateError::Preview)?;
+        let applied = match applied(&mut connection, &()).await {
+            Ok(version) => version.unwrap_or(0),
+            Err(error) if is_missing(&error) => 0,
+            Err(error) => return Err(MigrateError::Preview(error)),
+        };
+        let steps = self.migrator.iter().map(|step| step.version);
+        let newest = self.newest();
+        let mut said = match steps.filter(|version| *version > applied).min() {
+            Some(first) => format!("migrate applies the steps {first} to {newest}\n"),
+            None => "schema is up to date: migrate applies nothing\n".to_owned(),
+        };
+        if applied > 0 {
+            let found = findings(&mut connection, &applied).await;
+            said.push_str(&found.map_err(MigrateError::Preview)?);
+        }
+        let _ = connection.close().await;
+        Ok(said)
     }
 
     /// Inserts the sample data where it is missing.

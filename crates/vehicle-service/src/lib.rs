@@ -11,7 +11,7 @@ mod settings;
 mod state;
 mod store;
 
-use std::path::PathBuf;
+use std::{future::ready, path::PathBuf};
 
 use ::settings::{Arguments, Sources};
 use event_log::{EventLog, NewLogError, StateError, Triggers, VerifyError};
@@ -87,6 +87,16 @@ impl Service for VehicleService {
 
     async fn migrate(settings: &VehicleSettings) -> Result<(), RunError> {
         Ok(SCHEMA.migrate(&settings.database).await?)
+    }
+
+    async fn preview_migration(settings: &VehicleSettings) -> Result<String, RunError> {
+        let preview = SCHEMA.preview(
+            &settings.database,
+            |connection, ()| Box::pin(store::newest_migration(connection)),
+            // No step refuses or marks a row.
+            |_, _| Box::pin(ready(Ok(String::new()))),
+        );
+        Ok(preview.await?)
     }
 
     async fn seed(settings: &VehicleSettings) -> Result<(), RunError> {

@@ -1,5 +1,6 @@
-use insurance_service::NAME;
-use test_support::{FakeVehicle, TestDatabase};
+use insurance_service::{NAME, SCHEMA};
+use sqlx::migrate::Migrator;
+use test_support::{Binary, FakeVehicle, TestDatabase};
 
 use super::binary::binary;
 
@@ -53,4 +54,61 @@ async fn migrate_and_seed_make_an_empty_database_ready() {
     assert_eq!(profile["totalMonthlyCost"], 40.0);
     let ended = running.stop().await.unwrap();
     assert_eq!(ended.code, Some(0));
+}
+
+/// What a dry run of `migrate` says.
+async fn dry_run(binary: &Binary) -> String {
+    let output = binary.run_with(&["migrate", "--dry-run"]).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    said
+}
+
+#[tokio::test]
+async fn a_dry_run_names_the_policies_that_overlap_and_changes_nothing() {
+    let vehicle = FakeVehicle::healthy().await;
+    let database = TestDatabase::empty(NAME).await;
+    let binary = binary(&database, &vehicle);
+    let newest = SCHEMA.migrator.iter().map(|step| step.version).max();
+    let newest = newest.unwrap();
+    let said = dry_run(&binary).await;
+    assert_eq!(said, format!("migrate applies the steps 1 to {newest}\n"));
+    // As before policies could change.
+    let steps = SCHEMA.migrator.iter().filter(|step| step.version <= 2);
+    let mut before = Migrator::with_migrations(steps.cloned().collect());
+    before.dangerous_set_table_name("insurance._sqlx_migrations");
+    before.create_schema("insurance");
+    let mut owner = database.connect_as("insurance_migrator").await;
+    before.run(&mut owner).await.unwrap();
+    let none = "no policy covers a car on days that another one covers\n";
+    let said = dry_run(&binary).await;
+    assert_eq!(
+        said,
+        format!("migrate applies the steps 3 to {newest}\n{none}")
+    );
+    database
+        .execute(
+            "insert into insurance.products values ('car', 30), ('pet', 10);
+             insert into insurance.insurances
+                 (insurance_id, personal_identity_number, product, monthly_cost,
+                  car_registration_number)
+             values (5, '190001010000', 'car', 30, 'ABC123'),
+                 (9, '190001010000', 'car', 30, 'DEF456'),
+                 (7, '190001010000', 'car', 30, 'ABC123'), (8, '190001010000', 'pet', 10, null),
+                 (6, '190001010000', 'pet', 10, null), (4, '190001010000', 'car', 30, 'DEF456'),
+                 (3, '190001010000', 'car', 30, 'DEF456'), (2, '190001010000', 'car', 30, 'JKL012')",
+        )
+        .await;
+    let named = "marked: 4, 7, 9\n";
+    for _ in 0..2 {
+        let said = dry_run(&binary).await;
+        assert!(said.starts_with("migrate applies the steps 3 to"), "{said}");
+        assert!(said.ends_with(named), "{said}");
+    }
+    let output = binary.run("migrate").await;
+    assert_eq!(output.status.code(), Some(0));
+    let said = dry_run(&binary).await;
+    assert!(said.starts_with("schema is up to date"), "{said}");
+    // What was said is what became of them.
+    assert!(said.ends_with(named), "{said}");
 }

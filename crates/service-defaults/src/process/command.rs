@@ -76,7 +76,11 @@ pub enum Command {
     #[default]
     Serve,
     /// Bring the database schema up to date; waits for the server
-    Migrate,
+    Migrate {
+        /// Only say which steps are missing and what they would find, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Insert the sample data where it is missing
     Seed,
     /// Print every setting with its meaning, its default and its bounds, as a TOML file
@@ -220,7 +224,11 @@ pub async fn run<S: Service>(sources: Sources, command: Command, start: Start) -
     }
     let result = match command {
         Command::Serve => serve::<S>(&process, start).await,
-        Command::Migrate => S::migrate(&settings.service).await,
+        Command::Migrate { dry_run: false } => S::migrate(&settings.service).await,
+        Command::Migrate { dry_run: true } => {
+            let preview = S::preview_migration(&settings.service).await;
+            preview.map(|preview| say(&mut std::io::stdout(), &preview))
+        }
         Command::Seed => S::seed(&settings.service).await,
         Command::VerifyLog { checkpoint } => {
             let report = S::verify_log(&settings.service, &checkpoint).await;

@@ -31,6 +31,11 @@ pub trait Service: 'static {
     /// Brings its schema up to date.
     fn migrate(settings: &Self::Settings) -> impl Future<Output = Result<(), Self::Error>>;
 
+    /// Says what [`migrate`](Self::migrate) would do and find, and changes nothing.
+    fn preview_migration(
+        settings: &Self::Settings,
+    ) -> impl Future<Output = Result<String, Self::Error>>;
+
     /// Inserts its sample data where it is missing.
     fn seed(settings: &Self::Settings) -> impl Future<Output = Result<(), Self::Error>>;
 
