@@ -50,6 +50,11 @@ impl Database {
         })
     }
 
+    /// Most connections that it has at once.
+    pub fn max_connections(&self) -> u32 {
+        self.max_connections
+    }
+
     /// Runs a statement and waits for it, but not for a server that neither answers nor cancels.
     ///
     /// On a connection that turns out to be dead it runs once more, on a fresh one. Dropped

@@ -25,9 +25,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::EventLog;
 
-/// Most statements of these routes at once, so that a thousand readers who are told of an event at
-/// the same moment leave connections to the lookups.
-const STATEMENTS: usize = 2;
+/// Most statements of these routes at once, however many connections there are. A quarter of those
+/// at most, so that a thousand readers who are told of an event at the same moment leave the others
+/// to the lookups.
+const STATEMENTS: u32 = 2;
 /// Apart from the lookups' places: those who follow the log wait for most of their time.
 const FOLLOWING: Limits = Limits::Own {
     deadline: Duration::from_secs(40),
@@ -60,10 +61,11 @@ impl EventLog {
         shutdown: &Shutdown,
         instance: &str,
     ) -> Routes {
+        let statements = (database.max_connections() / 4).clamp(1, STATEMENTS);
         let shared = Shared {
             log: self.clone(),
             database: database.clone(),
-            statements: Arc::new(Semaphore::new(STATEMENTS)),
+            statements: Arc::new(Semaphore::new(statements as usize)),
             shutdown: shutdown.clone(),
             source: format!("/{instance}/{}", self.service()).into(),
         };

@@ -239,17 +239,17 @@ async fn readers_who_wait_take_no_place_from_lookups_and_are_released_by_a_stop(
     }
 }
 
+/// With two connections.
 #[tokio::test]
 async fn readers_whose_statements_hang_leave_connections_to_lookups() {
-    let service =
-        Service::with(&[&FOLLOWER[..], &[("DATABASE__MAX_CONNECTIONS", "4")]].concat()).await;
+    let service = Service::with(&FOLLOWER).await;
     follow(&service, 3).await;
     let mut lock = service.database.lock("vehicle_events.log").await;
     let readers = join_all((0..20).map(|_| get(&service, FEED)));
     let looked_up = async {
-        lock.queued(2).await;
+        lock.queued(1).await;
         look_up(&service).await;
-        lock.queued(2).await;
+        lock.queued(1).await;
         lock.release().await;
     };
     let (pages, ()) = tokio::join!(readers, looked_up);
