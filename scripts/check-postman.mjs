@@ -12,6 +12,7 @@ const services = {
 // Operations, with the names of their examples.
 const order = [
   ['put_vehicle', 'saab'],
+  ['set_price', 'car'],
   ['draft_policy', 'car'],
   ['patch_policy', 'end'],
   ['move_policy', 'activate'],
@@ -19,6 +20,7 @@ const order = [
   ['move_policy', 'resume'],
   ['change_policy', 'car'],
   ['move_policy', 'cancel'],
+  ['erase_person', 'person'],
   ['set_vehicle_guard', 'isolate'],
   ['set_vehicle_guard', 'release'],
 ];

@@ -19,6 +19,7 @@ const examples = [
   [INSURANCE_URL, 'get_insurances', (profile) => assert.deepEqual(profile.insurances[0].vehicle, volvo)],
   [INSURANCE_URL, 'look_up_insurances', (profile) => assert.deepEqual(profile.insurances[0].vehicle, volvo)],
   // With the other key, which is entered beside the first one.
+  [INSURANCE_URL, 'set_price', (price) => assert.equal(price.product, 'car')],
   [INSURANCE_URL, 'draft_policy', isPolicy('draft')],
   [INSURANCE_URL, 'patch_policy', isPolicy('draft')],
   [INSURANCE_URL, 'move_policy', isPolicy('active'), 'activate'],
