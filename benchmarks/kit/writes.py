@@ -9,9 +9,11 @@ import time
 from statistics import quantiles
 
 from kit.data import WRITER, plate
-from kit.kills import DRAFT
+from kit.kills import TOMORROW
 from kit.stack import FOLDER, RELEASE, Services
 
+# They are changed in turn.
+POLICIES = 100
 # Events a second, and vehicles that they are about.
 RATE = 500
 VEHICLES = 1000
@@ -36,30 +38,27 @@ def headers(**more):
 
 
 def cost(stack, database, full):
-    """A policy is suspended and resumed; a row of a table without triggers is updated."""
+    """A policy is suspended and resumed; a row of the same columns and indexes is updated."""
     services = Services(stack, database, database.fresh("benchmark_writes"))
     ours, plain = services.ours("insurance"), services.limit("update")
-    connection = http.client.HTTPConnection("127.0.0.1", ours.port)
-
-    def post(path, body, **more):
-        connection.request("POST", path, json.dumps(body), headers(**more))
-        answer = connection.getresponse()
-        return json.loads(answer.read()), answer.getheader("etag")
-
-    policy, tag = post("/api/v1/policies", DRAFT, **{"idempotency-key": "write-of-the-draft"})
-    path = f"/api/v1/policies/{policy['insuranceId']}"
-    to = {"to": "active", "reason": "other"}
-    policy, tag = post(f"{path}/transitions", to, **{"idempotency-key": "write-of-the-cover", "if-match": tag})
     file = FOLDER / "rows.sql"
+    # With the policies' columns, checks and indexes, and without their triggers.
     file.write_text(
-        "create table benchmark_rows as select insurance_id as id, status, version, product, valid_from, valid_until, monthly_cost"
-        " from insurance.insurances;\nalter table benchmark_rows add primary key (id);\n"
-        "grant select, update on benchmark_rows to insurance_service;\n",
+        f"""insert into insurance.insurances (personal_identity_number, product, status, valid_from, monthly_cost)
+            select '199001011234', 'pet', 'active', '{TOMORROW}', 10 from generate_series(1, {POLICIES});
+        create table benchmark_rows (like insurance.insurances including all);
+        insert into benchmark_rows select * from insurance.insurances;
+        grant select, update on benchmark_rows to insurance_service;
+        analyze;""",
         encoding="utf-8",
     )
     database.run(services.name, file)
+    first = int(database.value(services.name, "select max(insurance_id) from insurance.insurances")) - POLICIES + 1
+    connection = http.client.HTTPConnection("127.0.0.1", ours.port)
+    connection.request("GET", f"/api/v1/policies/{first}", headers=headers())
+    tag = connection.getresponse().getheader("etag")
     command = [RELEASE / "benchmarks", "writes", f"127.0.0.1:{ours.port}", f"127.0.0.1:{plain.port}"]
-    command += [WRITER, str(policy["insuranceId"]), tag, "--pairs", str(5000 if full else 1000)]
+    command += [WRITER, str(first), tag, "--policies", str(POLICIES), "--pairs", str(5000 if full else 1000)]
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     for candidate in (ours, plain):
         stack.stop(candidate.process)

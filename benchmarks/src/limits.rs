@@ -6,6 +6,7 @@ use std::{
     io::{Write, stderr},
     net::SocketAddr,
     process::ExitCode,
+    time::Duration,
 };
 
 #[expect(
@@ -24,18 +25,20 @@ use contracts::{BatchAnswer, BatchRequest, RegistrationNumber, Vehicle};
 use http_body_util::Full;
 use hyper::{body::Bytes, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use service_database::{Database, Error};
 use service_defaults::{
     process::{Command, Start, block_on, run as serve_service},
     service::Service,
 };
 use settings::Arguments;
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::{PgConnection, PgPool, postgres::PgPoolOptions};
 use tokio::net::TcpListener;
 
 use crate::edge::{ANSWER, Edge, json};
 
 /// As many connections as a service's pool has by default.
 const CONNECTIONS: u32 = 8;
+const LONGEST_UPDATE: Duration = Duration::from_secs(5);
 const NOT_FOUND: &str = r#"{"type":"/problems/vehicle_not_found","title":"Vehicle not found","status":404,"detail":"There is no vehicle with this registration number.","code":"vehicle_not_found","requestId":"","traceId":"","errors":[]}"#;
 
 #[derive(clap::Args)]
@@ -59,7 +62,8 @@ enum Limit {
         /// URL of the database
         database: String,
     },
-    /// Updates of a row from axum with a pool of sqlx, without an event and without a key
+    /// Updates of a row from axum with the services' own database layer, without an event and
+    /// without a key
     Update {
         /// URL of the database
         database: String,
@@ -110,12 +114,11 @@ async fn serve_vehicles(address: SocketAddr, database: &str) -> anyhow::Result<(
     serve(address, routes).await
 }
 
-async fn serve_updates(address: SocketAddr, database: &str) -> anyhow::Result<()> {
-    // A connection that is lent without a look at it, as the services' are.
-    let pool = PgPoolOptions::new().max_connections(CONNECTIONS);
-    let pool = pool.test_before_acquire(false).connect(database).await?;
+async fn serve_updates(address: SocketAddr, url: &str) -> anyhow::Result<()> {
+    let settings = format!("url = {}", serde_json::to_string(url)?);
+    let database = Database::new(&settings::parse("database", &settings)?)?;
     let routes = Router::new().route("/rows/{id}", post(update));
-    serve(address, routes.with_state(pool)).await
+    serve(address, routes.with_state(database)).await
 }
 
 async fn serve_hyper(address: SocketAddr) -> anyhow::Result<()> {
@@ -225,28 +228,32 @@ async fn find_all(
     clippy::disallowed_types,
     reason = "a plain service has plain extractors"
 )]
-async fn update(State(pool): State<PgPool>, Path(id): Path<i64>) -> Result<Json<i64>, StatusCode> {
-    let updated = async {
-        let mut transaction = pool.begin().await?;
-        let version: i64 = sqlx::query_scalar(
-            "select version from benchmark_rows where id = $1 for no key update",
-        )
-        .bind(id)
-        .fetch_one(&mut *transaction)
-        .await?;
-        sqlx::query("update benchmark_rows set version = $2, status = $3 where id = $1")
-            .bind(id)
-            .bind(version + 1)
-            .bind(if version % 2 == 0 {
-                "active"
-            } else {
-                "suspended"
-            })
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok::<_, sqlx::Error>(version)
-    };
+async fn update(
+    State(database): State<Database>,
+    Path(id): Path<i64>,
+) -> Result<Json<i64>, StatusCode> {
+    let updated = database.transaction(LONGEST_UPDATE, &id, |connection, id| {
+        Box::pin(async move { Ok::<_, Error>(change_row(connection, *id).await?) })
+    });
     let failed = |_| StatusCode::SERVICE_UNAVAILABLE;
     updated.await.map(Json).map_err(failed)
+}
+
+async fn change_row(connection: &mut PgConnection, id: i64) -> sqlx::Result<i64> {
+    let lock = "select version from benchmark_rows where insurance_id = $1 for no key update";
+    let version: i64 = sqlx::query_scalar(lock)
+        .bind(id)
+        .fetch_one(&mut *connection)
+        .await?;
+    sqlx::query("update benchmark_rows set version = $2, status = $3 where insurance_id = $1")
+        .bind(id)
+        .bind(version + 1)
+        .bind(if version % 2 == 0 {
+            "active"
+        } else {
+            "suspended"
+        })
+        .execute(connection)
+        .await?;
+    Ok(version)
 }

@@ -24,10 +24,12 @@ pub(crate) struct Options {
     plain: SocketAddr,
     /// Key of a caller who may write
     key: String,
-    /// A policy that is active
-    policy: i64,
-    /// Its entity tag
+    /// The first of some policies that are active
+    first: i64,
+    /// Their entity tag, which names no policy
     tag: String,
+    #[arg(long)]
+    policies: usize,
     #[arg(long)]
     pairs: usize,
 }
@@ -35,9 +37,11 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let (mut ours, mut plain) = (Caller::new(options.ours)?, Caller::new(options.plain)?);
     let (mut changes, mut updates) = (Vec::new(), Vec::new());
-    let mut tag = options.tag.clone();
+    let mut tags = vec![options.tag.clone(); options.policies];
     for number in 0..WARM_UP + options.pairs {
-        let to = if number % 2 == 0 {
+        let place = number % options.policies;
+        let (policy, tag) = (options.first + i64::try_from(place)?, &mut tags[place]);
+        let to = if (number / options.policies).is_multiple_of(2) {
             "suspended"
         } else {
             "active"
@@ -47,11 +51,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             options.key,
             key(number)
         );
-        let path = format!("/api/v1/policies/{}/transitions", options.policy);
+        let path = format!("/api/v1/policies/{policy}/transitions");
         let body = format!(r#"{{"to":"{to}","reason":"other"}}"#);
         let (change, next) = ours.post(&path, &headers, &body)?;
-        tag = next.context("no entity tag")?;
-        let path = format!("/rows/{}", options.policy);
+        *tag = next.context("no entity tag")?;
+        let path = format!("/rows/{policy}");
         let (update, _) = plain.post(&path, "", &body)?;
         if number >= WARM_UP {
             changes.push(change);
