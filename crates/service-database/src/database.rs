@@ -15,6 +15,9 @@ use crate::{
 /// A statement that only reads, with its argument. It may run twice.
 pub type Read<A, T> = for<'a> fn(&'a mut PgConnection, &'a A) -> BoxFuture<'a, sqlx::Result<T>>;
 
+/// Goes with the beginning of a transaction that changes something.
+const LOCK_TIMEOUT: &str = "; set local lock_timeout = '250ms'";
+
 /// The database of a running service. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -102,12 +105,44 @@ impl Database {
         T: Send,
         E: From<Error> + Send,
     {
+        self.begin(limit, "", argument, work).await
+    }
+
+    /// A transaction that changes what others change, too: each of its waits for a lock takes 250 ms
+    /// at most, and then fails with the SQLSTATE `55P03`.
+    pub async fn change<A, T, E>(
+        &self,
+        limit: Duration,
+        argument: &A,
+        work: Work<A, T, E>,
+    ) -> Result<T, E>
+    where
+        A: Sync,
+        T: Send,
+        E: From<Error> + Send,
+    {
+        self.begin(limit, LOCK_TIMEOUT, argument, work).await
+    }
+
+    async fn begin<A, T, E>(
+        &self,
+        limit: Duration,
+        bounds: &str,
+        argument: &A,
+        work: Work<A, T, E>,
+    ) -> Result<T, E>
+    where
+        A: Sync,
+        T: Send,
+        E: From<Error> + Send,
+    {
         let began = Instant::now();
         let lent = timeout(limit, self.connections.lend()).await;
         let session = lent.unwrap_or_else(|_| Err(self.connections.none_free()))?;
         let transaction = Transaction::new(session, self.limit, self.grace);
         let rest = limit.saturating_sub(began.elapsed());
-        let done = timeout(rest, transaction.run(limit, argument, work)).await;
+        let run = transaction.run((limit, bounds), argument, work);
+        let done = timeout(rest, run).await;
         done.unwrap_or_else(|_| Err(Error::TimedOut.into()))
     }
 

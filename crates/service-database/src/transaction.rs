@@ -36,10 +36,10 @@ impl Transaction {
     }
 
     /// The server ends the transaction, too, once its client was silent for `limit`, so that a
-    /// process that is frozen or out of reach holds no locks.
+    /// process that is frozen or out of reach holds no locks. It begins with these bounds, too.
     pub(crate) async fn run<A, T, E>(
         mut self,
-        limit: Duration,
+        (limit, bounds): (Duration, &str),
         argument: &A,
         work: Work<A, T, E>,
     ) -> Result<T, E>
@@ -50,7 +50,7 @@ impl Transaction {
     {
         let steps = Steps {
             begin: format!(
-                "begin; set local idle_in_transaction_session_timeout = {}",
+                "begin; set local idle_in_transaction_session_timeout = {}{bounds}",
                 limit.as_millis().max(1)
             ),
             argument,

@@ -52,7 +52,7 @@ pub(crate) async fn put(
     time: Duration,
 ) -> Result<Put, Error> {
     database
-        .transaction(time, asked, |connection, (change, details)| {
+        .change(time, asked, |connection, (change, details)| {
             Box::pin(register_or_update(connection, change, details))
         })
         .await
@@ -93,7 +93,7 @@ pub(crate) async fn delete(
     time: Duration,
 ) -> Result<Uuid, Error> {
     database
-        .transaction(time, change, |connection, change| {
+        .change(time, change, |connection, change| {
             Box::pin(deregister(connection, change))
         })
         .await
@@ -112,9 +112,6 @@ async fn lock(
     connection: &mut PgConnection,
     number: &RegistrationNumber,
 ) -> sqlx::Result<Option<Present>> {
-    // For each wait in this transaction, those of the triggers among them.
-    let bound = sqlx::raw_sql("set local lock_timeout = '250ms'");
-    bound.execute(&mut *connection).await?;
     sqlx::query_as!(
         Present,
         "select version, make, model, model_year from vehicle.vehicles

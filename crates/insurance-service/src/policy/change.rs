@@ -84,9 +84,23 @@ pub(crate) struct Outcome {
     pub(crate) event: PolicyEvent,
     pub(crate) before: State,
     pub(crate) after: State,
+    /// The day that it was decided on.
+    today: Day,
+    /// As in [`Stored`].
+    erased: bool,
+    log: String,
 }
 
 impl Outcome {
+    /// The policy as it is stored then.
+    fn stored(&self) -> Stored {
+        Stored {
+            policy: self.after.clone(),
+            erased: self.erased,
+            log: self.log.clone(),
+        }
+    }
+
     /// The cars whose covers change, in their order.
     fn cars(&self) -> Vec<String> {
         let (before, after) = (&self.before.covers, &self.after.covers);
@@ -149,8 +163,10 @@ impl Job {
             Command::Redraft(terms) => terms.product,
             _ => before.product,
         };
-        let price =
-            prices::store::price_on(connection, product, command.price_day(&before)).await?;
+        let price = match command.price_day(&before) {
+            Some(day) => prices::store::price_on(connection, product, day).await?,
+            None => None,
+        };
         let facts = Facts {
             today,
             price,
@@ -164,61 +180,70 @@ impl Job {
             event,
             before,
             after,
+            today,
+            erased: stored.erased,
+            log: stored.log.clone(),
         })
     }
 
-    /// Does what was foreseen, within this time, and looks twice where the server ended it for a
-    /// deadlock.
+    /// Does what was foreseen, within this time. Where it was decided by something that is not so
+    /// any more, or the server has ended it for a deadlock, it is decided anew under the locks.
     pub(crate) async fn run(
         self,
         database: &Database,
         foreseen: Option<Outcome>,
         limit: Duration,
     ) -> Result<Answer, Failure> {
-        let work = (self, foreseen);
-        let once = || {
-            database.transaction(limit, &work, |connection, (job, foreseen)| {
-                Box::pin(job.write(connection, foreseen.as_ref()))
-            })
+        let mut work = (self, foreseen, false);
+        let once = async |work: &(Self, Option<Outcome>, bool)| {
+            let done = database.change(limit, work, |connection, (job, foreseen, anew)| {
+                Box::pin(job.write(connection, foreseen.as_ref(), *anew))
+            });
+            done.await
         };
-        let done = match once().await {
-            Err(Failure::Deadlock) => once().await,
-            done => done,
-        };
+        let mut done = once(&work).await;
+        if let Err(Failure::Deadlock | Failure::Outdated) = done {
+            work.2 = true;
+            done = once(&work).await;
+        }
         if done.is_ok() {
             work.0.log.appended();
         }
         done
     }
 
-    /// Locks are taken in one order: key, cars, policy.
+    /// Locks are taken in one order: cars, policy, key.
     async fn write(
         &self,
         connection: &mut PgConnection,
         foreseen: Option<&Outcome>,
+        anew: bool,
     ) -> Result<Answer, Failure> {
-        store::wait_shortly(connection).await?;
-        if let Some(claim) = &self.claim {
-            idempotency::claim(connection, claim).await?;
-        }
-        let (policy, event, today) = match &self.wish {
+        let (stored, today, event_id) = match &self.wish {
             Wish::Draft(person, terms) => {
                 let (policy, event) = self.draft(connection, person, terms).await?;
-                (policy, event, self.clock.today())
+                let id = policy.insurance_id;
+                let told =
+                    store::tell(connection, &self.log, &self.origin, &policy, &event).await?;
+                let stored = store::find_one(connection, id).await?;
+                let stored = stored.ok_or(Failure::NotFound)?;
+                debug_assert_eq!(stored.policy, policy, "its events make the row");
+                (stored, self.clock.today(), told)
             }
             Wish::Of(..) => {
                 let foreseen = foreseen.ok_or(Failure::NotFound)?;
-                self.alter(connection, foreseen).await?
+                let outcome = self.alter(connection, foreseen, anew).await?;
+                let (policy, event) = (&outcome.after, &outcome.event);
+                let told = store::tell(connection, &self.log, &self.origin, policy, event).await?;
+                if cfg!(debug_assertions) {
+                    let stored = store::find_one(connection, policy.insurance_id).await?;
+                    let row = stored.map(|stored| stored.policy);
+                    assert_eq!(row.as_ref(), Some(policy), "its events make the row");
+                }
+                (outcome.stored(), outcome.today, told)
             }
         };
-        let event_id = store::tell(connection, &self.log, &self.origin, &policy, &event).await?;
-        let id = policy.insurance_id;
-        let stored = store::find_one(connection, id).await?;
-        let stored = stored.ok_or(Failure::NotFound)?;
-        debug_assert_eq!(
-            stored.policy, policy,
-            "the row is what its events make of it"
-        );
+        let id = stored.policy.insurance_id;
         let drafted = matches!(self.wish, Wish::Draft(..));
         let status = if drafted {
             StatusCode::CREATED
@@ -235,24 +260,40 @@ impl Job {
         Ok(answer)
     }
 
-    /// The policy as it is then, its event, and the day that it was decided on.
+    /// Writes the policy as it is then, and its covers.
     async fn alter(
         &self,
         connection: &mut PgConnection,
         foreseen: &Outcome,
-    ) -> Result<(State, PolicyEvent, Day), Failure> {
+        anew: bool,
+    ) -> Result<Outcome, Failure> {
         store::lock_cars(connection, &foreseen.cars()).await?;
+        let outcome = if anew {
+            self.decide_anew(connection, foreseen).await?
+        } else {
+            foreseen.clone()
+        };
+        let written = store::write(connection, &outcome.before, &outcome.after).await?;
+        // Midnight may have come while Vehicle was asked and the locks were waited for.
+        if !written || self.clock.today() != outcome.today {
+            return Err(Failure::Outdated);
+        }
+        Ok(outcome)
+    }
+
+    async fn decide_anew(
+        &self,
+        connection: &mut PgConnection,
+        foreseen: &Outcome,
+    ) -> Result<Outcome, Failure> {
         let stored = store::lock(connection, foreseen.before.insurance_id).await?;
         let stored = stored.ok_or(Failure::NotFound)?;
-        // Midnight may have come while Vehicle was asked and the locks were waited for.
         let today = self.clock.today();
         // `If-Match` may name this version too, but the car that was confirmed is the other's.
         if stored.policy.version != foreseen.before.version {
             return Err(version_conflict(&stored, today));
         }
-        let outcome = self.decided(connection, &stored, today).await?;
-        store::write(connection, &outcome.before, &outcome.after).await?;
-        Ok((outcome.after, outcome.event, today))
+        self.decided(connection, &stored, today).await
     }
 
     async fn draft(

@@ -103,12 +103,13 @@ impl From<Rule> for Refusal {
 }
 
 impl Command {
-    /// The day whose price the command may freeze.
-    pub(crate) fn price_day(&self, policy: &State) -> Day {
+    /// The day whose price the command may freeze, if it freezes one.
+    pub(crate) fn price_day(&self, policy: &State) -> Option<Day> {
         match self {
-            Self::Redraft(terms) => terms.valid_from,
-            Self::Change(change) => change.effective_on,
-            Self::Move(_) | Self::End => policy.valid_from,
+            Self::Redraft(terms) => Some(terms.valid_from),
+            Self::Change(change) => Some(change.effective_on),
+            Self::Move(_) if policy.status == PolicyStatus::Draft => Some(policy.valid_from),
+            Self::Move(_) | Self::End => None,
         }
     }
 }

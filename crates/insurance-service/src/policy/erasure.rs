@@ -80,7 +80,7 @@ impl Policies {
         let left = caller.time_left();
         let done = self
             .database
-            .transaction(left, &job, |connection, job| Box::pin(job.run(connection)));
+            .change(left, &job, |connection, job| Box::pin(job.run(connection)));
         let (answer, erased) = done.await?;
         self.log.appended();
         // Figures only: whom it was about is nobody's business any more.
@@ -101,8 +101,6 @@ impl Policies {
 
 impl Job {
     async fn run(&self, connection: &mut PgConnection) -> Result<(Answer, Erasure), Failure> {
-        store::wait_shortly(connection).await?;
-        idempotency::claim(connection, &self.claim).await?;
         let ids = lock_all(connection, &self.person).await?;
         self.end_all(connection, &ids).await?;
         let erased = Erasure {

@@ -187,7 +187,7 @@ pub(crate) async fn replay(database: &Database, claim: &Claim) -> Result<Option<
             };
             Ok(Some(answer.with(REPLAYED, "true".to_owned())))
         }
-        // Only inside the transaction that claims it.
+        // Of an earlier release, inside the transaction that claims it.
         (None, _) => Err(Failure::Busy),
     }
 }
@@ -211,29 +211,6 @@ async fn find(connection: &mut PgConnection, claim: &Claim) -> sqlx::Result<Opti
     .await
 }
 
-/// Claims the key for this transaction, before any other of its locks. Waits for a transaction that
-/// has claimed it and fails if that one was committed.
-pub(crate) async fn claim(connection: &mut PgConnection, claim: &Claim) -> Result<(), Failure> {
-    let claimed = sqlx::query_scalar!(
-        r#"insert into insurance.idempotency_keys as kept (caller, key, fingerprint)
-         values ($1, $2, $3)
-         on conflict (caller, key) do update
-         set fingerprint = excluded.fingerprint, status = null, headers = null, body = null,
-             subject = null, created_at = now()
-         where kept.created_at <= now() - interval '24 hours'
-         returning true as "claimed!""#,
-        claim.caller,
-        claim.key,
-        claim.fingerprint
-    )
-    .fetch_optional(&mut *connection)
-    .await?;
-    if claimed.is_none() {
-        return Err(Failure::Claimed);
-    }
-    Ok(())
-}
-
 /// Deletes some of the answers that are too old to be given again, and says how many.
 pub(crate) async fn delete_old(connection: &mut PgConnection) -> sqlx::Result<u64> {
     let deleted = sqlx::query!(
@@ -248,7 +225,9 @@ pub(crate) async fn delete_old(connection: &mut PgConnection) -> sqlx::Result<u6
     Ok(deleted.rows_affected())
 }
 
-/// Keeps the answer of the request that claimed the key, which is about this policy or about none.
+/// Claims the key for this transaction and keeps its answer, which is about this policy or about
+/// none. As the last of its locks: waits for a transaction that has claimed it, and fails if that
+/// one was committed.
 pub(crate) async fn keep(
     connection: &mut PgConnection,
     claim: &Claim,
@@ -262,12 +241,18 @@ pub(crate) async fn keep(
         .collect();
     let headers =
         serde_json::to_string(&headers).map_err(|error| Rejection::internal().with_cause(error))?;
-    sqlx::query!(
-        "update insurance.idempotency_keys
-         set status = $3, headers = $4::text::json, body = $5, subject = $6
-         where caller = $1 and key = $2",
+    let kept = sqlx::query!(
+        "insert into insurance.idempotency_keys as kept
+             (caller, key, fingerprint, status, headers, body, subject)
+         values ($1, $2, $3, $4, $5::text::json, $6, $7)
+         on conflict (caller, key) do update
+         set fingerprint = excluded.fingerprint, status = excluded.status,
+             headers = excluded.headers, body = excluded.body, subject = excluded.subject,
+             created_at = excluded.created_at
+         where kept.created_at <= now() - interval '24 hours'",
         claim.caller,
         claim.key,
+        claim.fingerprint,
         i16::try_from(answer.status.as_u16()).unwrap_or_default(),
         headers,
         answer.body,
@@ -275,5 +260,8 @@ pub(crate) async fn keep(
     )
     .execute(connection)
     .await?;
+    if kept.rows_affected() == 0 {
+        return Err(Failure::Claimed);
+    }
     Ok(())
 }

@@ -46,6 +46,8 @@ pub(crate) enum Failure {
     Busy,
     /// The server ended one of two transactions that waited for each other.
     Deadlock,
+    /// What the change was decided by is not so any more.
+    Outdated,
     /// The key was claimed meanwhile: its answer is there by now.
     Claimed,
     /// The key came with another request.
@@ -67,6 +69,8 @@ impl From<sqlx::Error> for Failure {
             Some("23P01") if constraint == Some("one_cover_at_a_time") => Self::Overlaps,
             Some("55P03") => Self::Busy,
             Some("40P01" | "40001") => Self::Deadlock,
+            // Its person was erased meanwhile.
+            Some("23514") if constraint == Some("only_the_ended_are_erased") => Self::Outdated,
             _ => service_database::Error::from(error).into(),
         }
     }
@@ -149,7 +153,7 @@ impl Failure {
                 "Price is set",
                 "Another price of the product begins on this day, and a price is never changed.",
             ),
-            Self::Busy | Self::Deadlock | Self::Claimed => conflict(
+            Self::Busy | Self::Deadlock | Self::Outdated | Self::Claimed => conflict(
                 "busy",
                 "Busy",
                 "Somebody else works with the same car, policy, price or Idempotency-Key.",

@@ -153,7 +153,7 @@ pub(crate) async fn lock_cars(connection: &mut PgConnection, cars: &[String]) ->
     Ok(())
 }
 
-/// Bounds each wait for a lock in this transaction.
+/// Bounds each wait for a lock in the rest of this transaction.
 pub(crate) async fn wait_shortly(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::raw_sql("set local lock_timeout = '250ms'")
         .execute(connection)
@@ -185,19 +185,20 @@ pub(crate) async fn add(
     .await
 }
 
-/// Makes the row and the covers those of `after`.
+/// Makes the row and the covers those of `after`, unless the row has another version than `before`;
+/// then says so by `false`.
 pub(crate) async fn write(
     connection: &mut PgConnection,
     before: &State,
     after: &State,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<bool> {
     let text = |day: Option<Day>| day.map(|day| day.to_string());
-    sqlx::query!(
+    let updated = sqlx::query!(
         "update insurance.insurances
          set product = $2, status = $3, version = $4, valid_from = $5::text::date,
              valid_until = $6::text::date, cancelled_on = $7::text::date,
              monthly_cost = $8::text::numeric, car_registration_number = $9
-         where insurance_id = $1",
+         where insurance_id = $1 and version = $10",
         after.insurance_id,
         after.product.name(),
         after.status.name(),
@@ -206,10 +207,14 @@ pub(crate) async fn write(
         text(after.valid_until),
         text(after.cancelled_on),
         after.monthly_cost.to_string(),
-        after.car.as_ref().map(RegistrationNumber::as_str)
+        after.car.as_ref().map(RegistrationNumber::as_str),
+        before.version
     )
     .execute(&mut *connection)
     .await?;
+    if updated.rows_affected() == 0 {
+        return Ok(false);
+    }
     // What goes makes room for what comes.
     for gone in before.covers.iter().filter(|it| !after.covers.contains(it)) {
         sqlx::query!(
@@ -236,7 +241,7 @@ pub(crate) async fn write(
         .execute(&mut *connection)
         .await?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Appends the event that made a policy what it is, and gives the event's id.

@@ -18,7 +18,6 @@ use super::{
     answer::{Answer, EVENT_ID},
     execute::Caller,
     refusal::Failure,
-    store::wait_shortly,
 };
 
 /// The price list
@@ -118,7 +117,7 @@ impl Policies {
         let left = caller.time_left();
         let done = self
             .database
-            .transaction(left, &setting, |connection, setting| {
+            .change(left, &setting, |connection, setting| {
                 Box::pin(setting.write(connection))
             })
             .await;
@@ -132,7 +131,6 @@ impl Policies {
 impl Setting {
     async fn write(&self, connection: &mut PgConnection) -> Result<Answer, Failure> {
         let price = &self.price;
-        wait_shortly(connection).await?;
         // First of all, so that a second try after midnight finds what the first one has set.
         match store::find_one(connection, price.product, price.valid_from).await? {
             Some(cost) if cost == price.monthly_cost => return Answer::of(StatusCode::OK, price),
