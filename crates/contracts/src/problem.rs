@@ -151,7 +151,7 @@ pub const PROBLEMS: &[Value] = &[
     ),
     (
         "invalid_from_position",
-        "`fromPosition` is a whole number from 1 on.",
+        "`fromPosition` is a whole number from 1 on, and stands without another beginning.",
     ),
     (
         "invalid_host",
@@ -238,7 +238,7 @@ pub const PROBLEMS: &[Value] = &[
     ),
     (
         "not_yet_signed",
-        "There is no such checkpoint yet. Ask again after `Retry-After`.",
+        "There is no such checkpoint yet. Ask again after `Retry-After`; where that is missing, the service has no key and signs none.",
     ),
     (
         "nothing_to_change",
@@ -281,7 +281,7 @@ pub const PROBLEMS: &[Value] = &[
     ("route_not_found", "No route has this path."),
     (
         "too_broad",
-        "The list is asked for by car, by status or by both.",
+        "The question looks at too much. `detail` says how to ask for less.",
     ),
     (
         "transition_not_allowed",

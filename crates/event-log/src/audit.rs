@@ -89,6 +89,12 @@ impl EventLog {
         query.fetch_optional(connection).await
     }
 
+    /// When the last position was given. No event has a place that is later.
+    pub async fn last_placed_at(&self, connection: &mut PgConnection) -> sqlx::Result<Timestamp> {
+        let select = self.sql("select placed_at from event_log.head");
+        sqlx::query_scalar(select).fetch_one(connection).await
+    }
+
     /// Answers a question. The window's ends become positions once, by binary search.
     pub async fn ask(
         &self,

@@ -146,9 +146,10 @@ impl EventLog {
         };
         let select = self.sql(
             "select position, event_id from event_log.log where position > $1
-                 and position = least($1 + $2, (select position from event_log.head))",
+                 and position = least($2, (select position from event_log.head))",
         );
-        let query = sqlx::query_as(select).bind(wanted.after).bind(rows);
+        let end = wanted.after.saturating_add(rows);
+        let query = sqlx::query_as(select).bind(wanted.after).bind(end);
         query.fetch_optional(connection).await
     }
 }

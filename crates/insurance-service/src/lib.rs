@@ -140,7 +140,7 @@ impl InsuranceService {
                 async move { kept.check().await }
             });
         Worker::spawn(&database, &log, process.tasks(), process.meter());
-        let instance = &settings.event_log.instance;
+        let log_settings = &settings.event_log;
         let live = process.live().clone();
         let routes = routes::api(
             database.clone(),
@@ -150,7 +150,7 @@ impl InsuranceService {
             clock,
             process.meter(),
         );
-        let routes = log.mount(routes, &database, process.shutdown(), instance);
+        let routes = log.mount(routes, &database, process.shutdown(), log_settings);
         Ok(process.assemble(routes, &readiness))
     }
 }

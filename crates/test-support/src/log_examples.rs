@@ -30,13 +30,16 @@ pub async fn record_log(
         send(api, request).await
     };
     let feed = format!("/api/v1/events?subject={subject}");
-    let page = loop {
-        let page = ask(&feed).await;
-        if page.json().as_array().unwrap().len() == changes {
-            break page;
+    let placed = async {
+        loop {
+            let page = ask(&feed).await;
+            if page.json().as_array().unwrap().len() == changes {
+                return page;
+            }
+            sleep(Duration::from_millis(5)).await;
         }
-        sleep(Duration::from_millis(5)).await;
     };
+    let page = timeout(Duration::from_secs(20), placed).await.unwrap();
     examples.answer("get_events", "one_thing", &page);
     let page = page.json();
     let event = format!("{AUDIT}/events/{}", page[0]["id"].as_str().unwrap());

@@ -78,10 +78,10 @@ impl Service for VehicleService {
             let kept = kept.clone();
             async move { kept.check().await }
         });
-        let instance = &settings.service.event_log.instance;
+        let log_settings = &settings.service.event_log;
         let vehicles = settings.service.vehicles.clone();
         let routes = routes::api(database.clone(), log.clone(), vehicles);
-        let routes = log.mount(routes, &database, process.shutdown(), instance);
+        let routes = log.mount(routes, &database, process.shutdown(), log_settings);
         Ok(process.assemble(routes, &readiness))
     }
 

@@ -26,6 +26,10 @@ const LONGEST_WINDOW: Duration = DAY.saturating_mul(366);
 const LONGEST_BARE_WINDOW: Duration = DAY.saturating_mul(7);
 const LONGEST_STATISTICS: Duration = DAY.saturating_mul(31);
 const HOUR: Duration = Duration::from_hours(1);
+/// What the database counts time in.
+const MICROSECOND: Duration = Duration::from_micros(1);
+/// 9999-12-31T23:59:59Z, the last second that RFC 3339 can tell, since 1970.
+const LAST: Duration = Duration::from_secs(253_402_300_799);
 
 /// Who changed what, newest first
 ///
@@ -52,7 +56,8 @@ pub(super) async fn find_audited_events(
     State(audit): State<Shared>,
     mut query: Query,
 ) -> Result<Json<AuditPage>, Rejection> {
-    let question = question(&mut query)?;
+    let until = until(&mut query, &audit).await?;
+    let question = question(&mut query, until)?;
     query.end()?;
     let window = window((question.from, question.until));
     let asked = (audit.log.clone(), question);
@@ -60,7 +65,9 @@ pub(super) async fn find_audited_events(
         Box::pin(log.ask(connection, question))
     });
     let Answer { events, next } = answer.await?.map_err(|_| {
-        too_broad("There are over 10000 such events; ask for a type, an actor or a shorter time.")
+        too_broad(
+            "The thing or request has over 10000 events. Ask for a type, an actor or 7 days instead.",
+        )
     })?;
     Ok(Json(AuditPage {
         events: cloud_events(events, &audit.source)?,
@@ -69,7 +76,7 @@ pub(super) async fn find_audited_events(
     }))
 }
 
-fn question(query: &mut Query) -> Result<Question, Rejection> {
+fn question(query: &mut Query, until: SystemTime) -> Result<Question, Rejection> {
     let aggregate = match (text(query, "aggregateType")?, text(query, "aggregateId")?) {
         (Some(kind), Some(id)) => Some((kind, id)),
         (None, None) => None,
@@ -80,7 +87,7 @@ fn question(query: &mut Query) -> Result<Question, Rejection> {
     };
     let correlation_id = text(query, "correlationId")?.filter(|it| it != "none");
     let (event_type, actor) = (text(query, "type")?, text(query, "actor")?);
-    let (from, until) = span(query, WINDOW, LONGEST_WINDOW)?;
+    let from = from(query, until, WINDOW, LONGEST_WINDOW)?;
     let filtered =
         aggregate.is_some() || correlation_id.is_some() || event_type.is_some() || actor.is_some();
     let asked = until.duration_since(from).unwrap_or_default();
@@ -115,13 +122,26 @@ fn text(query: &mut Query, name: &str) -> Result<Option<String>, Rejection> {
     Ok(text)
 }
 
-/// The time between `from` and `until`.
-fn span(
+/// `until`, or else the end of all that was placed. The database's clock places and may be ahead of
+/// ours, and a change that was just made must not be missing.
+async fn until(query: &mut Query, audit: &Shared) -> Result<SystemTime, Rejection> {
+    if let Some(until) = moment(query, "until")? {
+        return Ok(until);
+    }
+    let placed_at = audit.read(audit.log.clone(), |connection, log| {
+        Box::pin(log.last_placed_at(connection))
+    });
+    let end = SystemTime::from(placed_at.await?) + MICROSECOND;
+    Ok(end.max(SystemTime::now()))
+}
+
+/// `from`, or else a usual time before `until`.
+fn from(
     query: &mut Query,
+    until: SystemTime,
     usual: Duration,
     longest: Duration,
-) -> Result<(SystemTime, SystemTime), Rejection> {
-    let until = moment(query, "until")?.unwrap_or_else(SystemTime::now);
+) -> Result<SystemTime, Rejection> {
     let from = match moment(query, "from")? {
         Some(from) => from,
         None => until.checked_sub(usual).unwrap_or(SystemTime::UNIX_EPOCH),
@@ -137,11 +157,14 @@ fn span(
             &format_args!("is {days} days before until at most"),
         ));
     }
-    Ok((from, until))
+    Ok(from)
 }
 
 fn window((from, until): (SystemTime, SystemTime)) -> AuditWindow {
-    let told = |time| humantime::format_rfc3339(time).to_string();
+    let told = |time: SystemTime| {
+        let time = time.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LAST);
+        humantime::format_rfc3339(time).to_string()
+    };
     AuditWindow {
         from: told(from),
         until: told(until),
@@ -210,10 +233,11 @@ pub(super) async fn get_statistics(
         Some("hour") => By::Hour,
         _ => return Err(invalid_parameter("by", &"is type, actor or hour")),
     };
-    let (from, until) = span(&mut query, LONGEST_STATISTICS, LONGEST_STATISTICS)?;
+    let until = until(&mut query, &audit).await?;
+    let from = from(&mut query, until, LONGEST_STATISTICS, LONGEST_STATISTICS)?;
     query.end()?;
     // The hour that is not over counts too.
-    let last = until - Duration::from_micros(1);
+    let last = until - MICROSECOND;
     let span = (whole_hour(from), whole_hour(last) + HOUR);
     let asked = (audit.log.clone(), by, span);
     let counted = audit.read(asked, |connection, (log, by, span)| {

@@ -50,7 +50,7 @@ const TIME_TO_ANSWER: Duration = Duration::from_millis(250);
         ("subject" = Option<String>, Query, description = "Only events of this thing", example = "vehicle/ABC123"),
     ),
     responses(
-        (status = 200, description = "The next events, at most about 1 MiB of them; none at the end", body = Vec<CloudEvent>, content_type = "application/cloudevents-batch+json", headers(
+        (status = 200, description = "The next events, at most about 1 MiB of `data`; none at the end", body = Vec<CloudEvent>, content_type = "application/cloudevents-batch+json", headers(
             ("Cache-Control" = String, description = "`no-store`"),
             ("Log-Id" = String, description = "Which log it is. Another one after a restore that lost events"),
             ("Log-Position" = String, description = "The last place of the log"),
@@ -77,23 +77,28 @@ pub(super) async fn get_events(
             Box::pin(look(connection, asked))
         });
         let found = found.await?.ok_or_else(unknown_event)?;
-        passed = found.page.last.map(|(_, event)| event).or(passed);
-        let waits = Instant::now() < until && !feed.shutdown.is_draining();
-        if !found.page.events.is_empty() || !waits {
+        let (position, event) = found.page.last.unzip();
+        passed = event.or(passed);
+        let after = position.unwrap_or(found.after);
+        // In mid-log a reader is told at once how far the page looked.
+        let at_the_end = found.page.events.is_empty() && after >= found.head.position;
+        if !at_the_end || !placed_until(&feed, after, until).await {
             let next = passed.or(asked.last_event);
             return batch(found, next, &feed.source);
         }
-        let after = found
-            .page
-            .last
-            .map_or(found.after, |(position, _)| position);
         asked.start = Start::After(after);
-        tokio::select! {
-            () = feed.log.placed_after(after) => {}
-            () = sleep_until(until) => {}
-            () = feed.shutdown.begun() => {}
-        }
     }
+}
+
+/// Waits for an event after this position, until a moment or a stop; says whether there is one.
+async fn placed_until(feed: &Shared, after: i64, until: Instant) -> bool {
+    let waits = Instant::now() < until && !feed.shutdown.is_draining();
+    waits
+        && tokio::select! {
+            () = feed.log.placed_after(after) => true,
+            () = sleep_until(until) => false,
+            () = feed.shutdown.begun() => false,
+        }
 }
 
 /// What a reader asks for.
@@ -120,15 +125,17 @@ impl Asked {
         let since = moment(query, "since")?;
         let position = position.and_then(|it| i64::try_from(it).ok());
         let starts = [
-            last_event.map(Start::AfterEvent),
-            position.map(|it| Start::After(it - 1)),
-            since.map(Start::Since),
+            ("lastEventId", last_event.map(Start::AfterEvent)),
+            ("fromPosition", position.map(|it| Start::After(it - 1))),
+            ("since", since.map(Start::Since)),
         ];
-        let mut starts = starts.into_iter().flatten();
-        let start = starts.next().unwrap_or(Start::After(0));
-        if starts.next().is_some() {
+        let mut starts = starts
+            .into_iter()
+            .filter_map(|(name, it)| Some((name, it?)));
+        let start = starts.next().map_or(Start::After(0), |(_, start)| start);
+        if let Some((name, _)) = starts.next() {
             let rule = "stands alone: lastEventId, fromPosition and since each name a beginning";
-            return Err(invalid_parameter("since", &rule));
+            return Err(invalid_parameter(name, &rule));
         }
         let limit = query.number("limit", 1..=MOST_EVENTS)?.unwrap_or(EVENTS);
         let types = query.take::<String>("types")?;
@@ -199,8 +206,12 @@ async fn look(connection: &mut PgConnection, asked: &Asked) -> sqlx::Result<Opti
         after,
         ..wanted.clone()
     };
+    // Before the page, so that only one that was cut ends before it.
+    let mut head = log.head(connection).await?;
     let page = log.page(connection, &wanted).await?;
-    let head = log.head(connection).await?;
+    if let Some((last, _)) = page.last {
+        head.position = head.position.max(last);
+    }
     Ok(Some(Found { head, after, page }))
 }
 

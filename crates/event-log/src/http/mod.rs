@@ -23,11 +23,12 @@ use service_defaults::{
 use tokio::sync::Semaphore;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::EventLog;
+use crate::{EventLog, EventLogSettings};
 
-/// Most statements of these routes at once, however many connections there are. A quarter of those
-/// at most, so that a thousand readers who are told of an event at the same moment leave the others
-/// to the lookups.
+/// Most statements of a surface that are waited for at once, however many connections there are. A
+/// quarter of those at most, so that a thousand readers who are told of an event at the same moment
+/// leave the others to the lookups. One whose caller went away runs on beside them, for
+/// `database.abandoned_grace` at most.
 const STATEMENTS: u32 = 2;
 /// Apart from the lookups' places: those who follow the log wait for most of their time.
 const FOLLOWING: Limits = Limits::Own {
@@ -39,7 +40,7 @@ const ASKING: Limits = Limits::Own {
     places: 16,
 };
 
-/// What the routes of one log share.
+/// What the routes of one surface share.
 #[derive(Clone)]
 pub(crate) struct Shared {
     log: EventLog,
@@ -48,30 +49,37 @@ pub(crate) struct Shared {
     shutdown: Shutdown,
     /// The `source` of every event.
     source: Arc<str>,
+    /// Whether this process has a key to sign checkpoints with.
+    signs: bool,
 }
 
 impl EventLog {
-    /// Adds the routes of the feed and of the audit to those of a service. `instance` tells this
-    /// installation from others.
+    /// Adds the routes of the feed and of the audit to those of a service.
     #[must_use]
     pub fn mount(
         &self,
         routes: Routes,
         database: &Database,
         shutdown: &Shutdown,
-        instance: &str,
+        settings: &EventLogSettings,
     ) -> Routes {
-        let statements = (database.max_connections() / 4).clamp(1, STATEMENTS);
-        let shared = Shared {
+        let statements = (database.max_connections() / 4).clamp(1, STATEMENTS) as usize;
+        let for_feed = Shared {
             log: self.clone(),
             database: database.clone(),
-            statements: Arc::new(Semaphore::new(statements as usize)),
+            statements: Arc::new(Semaphore::new(statements)),
             shutdown: shutdown.clone(),
-            source: format!("/{instance}/{}", self.service()).into(),
+            source: format!("/{}/{}", settings.instance, self.service()).into(),
+            signs: settings.key(self.service()).is_some(),
+        };
+        // A slow question keeps no event from those who follow.
+        let for_audit = Shared {
+            statements: Arc::new(Semaphore::new(statements)),
+            ..for_feed.clone()
         };
         let feed = OpenApiRouter::new()
             .routes(routes!(feed::get_events))
-            .with_state(shared.clone());
+            .with_state(for_feed);
         let audit = OpenApiRouter::new()
             .routes(routes!(audit::find_audited_events))
             .routes(routes!(audit::get_audited_event))
@@ -79,7 +87,7 @@ impl EventLog {
             .routes(routes!(proof::get_inclusion_proof))
             .routes(routes!(proof::get_checkpoint))
             .routes(routes!(proof::get_consistency_proof))
-            .with_state(shared);
+            .with_state(for_audit);
         let (feed, audit) = [feed, audit]
             .map(|it| it.layer(map_response(never_stored)))
             .into();
@@ -90,7 +98,7 @@ impl EventLog {
 }
 
 impl Shared {
-    /// Runs statements, of which there are few at once.
+    /// Runs statements, in turn with the others of the surface.
     async fn read<A, T>(&self, argument: A, read: Read<A, T>) -> Result<T, Error>
     where
         A: Send + Sync + 'static,

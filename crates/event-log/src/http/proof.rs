@@ -33,7 +33,7 @@ use crate::{EventLog, tree::Hash};
         )),
         (status = 409, description = "No such checkpoint is signed yet", headers(
             ("Cache-Control" = String, description = "`no-store`"),
-            ("Retry-After" = String, description = "Seconds after which asking again makes sense"),
+            ("Retry-After" = String, description = "Seconds after which asking again makes sense; missing where no checkpoints are signed"),
         )),
     )
 )]
@@ -50,7 +50,8 @@ pub(super) async fn get_inclusion_proof(
     let proof = audit.read(asked, |connection, (log, position, size)| {
         Box::pin(inclusion(log, connection, *position, *size))
     });
-    let (size, checkpoint, hashes) = proof.await??;
+    let proof = proof.await?.map_err(|it| it.told(audit.signs));
+    let (size, checkpoint, hashes) = proof?;
     Ok(Json(InclusionProof {
         position,
         leaf_hash: BASE64_STANDARD.encode(leaf),
@@ -95,7 +96,7 @@ async fn inclusion(
         )),
         (status = 409, description = "No such checkpoint is signed yet", headers(
             ("Cache-Control" = String, description = "`no-store`"),
-            ("Retry-After" = String, description = "Seconds after which asking again makes sense"),
+            ("Retry-After" = String, description = "Seconds after which asking again makes sense; missing where no checkpoints are signed"),
         )),
     )
 )]
@@ -109,8 +110,8 @@ pub(super) async fn get_checkpoint(
     let note = audit.read(asked, |connection, (log, size)| {
         Box::pin(log.note(connection, *size))
     });
-    let (_, note) = note.await??;
-    Ok(note)
+    let note = note.await?.map_err(|it| it.told(audit.signs));
+    note.map(|(_, note)| note)
 }
 
 /// The proof that the log of one size begins with that of a smaller one
@@ -126,9 +127,9 @@ pub(super) async fn get_checkpoint(
         (status = 200, description = "The proof", body = ConsistencyProof, headers(
             ("Cache-Control" = String, description = "`no-store`"),
         )),
-        (status = 409, description = "No checkpoint is signed yet, or the log is not that long", headers(
+        (status = 409, description = "No checkpoint of this size or a larger one is signed yet", headers(
             ("Cache-Control" = String, description = "`no-store`"),
-            ("Retry-After" = String, description = "Seconds after which asking again makes sense"),
+            ("Retry-After" = String, description = "Seconds after which asking again makes sense; missing where no checkpoints are signed"),
         )),
     )
 )]
@@ -147,7 +148,7 @@ pub(super) async fn get_consistency_proof(
     let proof = audit.read(asked, |connection, (log, from, to)| {
         Box::pin(consistency(log, connection, *from, *to))
     });
-    let (to, hashes) = proof.await??;
+    let (to, hashes) = proof.await?.map_err(|it| it.told(audit.signs))?;
     let hashes = in_base64(&hashes);
     Ok(Json(ConsistencyProof { from, to, hashes }))
 }
@@ -158,13 +159,15 @@ async fn consistency(
     from: i64,
     to: Option<i64>,
 ) -> sqlx::Result<Result<(i64, Vec<Hash>), Missing>> {
-    let to = match to {
-        Some(to) => to,
-        None => match log.note(connection, None).await? {
-            Ok((size, _)) => size,
-            Err(missing) => return Ok(Err(missing)),
-        },
+    let last = match log.note(connection, None).await? {
+        Ok((size, _)) => size,
+        Err(missing) => return Ok(Err(missing)),
     };
+    let to = to.unwrap_or(last);
+    // Nobody has signed for what is behind it.
+    if to > last {
+        return Ok(Err(Missing::NotYet));
+    }
     let hashes = log.consistency(connection, from.unsigned_abs(), to.unsigned_abs());
     let hashes = hashes.await?.ok_or(Missing::NotYet);
     Ok(hashes.map(|hashes| (to, hashes)))
@@ -178,17 +181,21 @@ enum Missing {
     Never,
 }
 
-impl From<Missing> for Rejection {
-    fn from(missing: Missing) -> Self {
-        match missing {
-            Missing::NotYet => Self::new(
-                StatusCode::CONFLICT,
-                "not_yet_signed",
-                "Not yet signed",
+impl Missing {
+    fn told(self, signs: bool) -> Rejection {
+        let not_yet = |detail| {
+            let (code, title) = ("not_yet_signed", "Not yet signed");
+            Rejection::new(StatusCode::CONFLICT, code, title, detail)
+        };
+        match self {
+            Self::NotYet if signs => not_yet(
                 "There is no such checkpoint yet. One is signed every minute or every 1000 events.",
             )
             .with_header(RETRY_AFTER, 60),
-            Missing::Never => Self::new(
+            Self::NotYet => not_yet(
+                "There is no such checkpoint, and none is signed: event_log.signing_key is not set.",
+            ),
+            Self::Never => Rejection::new(
                 StatusCode::NOT_FOUND,
                 "checkpoint_not_found",
                 "Checkpoint not found",

@@ -7,11 +7,10 @@ use crate::Event;
 /// An event as its readers get it.
 pub(super) fn cloud_event(event: Event, source: &str) -> Result<CloudEvent, Rejection> {
     let subject = format!("{}/{}", event.aggregate_type, event.aggregate_id);
-    let kind = event.actor.split('/').next();
-    let auth_type = match kind {
-        Some("key") => "api_key",
-        Some("token") => "service_account",
-        _ => "system",
+    let auth_type = if event.actor.starts_with("key/") {
+        "api_key"
+    } else {
+        "system"
     };
     let gone = event.data == "null";
     let data = RawValue::from_string(event.data)

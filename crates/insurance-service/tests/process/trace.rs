@@ -1,7 +1,11 @@
+use std::time::Duration;
+
 use axum::body::Body;
 use http::{Method, Request};
 use serde_json::{Value, json};
 use test_support::{Answer, Collector, FakeVehicle, Reply, Running, Span};
+
+use tokio::time::timeout;
 
 use super::binary::seeded;
 
@@ -173,14 +177,17 @@ async fn every_hop_of_a_change_carries_the_request_in_which_it_began_and_its_cau
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].header("x-request-id"), Some("order-42"));
     let path = "/api/v1/audit/events?correlationId=order-42";
-    let events = loop {
-        let page = ask(&running, Method::GET, path, "", Value::Null).await;
-        let events = page.json()["events"].as_array().unwrap().clone();
-        if events.len() == 2 {
-            break events;
+    let placed = async {
+        loop {
+            let page = ask(&running, Method::GET, path, "", Value::Null).await;
+            let events = page.json()["events"].as_array().unwrap().clone();
+            if events.len() == 2 {
+                return events;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
     };
+    let events = timeout(Duration::from_secs(20), placed).await.unwrap();
     let ended = running.stop().await.unwrap();
     let spans = collector.spans();
     for (event, kind, answer, route) in [

@@ -21,7 +21,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::limit::{Ended, Limit};
+use self::limit::Ended;
+pub(crate) use self::limit::Limit;
 use super::limits::{RequestDeadline, call, callers_limit, receive};
 use crate::problem::Rejection;
 
@@ -41,10 +42,10 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    pub(crate) fn new(request_deadline: Duration, places: usize, refused: Counter<u64>) -> Self {
+    pub(crate) fn new(request_deadline: Duration, limit: Limit, refused: Counter<u64>) -> Self {
         Self {
-            places: Semaphore::new(places),
-            limit: Mutex::new(Limit::new(places)),
+            places: Semaphore::new(limit.whole()),
+            limit: Mutex::new(limit),
             refused,
             request_deadline,
         }

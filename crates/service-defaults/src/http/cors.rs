@@ -73,7 +73,13 @@ impl CrossOrigin {
         }
         let layer = CorsLayer::new()
             .allow_origin(origins.clone())
-            .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+            .allow_methods([
+                Method::GET,
+                Method::POST,
+                Method::PUT,
+                Method::PATCH,
+                Method::DELETE,
+            ])
             .allow_headers([
                 CONTENT_TYPE,
                 IF_MATCH,
@@ -81,7 +87,9 @@ impl CrossOrigin {
                 X_API_KEY,
                 X_REQUEST_ID,
                 TRACEPARENT,
+                HeaderName::from_static("idempotency-key"),
                 HeaderName::from_static("prefer"),
+                HeaderName::from_static("x-causation-id"),
                 HeaderName::from_static("x-deadline-ms"),
             ])
             .expose_headers([
@@ -92,6 +100,12 @@ impl CrossOrigin {
                 WWW_AUTHENTICATE,
                 X_REQUEST_ID,
                 TRACEPARENT,
+                HeaderName::from_static("event-id"),
+                HeaderName::from_static("feed-position"),
+                HeaderName::from_static("idempotency-replayed"),
+                HeaderName::from_static("log-id"),
+                HeaderName::from_static("log-position"),
+                HeaderName::from_static("next-event-id"),
                 HeaderName::from_static("preference-applied"),
                 rate_limit::RATE_LIMIT,
                 rate_limit::RATE_LIMIT_POLICY,

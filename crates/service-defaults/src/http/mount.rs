@@ -6,7 +6,7 @@ use axum::{Router, routing::Route};
 use tower::{layer::layer_fn, service_fn};
 
 use super::{
-    admission::Admission,
+    admission::{Admission, Limit},
     edge::{Entrance, Passage},
     observe::{Observer, Sampler},
     secure::Headers,
@@ -36,7 +36,7 @@ impl<'a> Edge<'a> {
             admission: admission(
                 parts,
                 server.request_deadline,
-                limits.max_requests_in_progress,
+                Limit::adaptive(limits.max_requests_in_progress),
             ),
             buckets: parts.settings.rate_limit.buckets(),
         }
@@ -48,7 +48,9 @@ impl<'a> Edge<'a> {
         let admission = match surface.limits {
             Limits::None => None,
             Limits::Shared => Some(self.admission.clone()),
-            Limits::Own { deadline, places } => Some(admission(self.parts, deadline, places)),
+            Limits::Own { deadline, places } => {
+                Some(admission(self.parts, deadline, Limit::fixed(places)))
+            }
         };
         let passage = Arc::new(Passage {
             observer: Observer {
@@ -83,6 +85,6 @@ impl<'a> Edge<'a> {
     }
 }
 
-fn admission(parts: &Parts<'_>, deadline: Duration, places: usize) -> Arc<Admission> {
-    Arc::new(Admission::new(deadline, places, parts.metrics.refused()))
+fn admission(parts: &Parts<'_>, deadline: Duration, limit: Limit) -> Arc<Admission> {
+    Arc::new(Admission::new(deadline, limit, parts.metrics.refused()))
 }

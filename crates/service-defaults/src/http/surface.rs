@@ -45,7 +45,7 @@ pub enum Limits {
     Own {
         /// Longest time from a request's head to its answer.
         deadline: Duration,
-        /// Requests in progress at once.
+        /// Requests in progress at once. They do not become fewer under load.
         places: usize,
     },
 }

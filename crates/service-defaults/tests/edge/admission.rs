@@ -99,3 +99,17 @@ async fn a_request_that_had_long_and_was_not_answered_counts_as_one_too_many() {
         assert_eq!(behind(&api, "99", "10000").await, (true, waited), "{time}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn routes_with_places_of_their_own_keep_them_all() {
+    let (_, api) = service(&[]);
+    for _ in 0..4 {
+        let answer = api.get("/waits/busy").await;
+        assert_eq!(answer.problem()["code"], "database_busy");
+    }
+    let time = [("x-deadline-ms", "10000")];
+    let (one, other) = tokio::join!(api.get_with("/waits", &time), api.get_with("/waits", &time));
+    for answer in [one, other] {
+        assert_eq!(answer.problem()["code"], "deadline_exceeded");
+    }
+}

@@ -47,11 +47,11 @@ async fn a_page_of_an_allowed_origin_may_ask_without_a_key_and_call_with_one() {
     assert_eq!(allowed_origin(&answer), PAGE);
     assert_eq!(
         answer.header("access-control-allow-headers"),
-        "content-type,if-match,if-none-match,x-api-key,x-request-id,traceparent,prefer,x-deadline-ms"
+        "content-type,if-match,if-none-match,x-api-key,x-request-id,traceparent,idempotency-key,prefer,x-causation-id,x-deadline-ms"
     );
     assert_eq!(
         answer.header("access-control-allow-methods"),
-        "GET,POST,PUT,DELETE"
+        "GET,POST,PUT,PATCH,DELETE"
     );
     assert_eq!(answer.header("access-control-max-age"), "3600");
 
@@ -64,8 +64,14 @@ async fn a_page_of_an_allowed_origin_may_ask_without_a_key_and_call_with_one() {
     let exposed = answer.header("access-control-expose-headers");
     for name in [
         "etag",
+        "event-id",
+        "feed-position",
+        "idempotency-replayed",
         "link",
         "location",
+        "log-id",
+        "log-position",
+        "next-event-id",
         "preference-applied",
         "ratelimit",
         "ratelimit-policy",

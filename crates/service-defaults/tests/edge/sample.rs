@@ -54,10 +54,12 @@ pub(crate) fn assembled(variables: &[(&str, &str)]) -> (Process<Nothing>, Assemb
         .route("/json", get(async || own_json()))
         .route("/hangs", get(std::future::pending::<()>));
     let operations = OpenApiRouter::new().route("/api/v1/operations/own", get(async || "operated"));
-    let waits = OpenApiRouter::new().route("/waits", get(std::future::pending::<()>));
+    let waits = OpenApiRouter::new()
+        .route("/waits", get(std::future::pending::<()>))
+        .route("/waits/busy", get(async || busy()));
     let long = Limits::Own {
         deadline: Duration::from_mins(2),
-        places: 1,
+        places: 2,
     };
     let changes = OpenApiRouter::new().route("/own", put(async || "changed"));
     let routes = Routes::new(OpenApi::default())

@@ -1,5 +1,6 @@
 //! The audit: who changed what.
 
+use futures_util::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
 use test_support::{Answer, keyless, send};
@@ -144,6 +145,92 @@ async fn the_hour_that_is_not_over_is_counted_and_no_later_one() {
         count(&format!("&until={end}")).await["window"]["until"],
         end
     );
+}
+
+#[tokio::test]
+async fn the_ends_of_time_are_asked_for() {
+    let service = Service::with(&AUDITOR).await;
+    for (path, end, told) in [
+        (
+            "events?actor=x&until=1970-01-15T00:00:00Z",
+            "from",
+            "1970-01-01T00:00:00Z",
+        ),
+        (
+            "statistics?by=type&from=9999-12-31T00:00:00Z&until=9999-12-31T23:30:00Z",
+            "until",
+            "9999-12-31T23:59:59Z",
+        ),
+    ] {
+        let answer = ask(&service, &format!("/api/v1/audit/{path}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.json()["window"][end], told, "{path}");
+    }
+}
+
+/// Positions get their time by the clock of the database, which may be ahead of the service's.
+#[tokio::test]
+async fn a_change_that_was_just_made_is_found_whatever_the_clocks_say() {
+    let service = Service::with(&[&WRITER[..], &FOLLOWER, &AUDITOR].concat()).await;
+    let last = "/api/v1/events?fromPosition=3&timeout=20000";
+    copy::get(&service, last).await;
+    let ahead = "update vehicle_events.head set placed_at = date_trunc('hour', now() + '2 hours')";
+    service.database.execute(ahead).await;
+    let new = [("if-none-match", "*")];
+    let body = json!({ "make": "Saab", "model": null, "modelYear": null });
+    let path = "/api/v1/vehicles/NEW123";
+    let changed = change(&service, Method::PUT, path, &new, &body).await;
+    copy::get(&service, "/api/v1/events?fromPosition=4&timeout=20000").await;
+    let page = ask(&service, &format!("{EVENTS}?actor=key/writer"))
+        .await
+        .json();
+    assert_eq!(ids(&page), [changed.header("event-id")]);
+    let id = changed.header("event-id");
+    let event = ask(&service, &format!("{EVENTS}/{id}")).await.json();
+    let until = page["window"]["until"].as_str().unwrap();
+    assert!(until > event["placedAt"].as_str().unwrap(), "{until}");
+    let counted = ask(&service, "/api/v1/audit/statistics?by=actor")
+        .await
+        .json();
+    let writer = json!({ "key": "key/writer", "count": 1 });
+    let buckets = counted["buckets"].as_array().unwrap();
+    assert!(buckets.contains(&writer), "{counted}");
+}
+
+#[tokio::test]
+async fn questions_that_hang_keep_no_event_from_the_readers() {
+    let (service, _) = changed(&[("DATABASE__MAX_CONNECTIONS", "3")]).await;
+    let mut lock = service.database.lock("vehicle_events.hours").await;
+    let question = "/api/v1/audit/statistics?by=type";
+    let questions = join_all((0..4).map(|_| ask(&service, question)));
+    let read = async {
+        lock.queued(1).await;
+        let page = copy::get(&service, "/api/v1/events").await;
+        assert_eq!(page.json().as_array().unwrap().len(), 8);
+        lock.release().await;
+    };
+    let (answers, ()) = tokio::join!(questions, read);
+    for answer in answers {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn where_nothing_is_signed_nobody_is_told_to_come_back() {
+    let (service, ids) = changed(&[]).await;
+    for path in [
+        "checkpoint".to_owned(),
+        "checkpoint/consistency?from=1".to_owned(),
+        "checkpoint/consistency?from=1&to=2".to_owned(),
+        format!("events/{}/proof", ids[0]),
+    ] {
+        let answer = ask(&service, &format!("/api/v1/audit/{path}")).await;
+        let problem = answer.problem();
+        assert_eq!(problem["code"], "not_yet_signed", "{path}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("event_log.signing_key"), "{detail}");
+        assert_eq!(answer.header("retry-after"), "", "{path}");
+    }
 }
 
 #[tokio::test]

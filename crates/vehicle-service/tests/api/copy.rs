@@ -1,9 +1,12 @@
 //! A copy of all vehicles.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use test_support::{Answer, keyless, send};
+use tokio::time::timeout;
 
 use super::service::Service;
 
@@ -85,13 +88,16 @@ async fn the_copy_names_the_log_and_its_last_event_from_before_the_page() {
 /// The event at a position, once it is there.
 async fn placed(connection: &mut PgConnection, position: i64) -> String {
     let select = "select event_id::text from vehicle_events.log where position = $1";
-    loop {
-        let found = sqlx::query_scalar(select).bind(position);
-        if let Some(event) = found.fetch_optional(&mut *connection).await.unwrap() {
-            return event;
+    let placed = async {
+        loop {
+            let found = sqlx::query_scalar(select).bind(position);
+            if let Some(event) = found.fetch_optional(&mut *connection).await.unwrap() {
+                return event;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
-    }
+    };
+    timeout(Duration::from_secs(20), placed).await.unwrap()
 }
 
 #[tokio::test]

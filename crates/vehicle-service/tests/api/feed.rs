@@ -132,8 +132,42 @@ async fn a_reader_begins_where_it_says() {
         .await
         .json();
     assert_eq!(since.as_array().unwrap()[..], all[..]);
-    let later = get(&service, &format!("{FEED}?since=2999-01-01T00:00:00Z")).await;
-    assert_eq!(later.text(), "[]");
+    for beyond in [
+        "since=2999-01-01T00:00:00Z",
+        "fromPosition=9223372036854775807",
+        "fromPosition=9223372036854775807&subject=vehicle/ABC123",
+    ] {
+        let page = get(&service, &format!("{FEED}?{beyond}")).await;
+        assert_eq!(
+            (page.status.as_u16(), page.text().as_str()),
+            (200, "[]"),
+            "{beyond}"
+        );
+    }
+}
+
+/// A page looks at 10,000 events at most.
+#[tokio::test]
+async fn a_filtered_reader_in_mid_log_is_told_at_once_how_far_it_came() {
+    let service = Service::with(&FOLLOWER).await;
+    let fill = "insert into vehicle_events.events
+             (event_id, aggregate_type, aggregate_id, version, event_type, actor, correlation_id, data)
+         select gen_random_uuid(), 'vehicle', 'N' || n, 1, 'vehicle.changed.v1', 'key/x', 'none', '{}'
+         from generate_series(1, 10002) as n";
+    service.database.execute(fill).await;
+    let placed = get(
+        &service,
+        &format!("{FEED}?fromPosition=10005&timeout=30000"),
+    )
+    .await;
+    assert_eq!(placed.header("log-position"), "10005");
+    let wanted = format!("{FEED}?types=vehicle.deregistered.v1&timeout=30000");
+    let page = timeout(Duration::from_secs(20), get(&service, &wanted))
+        .await
+        .unwrap();
+    assert_eq!(page.text(), "[]");
+    let last = get(&service, &format!("{FEED}?fromPosition=10000&limit=1")).await;
+    assert_eq!(page.header("next-event-id"), last.json()[0]["id"]);
 }
 
 #[tokio::test]
@@ -239,6 +273,31 @@ async fn readers_who_wait_take_no_place_from_lookups_and_are_released_by_a_stop(
     }
 }
 
+/// What they answer they have in hand.
+#[tokio::test]
+async fn a_stop_releases_readers_while_the_database_hangs() {
+    let service = Service::with(&FOLLOWER).await;
+    let (_, next) = follow(&service, 3).await;
+    let path = format!("{FEED}?timeout=30000&lastEventId={next}");
+    let readers = join_all((0..30).map(|_| get(&service, &path)));
+    let stopped = async {
+        // With two connections there is one statement at a time, in turn: all have looked.
+        assert_eq!(get(&service, FEED).await.status, 200);
+        let lock = service.database.lock("vehicle_events.log").await;
+        service.shutdown.begin();
+        lock
+    };
+    // As long as `server.shutdown_timeout`, after which they would be cut.
+    let released = timeout(Duration::from_secs(10), async {
+        tokio::join!(readers, stopped)
+    });
+    let (pages, _lock) = released.await.unwrap();
+    for page in pages {
+        assert_eq!((page.status.as_u16(), page.text().as_str()), (200, "[]"));
+        assert_eq!(page.header("next-event-id"), next);
+    }
+}
+
 /// With two connections.
 #[tokio::test]
 async fn readers_whose_statements_hang_leave_connections_to_lookups() {
@@ -269,6 +328,10 @@ async fn what_no_reader_means_is_refused() {
         ("fromPosition=0", "invalid_from_position"),
         ("since=yesterday", "invalid_since"),
         ("since=2020-01-01T00:00:00Z&fromPosition=1", "invalid_since"),
+        (
+            "lastEventId=0192f3c4-0000-7000-8000-00000000abcd&fromPosition=1",
+            "invalid_from_position",
+        ),
         ("types=", "invalid_types"),
         ("subject=vehicle", "invalid_subject"),
         ("subject=a/%00", "invalid_subject"),

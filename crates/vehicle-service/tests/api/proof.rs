@@ -221,6 +221,20 @@ async fn what_the_service_proves_is_verified_without_it() {
 
     // What is not proven yet, and what never will be.
     let (old, beyond) = (old.size, new.size + 1_000_000);
+    let new_one = [("if-none-match", "*")];
+    let saab = json!({ "make": "Saab", "model": null, "modelYear": null });
+    change(
+        &service,
+        Method::PUT,
+        "/api/v1/vehicles/NEW003",
+        &new_one,
+        &saab,
+    )
+    .await;
+    let unsigned = new.size + 1;
+    let placed = format!("/api/v1/events?fromPosition={unsigned}&timeout=20000");
+    let request = keyless(Method::GET, &placed).header("x-api-key", LOG[0].1);
+    assert_eq!(send(&service.api, request).await.status, 200);
     for (path, status, code) in [
         ("checkpoint?size=1".to_owned(), 404, "checkpoint_not_found"),
         (
@@ -241,6 +255,11 @@ async fn what_the_service_proves_is_verified_without_it() {
         (format!("checkpoint?size={beyond}"), 409, "not_yet_signed"),
         (
             format!("checkpoint/consistency?from=1&to={beyond}"),
+            409,
+            "not_yet_signed",
+        ),
+        (
+            format!("checkpoint/consistency?from=1&to={unsigned}"),
             409,
             "not_yet_signed",
         ),

@@ -20,27 +20,41 @@ const INCREASE: f64 = 0.125;
 /// The least share of the places.
 const FLOOR: f64 = 1.0 / 32.0;
 
-/// The number of places: less when requests were overloaded, more when they were served.
+/// The number of places. One that adapts: less when requests were overloaded, more when they were
+/// served.
 ///
 /// As with TCP (RFC 5681, 3.1) what was under way before a decrease causes no other one.
 #[derive(Debug)]
-pub(super) struct Limit {
+pub(crate) struct Limit {
     places: f64,
     most: f64,
+    least: f64,
     decreased: Option<Instant>,
     /// Places that were given up while requests were on them.
     surplus: usize,
 }
 
 impl Limit {
+    /// So many places, or down to a share of them.
     #[allow(clippy::cast_precision_loss, reason = "a limit is at most 100,000")]
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn adaptive(most: usize) -> Self {
         let most = most as f64;
         Self {
             places: most,
             most,
+            least: (most * FLOOR).max(1.0),
             decreased: None,
             surplus: 0,
+        }
+    }
+
+    /// Always so many places: where requests wait long, places that were lost would come back too
+    /// slowly.
+    pub(crate) fn fixed(places: usize) -> Self {
+        let adaptive = Self::adaptive(places);
+        Self {
+            least: adaptive.most,
+            ..adaptive
         }
     }
 
@@ -49,7 +63,7 @@ impl Limit {
         clippy::cast_sign_loss,
         reason = "a limit is between 1 and 100,000"
     )]
-    fn whole(&self) -> usize {
+    pub(super) fn whole(&self) -> usize {
         self.places as usize
     }
 
@@ -68,8 +82,7 @@ impl Limit {
                 self.places = (self.places + INCREASE).min(self.most);
             }
             Ended::Overloaded if self.decreased.is_none_or(|at| at <= taken) => {
-                let floor = (self.most * FLOOR).max(1.0);
-                self.places = (self.places * DECREASE).max(floor);
+                self.places = (self.places * DECREASE).max(self.least);
                 self.decreased = Some(now);
             }
             Ended::Served | Ended::Overloaded | Ended::Unknown => {}
@@ -103,7 +116,7 @@ mod tests {
         fn new(most: usize) -> Self {
             let now = Instant::now();
             Self {
-                limit: Limit::new(most),
+                limit: Limit::adaptive(most),
                 taken: VecDeque::from(vec![now; most]),
                 now,
             }
