@@ -206,7 +206,7 @@ def main():
     tell(f"done in {time.monotonic() - begun:.0f} s; {FOLDER / 'results.json'}")
     if options.write:
         write_page(results)
-    return any(any(fact.get("faults", {}).values()) for fact in run.facts.values() if fact)
+    return any(any(fact.get("faults", {}).values()) for fact in run.facts.values() if isinstance(fact, dict))
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ class Log:
 
     def verify(self):
         begun = time.monotonic()
-        wrong = self.services.verify_log("insurance")
+        wrong = self.services.verify("insurance")
         seconds = time.monotonic() - begun
         if wrong:
             raise SystemExit(f"verify-log: {wrong}")

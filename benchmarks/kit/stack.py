@@ -210,10 +210,10 @@ class Services:
         settings = {f"{service.upper()}__{key}": value for key, value in settings.items()}
         return {**self.database.environment(service, self.name), **settings}
 
-    def verify_log(self, service):
-        """What is wrong with a service's log; empty where nothing is."""
+    def verify(self, service, command="verify-log"):
+        """What is wrong with a service's log, or with its state beside it; empty where nothing is."""
         environment = self.database.environment(service, self.name)
-        run = subprocess.run(self.command(service, "verify-log"), env=environment, capture_output=True, text=True, check=False)
+        run = subprocess.run(self.command(service, command), env=environment, capture_output=True, text=True, check=False)
         return run.returncode and run.stdout + run.stderr
 
     def node(self, service, name="node", duties=True, upstream=None, batch=False):
