@@ -87,15 +87,27 @@ async function execute(page, operation, example) {
   const block = page.locator(`.opblock[id$="-${operation}"]`);
   await block.locator('.opblock-summary-control').click();
   if (example) await block.locator('.opblock-section-request-body .examples-select-element').selectOption(example);
-  for (const [name, value] of Object.entries(told)) {
-    const parameter = block.locator(`tr[data-param-name="${name}"] input`);
-    if (await parameter.count() > 0) await parameter.fill(value);
+  const values = { ...told, 'Idempotency-Key': `${example ?? operation}-of-check-swagger` };
+  const parameters = [];
+  for (const [name, value] of Object.entries(values)) {
+    const input = block.locator(`tr[data-param-name="${name}"] input`);
+    if (await input.count() > 0) parameters.push([name, value, input]);
   }
-  const key = block.locator('tr[data-param-name="Idempotency-Key"] input');
-  if (await key.count() > 0) await key.fill(`${example ?? operation}-of-check-swagger`);
-  const answered = page.waitForResponse((it) => it.url().includes('/api/v1/'));
-  await block.locator('.btn.execute').click();
-  const response = await answered;
+  // The page takes over what is typed a moment later.
+  let response;
+  do {
+    for (const [, value, input] of parameters) {
+      await input.fill(value);
+      await input.blur();
+    }
+    const answered = page.waitForResponse((it) => it.url().includes('/api/v1/'));
+    await block.locator('.btn.execute').click();
+    response = await answered;
+  } while (!parameters.every(([name, value]) => isSent(response.request(), name, value)));
   await block.locator('.live-responses-table').waitFor();
   return [block, response];
+}
+
+function isSent(request, name, value) {
+  return request.headers()[name.toLowerCase()] === value || new URL(request.url()).pathname.split('/').includes(value);
 }
