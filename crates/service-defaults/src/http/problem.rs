@@ -1,7 +1,7 @@
 //! Every error answer as a problem document (RFC 9457).
 //!
 //! Code that refuses a request returns a [`Rejection`]; it carries what went wrong, not a body.
-//! [`render`] writes the body once, at the edge, where the request's ids are known, and turns
+//! `render` writes the body once, at the edge, where the request's ids are known, and turns
 //! whatever error answer of a framework comes by into a problem document too.
 
 use std::{borrow::Cow, error::Error, sync::Arc};
