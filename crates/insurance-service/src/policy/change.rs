@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::http::{StatusCode, header::LOCATION};
-use contracts::{Day, PersonalIdentityNumber, PolicyEvent, Product, RegistrationNumber};
+use contracts::{Day, Money, PersonalIdentityNumber, PolicyEvent, Product, RegistrationNumber};
 use event_log::{EventLog, Origin};
 use service_database::Database;
 use service_defaults::problem::Rejection;
@@ -86,6 +86,8 @@ pub(crate) struct Outcome {
     pub(crate) after: State,
     /// The day that it was decided on.
     today: Day,
+    /// The price that it was decided by, if by one: that of a product on a day.
+    price: Option<(Product, Day, Option<Money>)>,
     /// As in [`Stored`].
     erased: bool,
     log: String,
@@ -164,12 +166,15 @@ impl Job {
             _ => before.product,
         };
         let price = match command.price_day(&before) {
-            Some(day) => prices::store::price_on(connection, product, day).await?,
+            Some(day) => {
+                let found = prices::store::price_on(connection, product, day).await?;
+                Some((product, day, found))
+            }
             None => None,
         };
         let facts = Facts {
             today,
-            price,
+            price: price.and_then(|(_, _, found)| found),
             past_allowed: self.past_allowed,
             erased: stored.erased,
         };
@@ -181,6 +186,7 @@ impl Job {
             before,
             after,
             today,
+            price,
             erased: stored.erased,
             log: stored.log.clone(),
         })
@@ -273,9 +279,15 @@ impl Job {
         } else {
             foreseen.clone()
         };
-        let written = store::write(connection, &outcome.before, &outcome.after).await?;
-        // Midnight may have come while Vehicle was asked and the locks were waited for.
-        if !written || self.clock.today() != outcome.today {
+        // What it rests on may have changed while Vehicle was asked and the locks were waited for:
+        // the policy, its person, the day, the price.
+        let erased = store::write(connection, &outcome.before, &outcome.after).await?;
+        if erased != Some(outcome.erased) || self.clock.today() != outcome.today {
+            return Err(Failure::Outdated);
+        }
+        if let (Some((product, day, price)), false) = (&outcome.price, anew)
+            && prices::store::price_on(connection, *product, *day).await? != *price
+        {
             return Err(Failure::Outdated);
         }
         Ok(outcome)

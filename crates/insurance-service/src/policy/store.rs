@@ -185,20 +185,21 @@ pub(crate) async fn add(
     .await
 }
 
-/// Makes the row and the covers those of `after`, unless the row has another version than `before`;
-/// then says so by `false`.
+/// Makes the row and the covers those of `after`, and says whether the person is erased. `None`: the
+/// row has another version than `before`, and stays.
 pub(crate) async fn write(
     connection: &mut PgConnection,
     before: &State,
     after: &State,
-) -> sqlx::Result<bool> {
+) -> sqlx::Result<Option<bool>> {
     let text = |day: Option<Day>| day.map(|day| day.to_string());
-    let updated = sqlx::query!(
-        "update insurance.insurances
+    let erased = sqlx::query_scalar!(
+        r#"update insurance.insurances
          set product = $2, status = $3, version = $4, valid_from = $5::text::date,
              valid_until = $6::text::date, cancelled_on = $7::text::date,
              monthly_cost = $8::text::numeric, car_registration_number = $9
-         where insurance_id = $1 and version = $10",
+         where insurance_id = $1 and version = $10
+         returning personal_identity_number is null as "erased!""#,
         after.insurance_id,
         after.product.name(),
         after.status.name(),
@@ -210,10 +211,10 @@ pub(crate) async fn write(
         after.car.as_ref().map(RegistrationNumber::as_str),
         before.version
     )
-    .execute(&mut *connection)
+    .fetch_optional(&mut *connection)
     .await?;
-    if updated.rows_affected() == 0 {
-        return Ok(false);
+    if erased.is_none() {
+        return Ok(None);
     }
     // What goes makes room for what comes.
     for gone in before.covers.iter().filter(|it| !after.covers.contains(it)) {
@@ -241,7 +242,7 @@ pub(crate) async fn write(
         .execute(&mut *connection)
         .await?;
     }
-    Ok(true)
+    Ok(erased)
 }
 
 /// Appends the event that made a policy what it is, and gives the event's id.

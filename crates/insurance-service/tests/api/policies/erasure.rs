@@ -1,8 +1,11 @@
 //! Persons who are forgotten.
 
+use std::sync::Arc;
+
 use http::Method;
 use serde_json::json;
-use test_support::Answer;
+use test_support::{Answer, FakeVehicle, Gate, Reply};
+use tokio::sync::Notify;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{
@@ -150,6 +153,33 @@ async fn a_policy_that_somebody_changes_is_not_erased_behind_their_back() {
 }
 
 #[tokio::test]
+async fn a_person_who_is_erased_while_vehicle_is_asked_is_insured_no_more() {
+    let (asked, answered) = (Arc::new(Notify::new()), Gate::closed());
+    let (asks, answer) = (asked.clone(), answered.clone());
+    let vehicle = FakeVehicle::start(move |request| {
+        asks.notify_one();
+        Reply::Held(answer.clone(), Box::new(Reply::healthy(request)))
+    })
+    .await;
+    let desk = Desk::with(vehicle, &[]).await;
+    let drafted = desk
+        .draft_with(json!({ "personalIdentityNumber": PERSON }))
+        .await;
+    let id = drafted.json()["insuranceId"].as_i64().unwrap();
+    let erased = async {
+        asked.notified().await;
+        let erased = erase(&desk, &key(), PERSON).await;
+        answered.open();
+        erased
+    };
+    let (refused, erased) = tokio::join!(desk.go(id, drafted.header("etag"), "active"), erased);
+    assert_eq!(erased.json()["policies"], 1, "{}", erased.text());
+    assert_eq!(refused.status, 409, "{}", refused.text());
+    assert_eq!(refused.problem()["code"], "transition_not_allowed");
+    assert_eq!(desk.events(id).await.len(), 1);
+}
+
+#[tokio::test]
 async fn an_erasure_is_told_in_figures() {
     let (capture, _guard) = Capture::start(LevelFilter::WARN);
     let desk = Desk::open().await;
@@ -207,7 +237,10 @@ async fn no_erasure_and_no_draft_names_a_person_in_logs_metrics_or_errors() {
     assert_free_of_persons(&log, "log");
     let metrics = desk.0.api.get("/metrics").await.text();
     assert_free_of_persons(&metrics, "metrics");
-    let events =
-        "select count(*) from insurance_events.events e where e::text like '%197702299993%'";
-    assert_eq!(desk.number(events).await, 0);
+    for person in PERSONS {
+        let events = format!(
+            "select count(*) from insurance_events.events e where e::text like '%{person}%'"
+        );
+        assert_eq!(desk.number(&events).await, 0);
+    }
 }

@@ -1,9 +1,12 @@
 //! Prices that are set.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 use http::Method;
 use serde_json::json;
-use test_support::FakeVehicle;
+use test_support::{FakeVehicle, Gate, Reply};
+use tokio::sync::Notify;
 
 use super::{Desk, desk::day};
 
@@ -69,6 +72,30 @@ async fn a_policy_keeps_the_cost_that_it_was_activated_with() {
         .draft_with(json!({ "carRegistrationNumber": "JKL012" }))
         .await;
     assert_eq!(drafted.json()["monthlyCost"], 99.0);
+}
+
+#[tokio::test]
+async fn a_price_that_is_set_while_vehicle_is_asked_is_the_one_that_counts() {
+    let (asked, answered) = (Arc::new(Notify::new()), Gate::closed());
+    let (asks, answer) = (asked.clone(), answered.clone());
+    let vehicle = FakeVehicle::start(move |request| {
+        asks.notify_one();
+        Reply::Held(answer.clone(), Box::new(Reply::healthy(request)))
+    })
+    .await;
+    let desk = Desk::with(vehicle, &[]).await;
+    let drafted = desk.draft_with(json!({})).await;
+    let id = drafted.json()["insuranceId"].as_i64().unwrap();
+    let set = async {
+        asked.notified().await;
+        let set = desk.set_price("car", &day(0), 99.0).await;
+        answered.open();
+        set
+    };
+    let (active, set) = tokio::join!(desk.go(id, drafted.header("etag"), "active"), set);
+    assert_eq!(set.status, 201, "{}", set.text());
+    assert_eq!(active.status, 200, "{}", active.text());
+    assert_eq!(active.json()["monthlyCost"], 99.0);
 }
 
 #[tokio::test]
