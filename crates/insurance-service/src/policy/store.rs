@@ -334,26 +334,24 @@ pub(crate) async fn of_status(
     limit: i64,
 ) -> sqlx::Result<Vec<i64>> {
     sqlx::query_scalar!(
+        // In the order of the index by status, and `offset 0` has those whose day has come found by
+        // their day: for any values, the planner would walk along the primary key.
         r#"select insurance_id as "insurance_id!" from (
              (select insurance_id from insurance.insurances
-              where status = $1 and insurance_id > $3 and (
+              where (status, insurance_id) > ($1, $3) and status <= $1 and (
                   status not in ('active', 'suspended')
                   or coalesce(cancelled_on > $2::text::date, true)
                       and coalesce(valid_until > $2::text::date, true)
               )
-              order by insurance_id limit $4)
+              order by status, insurance_id limit $4)
              union all
-             (select insurance_id from insurance.insurances
-              where $1 = 'expired' and status in ('active', 'suspended') and insurance_id > $3
-                  and least(valid_until, cancelled_on) <= $2::text::date
-                  and coalesce(cancelled_on > $2::text::date, true)
-              order by insurance_id limit $4)
-             union all
-             (select insurance_id from insurance.insurances
-              where $1 = 'cancelled' and status in ('active', 'suspended') and insurance_id > $3
-                  and least(valid_until, cancelled_on) <= $2::text::date
-                  and cancelled_on <= $2::text::date
-              order by insurance_id limit $4)
+             select insurance_id from (
+                 select insurance_id from insurance.insurances
+                 where $1 in ('expired', 'cancelled') and status in ('active', 'suspended')
+                     and least(valid_until, cancelled_on) <= $2::text::date
+                     and coalesce(cancelled_on <= $2::text::date, false) = ($1 = 'cancelled')
+                 order by least(valid_until, cancelled_on), insurance_id offset 0
+             ) as due where insurance_id > $3
          ) as found
          order by 1 limit $4"#,
         status.name(),

@@ -42,9 +42,14 @@ async fn policies_are_looked_for_by_an_index_with_the_day_passed_in() {
             &["policies_of_a_person", "covers_pkey"][..],
         ),
         (
-            "order by least(valid_until, cancelled_on)",
+            "(least(valid_until, cancelled_on), insurance_id) > (",
             "'2026-11-22', '-infinity', 0",
             &["policies_by_end"],
+        ),
+        (
+            "(status, insurance_id) > ($1, $3)",
+            "'cancelled', '2026-11-22', 0, 51",
+            &["policies_by_status", "policies_by_end"],
         ),
     ] {
         let statement = statement(part);

@@ -99,7 +99,7 @@ async fn whoever_covers_a_car_waits_for_its_lock_and_not_for_long() {
 /// Each wait is within its bound, and both together are longer than any statement may take.
 #[tokio::test]
 async fn a_change_that_waits_for_both_of_its_cars_is_busy() {
-    let short = [("DATABASE__STATEMENT_TIMEOUT", "400ms")];
+    let short = [("DATABASE__STATEMENT_TIMEOUT", "300ms")];
     let desk = Desk::with(FakeVehicle::healthy().await, &short).await;
     let (id, tag) = desk.activate("GHI789").await;
     // In the order in which they are waited for.
@@ -110,7 +110,7 @@ async fn a_change_that_waits_for_both_of_its_cars_is_busy() {
         let waiting = "select count(*) from pg_locks join pg_database on pg_database.oid = database
             where not granted and locktype = 'advisory' and datname = current_database()";
         while desk.number(waiting).await == 0 {}
-        let give_way = "select pg_sleep(0.2), pg_advisory_unlock_all()";
+        let give_way = "select pg_sleep(0.1), pg_advisory_unlock_all()";
         sqlx::query(give_way).execute(&mut first).await.unwrap();
     };
     let (busy, ()) = tokio::join!(desk.change(id, &tag, &change), waited);
