@@ -32,7 +32,7 @@ use super::{
     ),
     request_body = ErasureRequest,
     responses(
-        (status = 200, description = "Nothing names the person any more", body = Erasure, headers(
+        (status = 200, description = "No policy that was there when it began names the person any more", body = Erasure, headers(
             ("Idempotency-Replayed" = String, description = "`true` where the answer is that of an earlier try"),
             ("Cache-Control" = String, description = "`no-store`"),
         )),
