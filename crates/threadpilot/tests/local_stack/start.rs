@@ -136,8 +136,8 @@ fn secrets_are_kept(folder: &Path) {
         ];
         assert!(public.contains(&&*name), "{name}");
     }
-    // Four roles, three keys of the API, the two of the logs and the certificate's.
-    assert_eq!(closed.len(), 10, "{closed:?}");
+    // Four roles, three keys of the API, two of the logs, those of the fingerprints and the certificate.
+    assert_eq!(closed.len(), 11, "{closed:?}");
 }
 
 #[tokio::test]
