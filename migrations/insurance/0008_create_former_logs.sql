@@ -6,4 +6,11 @@ create table insurance_events.former_logs (
     because text not null constraint because_is_short check (length(because) between 1 and 200),
     ended_at timestamptz not null default clock_timestamp()
 );
+create trigger append_only before update or delete on insurance_events.former_logs
+    for each row execute function insurance_events.refuse();
+create trigger never_truncated before truncate on insurance_events.former_logs
+    for each statement execute function insurance_events.refuse();
+alter table insurance_events.former_logs
+    enable always trigger append_only, enable always trigger never_truncated;
+revoke update, delete, truncate on insurance_events.former_logs from current_user;
 grant select on insurance_events.former_logs to insurance_service;

@@ -6,4 +6,11 @@ create table vehicle_events.former_logs (
     because text not null constraint because_is_short check (length(because) between 1 and 200),
     ended_at timestamptz not null default clock_timestamp()
 );
+create trigger append_only before update or delete on vehicle_events.former_logs
+    for each row execute function vehicle_events.refuse();
+create trigger never_truncated before truncate on vehicle_events.former_logs
+    for each statement execute function vehicle_events.refuse();
+alter table vehicle_events.former_logs
+    enable always trigger append_only, enable always trigger never_truncated;
+revoke update, delete, truncate on vehicle_events.former_logs from current_user;
 grant select on vehicle_events.former_logs to vehicle_service;

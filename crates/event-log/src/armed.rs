@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use crate::EventLog;
 
 /// The triggers of the schema of a log, by their tables.
-const TRIGGERS: [(&str, &str); 10] = [
+const TRIGGERS: [(&str, &str); 12] = [
     ("events", "take_a_sequence"),
     ("events", "await_a_place"),
     ("events", "append_only"),
@@ -17,6 +17,8 @@ const TRIGGERS: [(&str, &str); 10] = [
     ("event_tiles", "never_truncated"),
     ("checkpoints", "append_only"),
     ("checkpoints", "never_truncated"),
+    ("former_logs", "append_only"),
+    ("former_logs", "never_truncated"),
 ];
 
 impl EventLog {
@@ -42,7 +44,8 @@ impl EventLog {
              union all
              select 'event_log.' || relname from pg_class
              where oid in ('event_log.events'::regclass, 'event_log.log'::regclass,
-                     'event_log.event_tiles'::regclass, 'event_log.checkpoints'::regclass)
+                     'event_log.event_tiles'::regclass, 'event_log.checkpoints'::regclass,
+                     'event_log.former_logs'::regclass)
                  and has_table_privilege(relowner, oid, 'update, delete, truncate')
                  and not (select rolsuper from pg_roles where oid = relowner)
              order by 1",

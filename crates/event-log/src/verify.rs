@@ -366,14 +366,34 @@ impl Verification<'_> {
                 and not exists (select from event_log.unplaced where event_id = events.event_id)
             limit 1";
         let lost: Option<Uuid> = sqlx::query_scalar(self.log.sql(select))
-            .fetch_optional(connection)
+            .fetch_optional(&mut *connection)
             .await?;
-        match lost {
-            None => Ok(()),
-            Some(id) => fault(
-                size + 1,
-                format!("the event {id} has no place and waits for none"),
-            ),
+        if let Some(id) = lost {
+            let what = format!("the event {id} has no place and waits for none");
+            return fault(size + 1, what);
         }
+        self.compare_counts(connection).await
+    }
+
+    /// What statistics are made of, and what no position leads to.
+    async fn compare_counts(&self, connection: &mut PgConnection) -> Result<(), Stop> {
+        let select = "select exists (select from event_log.log where position < 1),
+                exists (select from event_log.hours full join (
+                    select date_trunc('hour', placed_at, 'UTC') as hour, event_type, actor,
+                        count(*) as events
+                    from event_log.log group by 1, 2, 3
+                ) counted using (hour, event_type, actor)
+                where hours.events is distinct from counted.events)";
+        let (outside, miscounted): (bool, bool) = sqlx::query_as(self.log.sql(select))
+            .fetch_one(connection)
+            .await?;
+        if outside {
+            return fault(1, "there are places before the first one");
+        }
+        if miscounted {
+            let what = "the counts in `hours` are not those of the log";
+            return fault(self.edge.size() + 1, what);
+        }
+        Ok(())
     }
 }

@@ -104,7 +104,7 @@ section! {
         /// _) appears in logs, the key never. Each has `key` (16 characters or more) or `sha256`
         /// (its SHA-256 in hexadecimal), and may have `expires_at` (RFC 3339, UTC) and `scopes`: a
         /// list, comma-separated in a variable, of "read" (lookups), "write" (changes), "admin"
-        /// (what is under /api/v1/operations/), "feed" (events, and a copy of all that they are
+        /// (prices, and what is under /api/v1/operations/), "feed" (events, and a copy of all that they are
         /// about) and "audit" (who changed what). None implies another one. "api" (the default) and
         /// "operations" open what they opened before there were the others: the lookups, and the
         /// control of the guard. `client` is the name of the caller that several keys belong to, as

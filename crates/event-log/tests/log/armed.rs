@@ -23,6 +23,7 @@ async fn every_trigger_that_is_not_armed_is_named() {
             ("log", &["append_only", "never_truncated"]),
             ("event_tiles", &["append_only", "never_truncated"]),
             ("checkpoints", &["append_only", "never_truncated"]),
+            ("former_logs", &["append_only", "never_truncated"]),
         ] {
             for trigger in triggers {
                 // Not armed where it is silent for a replica, either.

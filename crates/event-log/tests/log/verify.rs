@@ -50,7 +50,11 @@ async fn a_log_that_nobody_touched_is_whole() {
 
 #[tokio::test]
 async fn six_kinds_of_tampering_are_found_with_the_first_bad_position() {
-    const FORGET: &str = "delete from insurance_events.checkpoints";
+    const FORGET: &str = "delete from insurance_events.checkpoints;
+        delete from insurance_events.hours;
+        insert into insurance_events.hours
+            select date_trunc('hour', placed_at, 'UTC'), event_type, actor, count(*)
+            from insurance_events.log group by 1, 2, 3";
     for (kind, changes, position) in [
         (
             "change",
@@ -129,6 +133,18 @@ async fn what_is_kept_beside_the_events_is_compared_with_them() {
              values (gen_random_uuid(), 0, 'policy', 'A', 1, 'policy.drafted.v1', 'key/x', 'none', '{}');
              delete from insurance_events.unplaced",
             701,
+        ),
+        ("update insurance_events.hours set events = events - 1 where hour = (select min(hour) from insurance_events.hours)", 701),
+        ("delete from insurance_events.hours", 701),
+        (
+            "alter table insurance_events.log drop constraint position_starts_at_one;
+             insert into insurance_events.events (event_id, sequence, aggregate_type, aggregate_id, version,
+                 event_type, actor, correlation_id, data)
+             values (gen_random_uuid(), 0, 'policy', 'A', 1, 'policy.drafted.v1', 'key/x', 'none', '{}');
+             insert into insurance_events.log select 0, event_id, event_type, actor, sha256(''), now()
+             from insurance_events.events where aggregate_id = 'A';
+             delete from insurance_events.unplaced",
+            1,
         ),
     ] {
         let (database, log, _) = filled().await;
