@@ -93,9 +93,12 @@ async function execute(page, operation, example) {
     const input = block.locator(`tr[data-param-name="${name}"] input`);
     if (await input.count() > 0) parameters.push([name, value, input]);
   }
-  // The page takes over what is typed a moment later.
+  const shown = block.locator('.live-responses-table');
   let response;
   do {
+    // The answer before this one would be taken for it.
+    if (await shown.count() > 0) await block.locator('.btn-clear').click();
+    await shown.waitFor({ state: 'detached' });
     for (const [, value, input] of parameters) {
       await input.fill(value);
       await input.blur();
@@ -103,8 +106,9 @@ async function execute(page, operation, example) {
     const answered = page.waitForResponse((it) => it.url().includes('/api/v1/'));
     await block.locator('.btn.execute').click();
     response = await answered;
+    await shown.waitFor();
+    // The page takes over what is typed a moment later.
   } while (!parameters.every(([name, value]) => isSent(response.request(), name, value)));
-  await block.locator('.live-responses-table').waitFor();
   return [block, response];
 }
 
