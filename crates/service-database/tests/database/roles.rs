@@ -50,6 +50,12 @@ async fn a_service_reads_its_schema_and_the_steps_applied_to_it() {
                 "insurance.idempotency_keys",
                 "insurance.workers",
                 "insurance._sqlx_migrations",
+                "insurance_replica.consumers",
+                "insurance_replica.vehicles",
+                "insurance_replica.dead_letters",
+                "insurance_replica.replays",
+                "insurance_replica.comparisons",
+                "insurance_replica.differences",
             ],
         ),
     ] {
@@ -94,6 +100,12 @@ async fn a_service_writes_what_it_must_and_nothing_else() {
         "update insurance.workers set worker = 'other'",
         "insert into insurance.workers values ('other')",
         "delete from insurance.workers",
+        "insert into insurance_replica.consumers values ('other')",
+        "delete from insurance_replica.consumers",
+        "delete from insurance_replica.replays",
+        "update insurance_replica.differences set fields = '{}'",
+        "truncate insurance_replica.vehicles",
+        "create table insurance_replica.own (n int)",
         "drop table insurance.insurances",
         "alter table insurance.insurances disable trigger demand_an_event",
         "update insurance.prices set monthly_cost = 0",
@@ -114,6 +126,7 @@ async fn no_role_reaches_into_the_schema_of_the_other_service() {
         let statements = [
             "select * from insurance.insurances",
             "select * from insurance._sqlx_migrations",
+            "select * from insurance_replica.vehicles",
             "create table insurance.own (n int)",
             "drop table insurance.insurances",
         ];

@@ -355,7 +355,8 @@ async fn the_service_runs_a_worker_that_gives_its_lease_back_at_a_stop() {
         while metric(&at.get("/metrics").await.text(), connections, &used) != 0 {}
     };
     time::timeout(Duration::from_secs(20), idle).await.unwrap();
-    let held = "select (leased_until > now())::text from insurance.workers";
+    let held = "select (leased_until > now())::text from insurance.workers
+        where worker = 'expiry'";
     assert_eq!(texts(&database, held).await, ["true"]);
     shutdown.begin();
     serving.await.unwrap().unwrap();
