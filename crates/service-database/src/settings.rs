@@ -126,6 +126,9 @@ impl DatabaseSettings {
             milliseconds("client_connection_check_interval", check),
             // For keys in an array the server would plan each time anew.
             ("plan_cache_mode", "force_generic_plan".to_owned()),
+            // To compile a statement, as the server does where such a plan guesses many rows, takes
+            // longer than to run it.
+            ("jit", "off".to_owned()),
         ]))
     }
 

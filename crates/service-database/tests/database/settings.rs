@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::support::{read, settings};
+use crate::support::{database, read, settings};
 
 fn refused(changes: &Value) -> String {
     let read = read("vehicle", "postgres://127.0.0.1:5432/threadpilot", changes);
@@ -52,4 +52,15 @@ fn a_secret_that_cannot_be_used_is_named_and_not_shown() {
         settings("vehicle", "postgres://u:hunter2@h/d", &json!({}))
     );
     assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[tokio::test]
+async fn statements_are_planned_once_and_never_compiled() {
+    let (_place, database) = database(&json!({})).await;
+    let told = database.read((), |connection, ()| {
+        let told = "select current_setting('plan_cache_mode'), current_setting('jit')";
+        Box::pin(sqlx::query_as(told).fetch_one(connection))
+    });
+    let told: (String, String) = told.await.unwrap();
+    assert_eq!(told, ("force_generic_plan".to_owned(), "off".to_owned()));
 }
