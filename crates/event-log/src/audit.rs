@@ -1,15 +1,20 @@
 //! Events that answer a question about the past, newest first, and counts of them.
 //!
 //! Each question is read by an index in the order of positions, and a page looks at
-//! [`LOOKED_AT`] rows at most, so that page n costs as much as page 1. Those of one thing or of one
-//! request are few; they are read as a whole and sorted.
+//! [`LOOKED_AT`] rows at most, so that page n costs as much as page 1. Those about one thing or one
+//! request are read [by indexes in orders of their own](crate::few).
 
 use std::time::SystemTime;
 
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
-use crate::{Event, EventLog, Timestamp, feed::LOOKED_AT, stored::event_columns};
+use crate::{
+    Event, EventLog, Timestamp,
+    feed::{LOOKED_AT, PAGE_BYTES, is_full},
+    few::Few,
+    stored::{event_columns, page_of_bytes},
+};
 
 /// Most buckets of a statistic.
 const BUCKETS: i64 = 1_000;
@@ -29,7 +34,7 @@ pub struct Question {
     pub from: SystemTime,
     /// Placed before this moment.
     pub until: SystemTime,
-    /// Only events before this position: where the page before ended.
+    /// Where the page before ended: its `next`.
     pub before: Option<i64>,
     /// Most events of the page.
     pub limit: u16,
@@ -40,11 +45,11 @@ pub struct Question {
 pub struct Answer {
     /// Newest first.
     pub events: Vec<Event>,
-    /// Where the next page begins, as its `before`; `None` after the last one.
+    /// Where the next page of this question begins, as its `before`; `None` after the last one.
     pub next: Option<i64>,
 }
 
-/// The question has more events than a page may look at, and no index in the order of positions.
+/// A statistic has more buckets than an answer may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the question is too broad")]
 pub struct TooBroad;
@@ -70,7 +75,7 @@ pub struct Bucket {
 }
 
 /// Positions after the first and before the second, which a page looks at.
-type Window = (i64, i64);
+pub(crate) type Window = (i64, i64);
 
 impl EventLog {
     /// One event; `None` where the log has none of this id.
@@ -100,14 +105,14 @@ impl EventLog {
         &self,
         connection: &mut PgConnection,
         question: &Question,
-    ) -> sqlx::Result<Result<Answer, TooBroad>> {
+    ) -> sqlx::Result<Answer> {
         let from = self.position_before(connection, question.from).await?;
         let until = self.position_before(connection, question.until).await? + 1;
-        let window = (from, question.before.map_or(until, |it| it.min(until)));
-        match question.few() {
-            Some(few) => few.ask(self, connection, question, window).await,
-            None => in_order(self, connection, question, window).await.map(Ok),
+        if let Some(few) = question.few() {
+            return few.ask(self, connection, question, (from, until)).await;
         }
+        let until = question.before.map_or(until, |it| it.min(until));
+        in_order(self, connection, question, (from, until)).await
     }
 
     /// Counts of the events that were placed in these hours, the largest first, or by hour in their
@@ -150,82 +155,6 @@ impl EventLog {
     }
 }
 
-/// What has few events, with an index on it that is not in the order of positions.
-enum Few<'a> {
-    Aggregate(&'a str, &'a str),
-    Correlation(&'a str),
-}
-
-/// The ids of a few events.
-macro_rules! few {
-    (aggregate) => {
-        "select event_id, correlation_id from event_log.events
-         where aggregate_type = $1 and aggregate_id = $2"
-    };
-    (correlation) => {
-        "select event_id, correlation_id from event_log.events
-         where correlation_id = $1 and correlation_id <> 'none' and $2::text is null"
-    };
-}
-/// How many they are, up to a limit.
-macro_rules! count_of {
-    ($few:tt) => {
-        concat!("select count(*) from (", few!($few), " limit $3) few")
-    };
-}
-/// Those of them that a question is about. The last row of each is looked up for the page only.
-macro_rules! page_of {
-    ($few:tt) => {
-        concat!(
-            "select ",
-            event_columns!(),
-            " from (
-                 select position, log.event_id, placed_at from (",
-            few!($few),
-            ") few join lateral (
-                     select * from event_log.log where event_id = few.event_id limit 1
-                 ) log on position > $3 and position < $4
-                 where ($5::text is null or correlation_id = $5)
-                     and ($6::text is null or event_type = $6) and ($7::text is null or actor = $7)
-                 order by position desc limit $8
-             ) log join lateral (
-                 select * from event_log.events where event_id = log.event_id limit 1
-             ) events on true order by position desc"
-        )
-    };
-}
-
-impl Few<'_> {
-    async fn ask(
-        &self,
-        log: &EventLog,
-        connection: &mut PgConnection,
-        question: &Question,
-        (from, until): Window,
-    ) -> sqlx::Result<Result<Answer, TooBroad>> {
-        let (count, page, key, second) = match self {
-            Self::Aggregate(kind, id) => {
-                (count_of!(aggregate), page_of!(aggregate), kind, Some(*id))
-            }
-            Self::Correlation(id) => (count_of!(correlation), page_of!(correlation), id, None),
-        };
-        let count = sqlx::query_scalar(log.sql(count)).bind(key).bind(second);
-        let count: i64 = count
-            .bind(LOOKED_AT + 1)
-            .fetch_one(&mut *connection)
-            .await?;
-        if count > LOOKED_AT {
-            return Ok(Err(TooBroad));
-        }
-        let query = sqlx::query_as(log.sql(page)).bind(key).bind(second);
-        let query = query.bind(from).bind(until).bind(question.correlation());
-        let query = query.bind(&question.event_type).bind(&question.actor);
-        let query = query.bind(i64::from(question.limit));
-        let events = query.fetch_all(connection).await?;
-        Ok(Ok(question.answer(events)))
-    }
-}
-
 /// Rows of the log in the order of positions: those of a type, of an actor or all of a window.
 /// `$1` is the type or the actor. Its order is that of its own index and of no other, so that no plan
 /// walks over the rows of all types, however it guesses their numbers.
@@ -255,19 +184,23 @@ macro_rules! newest_first {
 }
 macro_rules! page_in_order {
     ($key:ident) => {
-        concat!(
-            "select ",
-            event_columns!(),
-            " from (
-                 select * from (",
-            looked_at!($key),
-            " limit $4) looked
-                 where $5::text is null or actor = $5 order by ",
-            newest_first!($key),
-            " limit $6
-             ) log join lateral (
-                 select * from event_log.events where event_id = log.event_id limit 1
-             ) events on true order by position desc"
+        page_of_bytes!(
+            concat!(
+                "select ",
+                event_columns!(),
+                " from (
+                     select * from (",
+                looked_at!($key),
+                " limit $4) looked
+                     where $5::text is null or actor = $5 order by ",
+                newest_first!($key),
+                " limit $6
+                 ) log join lateral (
+                     select * from event_log.events where event_id = log.event_id limit 1
+                 ) events on true"
+            ),
+            "position desc",
+            "$7"
         )
     };
 }
@@ -293,23 +226,26 @@ async fn in_order(
     let query = query
         .bind(LOOKED_AT)
         .bind(filter)
-        .bind(i64::from(question.limit));
-    let events = query.fetch_all(&mut *connection).await?;
-    let mut answer = question.answer(events);
-    if answer.next.is_none() && filter.is_some() {
+        .bind(i64::from(question.limit))
+        .bind(PAGE_BYTES);
+    let events: Vec<Event> = query.fetch_all(&mut *connection).await?;
+    let mut next = None;
+    if is_full(&events, question.limit) {
+        next = events.last().map(|it| it.position);
+    } else if filter.is_some() {
         let last = sqlx::query_scalar(log.sql(concat!(
             "select position from (",
             looked_at!(event_type),
             " offset $4 - 1 limit 1) last"
         )));
         let last = last.bind(key).bind(from).bind(until).bind(LOOKED_AT);
-        answer.next = last.fetch_optional(connection).await?;
+        next = last.fetch_optional(connection).await?;
     }
-    Ok(answer)
+    Ok(Answer { events, next })
 }
 
 impl Question {
-    fn correlation(&self) -> Option<&str> {
+    pub(crate) fn correlation(&self) -> Option<&str> {
         self.correlation_id.as_deref().filter(|id| *id != "none")
     }
 
@@ -319,11 +255,5 @@ impl Question {
             Some((kind, id)) => Some(Few::Aggregate(kind, id)),
             None => correlation,
         }
-    }
-
-    fn answer(&self, events: Vec<Event>) -> Answer {
-        let full = events.len() >= usize::from(self.limit);
-        let next = events.last().filter(|_| full).map(|it| it.position);
-        Answer { events, next }
     }
 }

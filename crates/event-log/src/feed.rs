@@ -5,12 +5,15 @@ use std::time::SystemTime;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
-use crate::{Event, EventLog, Timestamp, stored::event_columns};
+use crate::{
+    Event, EventLog, Timestamp,
+    stored::{event_columns, page_of_bytes},
+};
 
 /// Most rows of the log that one page looks at. What it found is given with where to go on.
 pub const LOOKED_AT: i64 = 10_000;
-/// The data of a page's events in bytes; one more event may exceed it.
-const PAGE_BYTES: i64 = 1 << 20;
+/// The data of a page's events in bytes; the last event may exceed it.
+pub(crate) const PAGE_BYTES: i64 = 1 << 20;
 
 /// Where a log ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
@@ -101,30 +104,27 @@ impl EventLog {
         let Some(end) = self.end_of_page(connection, wanted).await? else {
             return Ok(Page::default());
         };
-        let select = self.sql(concat!(
-            "select * from (
-                 select *, sum(octet_length(data)) over (order by position) - octet_length(data) as before
-                 from (
-                     select ",
-            event_columns!(),
-            " from event_log.log log
-                     join lateral (
-                         select * from event_log.events where event_id = log.event_id limit 1
-                     ) events on $4::text is null or (aggregate_type = $4 and aggregate_id = $5)
-                     where position > $1 and position <= $2
-                         and (cardinality($3::text[]) = 0 or log.event_type = any($3))
-                     order by position limit $6
-                 ) found
-             ) page where before <= $7 order by position"
+        let select = self.sql(page_of_bytes!(
+            concat!(
+                "select ",
+                event_columns!(),
+                " from event_log.log log
+                 join lateral (
+                     select * from event_log.events where event_id = log.event_id limit 1
+                 ) events on $4::text is null or (aggregate_type = $4 and aggregate_id = $5)
+                 where position > $1 and position <= $2
+                     and (cardinality($3::text[]) = 0 or log.event_type = any($3))
+                 order by position limit $6"
+            ),
+            "position",
+            "$7"
         ));
         let (kind, id) = wanted.subject.clone().unzip();
         let query = sqlx::query_as(select).bind(wanted.after).bind(end.0);
         let query = query.bind(&wanted.types).bind(kind).bind(id);
         let query = query.bind(i64::from(wanted.limit)).bind(PAGE_BYTES);
         let events: Vec<Event> = query.fetch_all(connection).await?;
-        let bytes: usize = events.iter().map(|it| it.data.len()).sum();
-        let full = events.len() >= wanted.limit.into() || bytes as u64 > PAGE_BYTES.unsigned_abs();
-        let last = events.last().filter(|_| full);
+        let last = events.last().filter(|_| is_full(&events, wanted.limit));
         Ok(Page {
             last: Some(last.map_or(end, |it| (it.position, it.event_id))),
             events,
@@ -152,4 +152,10 @@ impl EventLog {
         let query = sqlx::query_as(select).bind(wanted.after).bind(end);
         query.fetch_optional(connection).await
     }
+}
+
+/// Whether there may be more events than these, which are those of a page with this limit.
+pub(crate) fn is_full(events: &[Event], limit: u16) -> bool {
+    let bytes: usize = events.iter().map(|it| it.data.len()).sum();
+    events.len() >= limit.into() || bytes as u64 > PAGE_BYTES.unsigned_abs()
 }

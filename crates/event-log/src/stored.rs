@@ -59,6 +59,25 @@ macro_rules! event_columns {
 }
 pub(crate) use event_columns;
 
+/// Events in an order, up to the one with which their data exceeds so many bytes.
+macro_rules! page_of_bytes {
+    ($events:expr, $order:literal, $bytes:literal) => {
+        concat!(
+            "select * from (
+                 select *, sum(octet_length(data)) over (order by ",
+            $order,
+            ") - octet_length(data) as before from (",
+            $events,
+            ") found
+             ) page where before <= ",
+            $bytes,
+            " order by ",
+            $order
+        )
+    };
+}
+pub(crate) use page_of_bytes;
+
 impl Event {
     /// The hash of the event as a leaf of the tree.
     pub(crate) fn leaf_hash(&self) -> Hash {

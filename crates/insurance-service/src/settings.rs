@@ -149,6 +149,7 @@ impl Checked for InsuranceSettings {
         ];
         figures.extend(client);
         figures.extend(self.database.worst_case());
+        figures.extend(event_log::worst_case());
         figures
     }
 

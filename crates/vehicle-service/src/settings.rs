@@ -44,6 +44,10 @@ impl Checked for VehicleSettings {
     }
 
     fn worst_case(&self) -> Vec<Figure> {
-        self.database.worst_case().into()
+        let database = self.database.worst_case();
+        database
+            .into_iter()
+            .chain(event_log::worst_case())
+            .collect()
     }
 }

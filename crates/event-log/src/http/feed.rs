@@ -27,7 +27,7 @@ const NEXT_EVENT_ID: HeaderName = HeaderName::from_static("next-event-id");
 
 const EVENTS: u64 = 100;
 const MOST_EVENTS: u64 = 1_000;
-const LONGEST_POLL_MS: u64 = 30_000;
+pub(super) const LONGEST_POLL: Duration = Duration::from_secs(30);
 const MOST_TYPES: usize = 20;
 /// Kept back of the time that the caller has, so that an empty page reaches it.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(250);
@@ -67,7 +67,8 @@ pub(super) async fn get_events(
     mut query: Query,
 ) -> Result<Response, Rejection> {
     let mut asked = Asked::take(&mut query, feed.log.clone())?;
-    let timeout = query.number("timeout", 0..=LONGEST_POLL_MS)?;
+    let longest = u64::try_from(LONGEST_POLL.as_millis()).unwrap_or(u64::MAX);
+    let timeout = query.number("timeout", 0..=longest)?;
     query.end()?;
     let wait = Duration::from_millis(timeout.unwrap_or_default());
     let until = (Instant::now() + wait).min(deadline - TIME_TO_ANSWER);

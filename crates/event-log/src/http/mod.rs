@@ -20,6 +20,7 @@ use service_defaults::{
     scope::Scope,
     surface::{Limits, Routes, Surface},
 };
+use settings::{Figure, format_duration};
 use tokio::sync::Semaphore;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -31,14 +32,10 @@ use crate::{EventLog, EventLogSettings};
 /// `database.abandoned_grace` at most.
 const STATEMENTS: u32 = 2;
 /// Apart from the lookups' places: those who follow the log wait for most of their time.
-const FOLLOWING: Limits = Limits::Own {
-    deadline: Duration::from_secs(40),
-    places: 2048,
-};
-const ASKING: Limits = Limits::Own {
-    deadline: Duration::from_secs(10),
-    places: 16,
-};
+const READERS: usize = 2048;
+const LONGEST_PAGE: Duration = Duration::from_secs(40);
+const QUESTIONS: usize = 16;
+const LONGEST_ANSWER: Duration = Duration::from_secs(10);
 
 /// What the routes of one surface share.
 #[derive(Clone)]
@@ -91,10 +88,35 @@ impl EventLog {
         let (feed, audit) = [feed, audit]
             .map(|it| it.layer(map_response(never_stored)))
             .into();
+        let surface = |scope, deadline, places| {
+            Surface::keyed(scope).with_limits(Limits::Own { deadline, places })
+        };
         routes
-            .with(Surface::keyed(&[Scope::Feed]).with_limits(FOLLOWING), feed)
-            .with(Surface::keyed(&[Scope::Audit]).with_limits(ASKING), audit)
+            .with(surface(&[Scope::Feed], LONGEST_PAGE, READERS), feed)
+            .with(surface(&[Scope::Audit], LONGEST_ANSWER, QUESTIONS), audit)
     }
+}
+
+/// What the feed and the audit allow at worst, whatever the settings are.
+pub fn worst_case() -> [Figure; 4] {
+    let own = "places of their own, beside limits.max_requests_in_progress";
+    [
+        Figure::duration(
+            "longest_feed_page",
+            LONGEST_PAGE,
+            format_args!(
+                "of which {} at most are spent waiting for an event",
+                format_duration(feed::LONGEST_POLL)
+            ),
+        ),
+        Figure::count("most_feed_readers", READERS as u64, own),
+        Figure::duration(
+            "longest_audit_answer",
+            LONGEST_ANSWER,
+            "from the question's head to its answer",
+        ),
+        Figure::count("most_audit_questions", QUESTIONS as u64, own),
+    ]
 }
 
 impl Shared {

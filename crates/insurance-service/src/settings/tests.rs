@@ -67,11 +67,15 @@ fn each_figure_follows_from_the_documented_defaults() {
         ("cache_memory", Quantity::Bytes(64 << 20)),
         ("most_database_connections", Quantity::Count(8)),
         ("longest_query", millis(1_000)),
+        ("longest_feed_page", millis(40_000)),
+        ("most_feed_readers", Quantity::Count(2_048)),
+        ("longest_audit_answer", millis(10_000)),
+        ("most_audit_questions", Quantity::Count(16)),
     ] {
         assert_eq!(figure(name, &NOTHING).quantity, quantity, "{name}");
     }
     let known = settings(&NOTHING).unwrap().service.worst_case().len();
-    assert_eq!(known, 22, "a new figure belongs into this test");
+    assert_eq!(known, 26, "a new figure belongs into this test");
 }
 
 #[test]
