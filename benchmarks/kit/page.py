@@ -172,7 +172,8 @@ def write_page(results):
         CHART.write_text(chart(found), encoding="utf-8")
     if "kills" in found.facts:
         sections["writes"] = changes(results, found)
-    PAGE.write_text(f"{sections['reads'].rstrip()}\n\n{WRITES}{sections['writes'].lstrip()}", encoding="utf-8")
+    text = f"\n{WRITES}\n".join(sections[name].strip("\n") + "\n" for name in ("reads", "writes") if name in sections)
+    PAGE.write_text(text, encoding="utf-8")
     print(f"wrote {PAGE}")
 
 

@@ -52,8 +52,8 @@ def run(stack, database):
         encoding="utf-8",
     )
     database.run(services.name, file)
-    vehicle = services.ours("vehicle")
-    ours = services.ours("insurance", upstream=vehicle, DATABASE__MAX_CONNECTIONS="16")
+    vehicle = services.ready("vehicle")
+    ours = services.ready("insurance", upstream=vehicle, DATABASE__MAX_CONNECTIONS="16")
     drafts = "select min(insurance_id) from insurance.insurances where status = 'draft'"
     first = int(database.value(services.name, drafts))
     connection = http.client.HTTPConnection("127.0.0.1", ours.port)

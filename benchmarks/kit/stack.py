@@ -81,16 +81,16 @@ class Stack:
         for _ in range(30000):
             if process.poll() is not None:
                 raise SystemExit(f"{name} has ended with {process.returncode}")
-            if is_healthy(port):
+            if answers(port, "/healthz"):
                 return Candidate(name, process, port, upstream)
             time.sleep(MINIMUM_WAIT)
         raise SystemExit(f"{name} does not answer")
 
 
-def is_healthy(port):
+def answers(port, path):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     try:
-        connection.request("GET", "/healthz")
+        connection.request("GET", path)
         return connection.getresponse().status == 200
     except OSError:
         return False
@@ -130,20 +130,33 @@ class Database:
         self.make(name, "migrate")
         values = {":vehicles": str(vehicles), ":persons": str(persons)}
         statements = [(BENCHMARKS / "data" / f"{file}.sql").read_text(encoding="utf-8") for file in ("vehicles", "insurances")]
-        for text in [*statements, "vacuum analyze", "create table benchmark_data ()"]:
+        for text in [*statements, "vacuum analyze"]:
             for word, value in values.items():
                 text = text.replace(word, value)
             rendered = FOLDER / "statements.sql"
             rendered.write_text(text, encoding="utf-8")
             self.run(name, rendered)
+        self.keep(name)
         return name
 
     def fresh(self, name):
         """A database with the sample data of the services."""
-        self.ask(f"prepare {name}")
+        return self.kept(name, "")[0]
+
+    def kept(self, name, made_of):
+        """The same, or the one of a run before that was made of this; whether it is."""
+        name = f"{name}_{hashlib.sha256(made_of.encode()).hexdigest()[:12]}" if made_of else name
+        is_loaded = self.ask(f"prepare {name}") == "loaded"
         self.make(name, "migrate")
-        self.make(name, "seed")
-        return name
+        if not is_loaded:
+            self.make(name, "seed")
+        return name, is_loaded
+
+    def keep(self, name):
+        """Has a database stay for the next run."""
+        file = FOLDER / "keep.sql"
+        file.write_text("create table benchmark_data ()", encoding="utf-8")
+        self.run(name, file)
 
     def make(self, name, command):
         for service in ("vehicle", "insurance"):
@@ -201,6 +214,15 @@ class Services:
             settings["VEHICLE_CLIENT__BASE_URL"] = f"http://127.0.0.1:{upstream.port}"
         environment = self.environment(service, port, **settings)
         return self.stack.serve(name, self.command(service), port, upstream, environment)
+
+    def ready(self, service, **more):
+        """One of ours that has all that it needs."""
+        candidate = self.ours(service, **more)
+        while not answers(candidate.port, "/readyz"):
+            if candidate.process.poll() is not None:
+                raise SystemExit(f"{service} has ended with {candidate.process.returncode}")
+            time.sleep(MINIMUM_WAIT)
+        return candidate
 
     def command(self, service, *words):
         return [RELEASE / f"{service}-service", *words]

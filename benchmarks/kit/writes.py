@@ -40,7 +40,7 @@ def headers(**more):
 def cost(stack, database, full):
     """A policy is suspended and resumed; a row of the same columns and indexes is updated."""
     services = Services(stack, database, database.fresh("benchmark_writes"))
-    ours, plain = services.ours("insurance"), services.limit("update")
+    ours, plain = services.ready("insurance"), services.limit("update")
     file = FOLDER / "rows.sql"
     # With the policies' columns, checks and indexes, and without their triggers.
     file.write_text(
@@ -82,7 +82,7 @@ def lag(stack, database, full):
         encoding="utf-8",
     )
     database.run(services.name, file)
-    ours = services.ours("vehicle")
+    ours = services.ready("vehicle")
     reader = Reader(ours.port)
     reader.catch_up()
     seconds = 30 if full else 8
