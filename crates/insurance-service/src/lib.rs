@@ -139,7 +139,7 @@ impl InsuranceService {
                 let kept = kept.clone();
                 async move { kept.check().await }
             });
-        Worker::spawn(&database, &log, process.tasks(), process.meter());
+        Worker::spawn((&database, &log, &clock), process.tasks(), process.meter());
         let log_settings = &settings.event_log;
         let live = process.live().clone();
         let routes = routes::api(

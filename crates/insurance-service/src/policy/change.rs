@@ -1,11 +1,12 @@
 //! How a policy is changed: the rules decide, one transaction writes the policy, its covers, its
-//! event and the answer.
+//! event and the answer. Round trips are what a change costs: the policy is looked at together with
+//! the key, and written together with the event and the answer.
 
 use std::time::Duration;
 
 use axum::http::{StatusCode, header::LOCATION};
 use contracts::{Day, Money, PersonalIdentityNumber, PolicyEvent, Product, RegistrationNumber};
-use event_log::{EventLog, Origin};
+use event_log::{EventLog, Origin, new_event_id};
 use service_database::Database;
 use service_defaults::problem::Rejection;
 use sqlx::PgConnection;
@@ -24,10 +25,10 @@ use super::{
 /// What somebody wants.
 #[derive(Clone, Debug)]
 pub(crate) enum Wish {
-    /// A draft for this person.
-    Draft(PersonalIdentityNumber, Terms),
-    /// Something else of this policy, in one of these versions.
-    Of(i64, Wanted, Alteration),
+    /// A draft for this person, who has this lock.
+    Draft(PersonalIdentityNumber, i64, Terms),
+    /// Something else of a policy, in one of these versions.
+    Of(Wanted, Alteration),
 }
 
 /// What is to be different in a policy.
@@ -78,6 +79,9 @@ pub(crate) struct Job {
     pub(crate) wish: Wish,
 }
 
+/// The price of a product on a day, if it has one.
+type Priced = ((Product, Day), Option<Money>);
+
 /// What a wish would make of a policy as it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
@@ -86,8 +90,8 @@ pub(crate) struct Outcome {
     pub(crate) after: State,
     /// The day that it was decided on.
     today: Day,
-    /// The price that it was decided by, if by one: that of a product on a day.
-    price: Option<(Product, Day, Option<Money>)>,
+    /// The price that it was decided by, if by one.
+    price: Option<Priced>,
     /// As in [`Stored`].
     erased: bool,
     log: String,
@@ -131,54 +135,61 @@ impl Outcome {
 }
 
 impl Job {
-    /// What the wish would make of the policy as it is now, if there is one to be changed.
-    pub(crate) async fn foresee(&self, database: &Database) -> Result<Option<Outcome>, Failure> {
-        let Wish::Of(id, ..) = self.wish else {
-            return Ok(None);
-        };
-        let found = database
-            .read((self.clone(), id), |connection, (job, id)| {
-                Box::pin(async move {
-                    let Some(stored) = store::find_one(connection, *id).await? else {
-                        return Ok(Err(Failure::NotFound));
-                    };
-                    Ok(job.decided(connection, &stored, job.clock.today()).await)
-                })
-            })
-            .await?;
-        found.map(Some)
-    }
-
-    async fn decided(
+    /// What the wish would make of the policy as it is now.
+    pub(crate) async fn foresee(
         &self,
-        connection: &mut PgConnection,
+        database: &Database,
         stored: &Stored,
-        today: Day,
     ) -> Result<Outcome, Failure> {
-        let Wish::Of(_, wanted, alteration) = &self.wish else {
-            return Err(Failure::NotFound);
-        };
-        wanted.check(stored, today)?;
-        let before = stored.policy.clone();
-        let command = alteration.command(&before);
-        let product = match &command {
-            Command::Redraft(terms) => terms.product,
-            _ => before.product,
-        };
-        let price = match command.price_day(&before) {
-            Some(day) => {
-                let found = prices::store::price_on(connection, product, day).await?;
-                Some((product, day, found))
+        let today = self.clock.today();
+        let (command, priced) = self.command(stored, today)?;
+        let price = match priced {
+            Some(priced) => {
+                let found = database.read(priced, |connection, (product, day)| {
+                    Box::pin(prices::store::price_on(connection, *product, *day))
+                });
+                Some((priced, found.await?))
             }
             None => None,
         };
+        self.decided(stored, &command, today, price)
+    }
+
+    /// The command of the wish, where it takes this version of the policy, and the price that it is
+    /// decided by: that of a product on a day.
+    fn command(
+        &self,
+        stored: &Stored,
+        today: Day,
+    ) -> Result<(Command, Option<(Product, Day)>), Failure> {
+        let Wish::Of(wanted, alteration) = &self.wish else {
+            return Err(Failure::NotFound);
+        };
+        wanted.check(stored, today)?;
+        let command = alteration.command(&stored.policy);
+        let product = match &command {
+            Command::Redraft(terms) => terms.product,
+            _ => stored.policy.product,
+        };
+        let day = command.price_day(&stored.policy);
+        Ok((command, day.map(|day| (product, day))))
+    }
+
+    fn decided(
+        &self,
+        stored: &Stored,
+        command: &Command,
+        today: Day,
+        price: Option<Priced>,
+    ) -> Result<Outcome, Failure> {
+        let before = stored.policy.clone();
         let facts = Facts {
             today,
-            price: price.and_then(|(_, _, found)| found),
+            price: price.and_then(|(_, found)| found),
             past_allowed: self.past_allowed,
             erased: stored.erased,
         };
-        let event = decide(&before, &command, &facts)?;
+        let event = decide(&before, command, &facts)?;
         let version = before.version + 1;
         let after = State::with(Some(before.clone()), version, &event).map_err(broken)?;
         Ok(Outcome {
@@ -218,79 +229,76 @@ impl Job {
         done
     }
 
-    /// Locks are taken in one order: cars, policy, key.
     async fn write(
         &self,
         connection: &mut PgConnection,
         foreseen: Option<&Outcome>,
         anew: bool,
     ) -> Result<Answer, Failure> {
-        let (stored, today, event_id) = match &self.wish {
-            Wish::Draft(person, terms) => {
-                let (policy, event) = self.draft(connection, person, terms).await?;
-                let id = policy.insurance_id;
-                let told =
-                    store::tell(connection, &self.log, &self.origin, &policy, &event).await?;
-                let stored = store::find_one(connection, id).await?;
-                let stored = stored.ok_or(Failure::NotFound)?;
-                debug_assert_eq!(stored.policy, policy, "its events make the row");
-                (stored, self.clock.today(), told)
+        match (&self.wish, foreseen) {
+            (Wish::Draft(person, lock, terms), _) => {
+                store::lock_person(connection, *lock).await?;
+                self.draft(connection, person, terms).await
             }
-            Wish::Of(..) => {
-                let foreseen = foreseen.ok_or(Failure::NotFound)?;
-                let outcome = self.alter(connection, foreseen, anew).await?;
-                let (policy, event) = (&outcome.after, &outcome.event);
-                let told = store::tell(connection, &self.log, &self.origin, policy, event).await?;
-                if cfg!(debug_assertions) {
-                    let stored = store::find_one(connection, policy.insurance_id).await?;
-                    let row = stored.map(|stored| stored.policy);
-                    assert_eq!(row.as_ref(), Some(policy), "its events make the row");
-                }
-                (outcome.stored(), outcome.today, told)
-            }
-        };
-        let id = stored.policy.insurance_id;
-        let drafted = matches!(self.wish, Wish::Draft(..));
-        let status = if drafted {
-            StatusCode::CREATED
-        } else {
-            StatusCode::OK
-        };
-        let mut answer = Answer::policy(status, &stored, today)?.with(EVENT_ID, event_id);
-        if drafted {
-            answer = answer.with(LOCATION, format!("/api/v1/policies/{id}"));
+            (Wish::Of(..), Some(foreseen)) => self.alter(connection, foreseen, anew).await,
+            (Wish::Of(..), None) => Err(Failure::NotFound),
         }
-        if let Some(claim) = &self.claim {
-            idempotency::keep(connection, claim, &answer, Some(id)).await?;
-        }
-        Ok(answer)
     }
 
-    /// Writes the policy as it is then, and its covers.
+    /// Locks are taken in one order: cars, policy, key.
     async fn alter(
         &self,
         connection: &mut PgConnection,
         foreseen: &Outcome,
         anew: bool,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Answer, Failure> {
         store::lock_cars(connection, &foreseen.cars()).await?;
+        // What it rests on may have changed while Vehicle was asked and the locks were waited for:
+        // the policy, its person, the day, the price.
         let outcome = if anew {
             self.decide_anew(connection, foreseen).await?
         } else {
+            self.check(connection, foreseen).await?;
             foreseen.clone()
         };
-        // What it rests on may have changed while Vehicle was asked and the locks were waited for:
-        // the policy, its person, the day, the price.
-        let erased = store::write(connection, &outcome.before, &outcome.after).await?;
-        if erased != Some(outcome.erased) || self.clock.today() != outcome.today {
+        let event_id = new_event_id();
+        let answer = Answer::policy(StatusCode::OK, &outcome.stored(), outcome.today)?
+            .with(EVENT_ID, event_id.to_string());
+        let claim = self.claim.as_ref();
+        let change = store::Change {
+            before: &outcome.before,
+            after: &outcome.after,
+            event: &outcome.event,
+            event_id,
+            origin: &self.origin,
+            entry: claim.map(|claim| claim.entry(&answer)).transpose()?,
+        };
+        match change.write(connection).await? {
+            Some(written) if written.erased == outcome.erased => {
+                if claim.is_some() && !written.claimed {
+                    return Err(Failure::Claimed);
+                }
+                Ok(answer)
+            }
+            _ => Err(Failure::Outdated),
+        }
+    }
+
+    /// Whether the day and the price are those that it was decided by.
+    async fn check(
+        &self,
+        connection: &mut PgConnection,
+        foreseen: &Outcome,
+    ) -> Result<(), Failure> {
+        if self.clock.today() != foreseen.today {
             return Err(Failure::Outdated);
         }
-        if let (Some((product, day, price)), false) = (&outcome.price, anew)
-            && prices::store::price_on(connection, *product, *day).await? != *price
+        if let Some(((product, day), price)) = foreseen.price
+            && prices::store::price_on(connection, product, day).await? != price
         {
             return Err(Failure::Outdated);
         }
-        Ok(outcome)
+        Ok(())
     }
 
     async fn decide_anew(
@@ -305,7 +313,15 @@ impl Job {
         if stored.policy.version != foreseen.before.version {
             return Err(version_conflict(&stored, today));
         }
-        self.decided(connection, &stored, today).await
+        let (command, priced) = self.command(&stored, today)?;
+        let price = match priced {
+            Some((product, day)) => {
+                let found = prices::store::price_on(connection, product, day).await?;
+                Some(((product, day), found))
+            }
+            None => None,
+        };
+        self.decided(&stored, &command, today, price)
     }
 
     async fn draft(
@@ -313,17 +329,31 @@ impl Job {
         connection: &mut PgConnection,
         person: &PersonalIdentityNumber,
         terms: &Terms,
-    ) -> Result<(State, PolicyEvent), Failure> {
+    ) -> Result<Answer, Failure> {
         let price = prices::store::price_on(connection, terms.product, terms.valid_from).await?;
         // By the rules first: the row has a number that none had, whatever becomes of it.
         let ruled = draft(0, terms.clone(), price)?;
         let PolicyEvent::Drafted(mut data) = ruled else {
             return Err(Failure::NotFound);
         };
-        data.insurance_id = store::add(connection, person, terms, data.monthly_cost).await?;
+        let added = store::add(connection, person, terms, data.monthly_cost).await?;
+        let id = added.insurance_id;
+        data.insurance_id = id;
         let event = PolicyEvent::Drafted(data);
-        let policy = State::with(None, 1, &event).map_err(broken)?;
-        Ok((policy, event))
+        let stored = Stored {
+            policy: State::with(None, 1, &event).map_err(broken)?,
+            erased: false,
+            log: added.log,
+        };
+        let (log, origin) = (&self.log, &self.origin);
+        let told = store::tell(connection, log, origin, &stored.policy, &event).await?;
+        let answer = Answer::policy(StatusCode::CREATED, &stored, self.clock.today())?
+            .with(EVENT_ID, told)
+            .with(LOCATION, format!("/api/v1/policies/{id}"));
+        if let Some(claim) = &self.claim {
+            idempotency::keep(connection, &claim.entry(&answer)?, Some(id)).await?;
+        }
+        Ok(answer)
     }
 }
 

@@ -4,9 +4,10 @@ use axum::extract::State;
 use contracts::{
     Erasure, ErasureRequest, PersonalIdentityNumber, PersonalIdentityNumberError, PolicyStatus,
 };
-use event_log::EventLog;
 use http::StatusCode;
-use service_defaults::{extract::invalid_member, telemetry::AUDIT};
+use service_defaults::{
+    extract::invalid_member, request_context::RequestContext, telemetry::AUDIT,
+};
 use sqlx::PgConnection;
 
 use super::{
@@ -58,10 +59,12 @@ pub(super) async fn erase_person(
 /// An erasure of one request, with all that it rests on.
 #[derive(Debug)]
 struct Job {
-    log: EventLog,
     clock: Clock,
+    context: RequestContext,
     claim: Claim,
     person: PersonalIdentityNumber,
+    /// As [`FingerprintKey::lock_of`](super::idempotency::FingerprintKey::lock_of) has it.
+    lock: i64,
 }
 
 impl Policies {
@@ -72,9 +75,10 @@ impl Policies {
         person: PersonalIdentityNumber,
     ) -> Result<Answer, Failure> {
         let job = Job {
-            log: self.log.clone(),
             clock: self.clock.clone(),
+            context: caller.context.clone(),
             claim,
+            lock: self.fingerprints.lock_of(&person),
             person,
         };
         let left = caller.time_left();
@@ -83,24 +87,14 @@ impl Policies {
             .change(left, &job, |connection, job| Box::pin(job.run(connection)));
         let (answer, erased) = done.await?;
         self.log.appended();
-        // Figures only: whom it was about is nobody's business any more.
-        tracing::warn!(
-            target: AUDIT,
-            parent: None,
-            action = "erase_person",
-            key_id = caller.context.key_id().unwrap_or_default(),
-            request_id = caller.context.request_id(),
-            trace_id = caller.context.trace_id(),
-            policies = erased.policies,
-            answers = erased.answers,
-            "a person is forgotten"
-        );
+        job.tell("done", &erased);
         Ok(answer)
     }
 }
 
 impl Job {
     async fn run(&self, connection: &mut PgConnection) -> Result<(Answer, Erasure), Failure> {
+        store::lock_person(connection, self.lock).await?;
         let ids = lock_all(connection, &self.person).await?;
         self.end_all(connection, &ids).await?;
         let erased = Erasure {
@@ -108,8 +102,26 @@ impl Job {
             answers: forget_answers(connection, &ids).await?,
         };
         let answer = Answer::of(StatusCode::OK, &erased)?;
-        idempotency::keep(connection, &self.claim, &answer, None).await?;
+        idempotency::keep(connection, &self.claim.entry(&answer)?, None).await?;
+        // A commit that is cut off may have taken effect, and nobody is told.
+        self.tell("begun", &erased);
         Ok((answer, erased))
+    }
+
+    /// Figures only: whom it was about is nobody's business any more.
+    fn tell(&self, outcome: &'static str, erased: &Erasure) {
+        tracing::warn!(
+            target: AUDIT,
+            parent: None,
+            action = "erase_person",
+            outcome,
+            key_id = self.context.key_id().unwrap_or_default(),
+            request_id = self.context.request_id(),
+            trace_id = self.context.trace_id(),
+            policies = erased.policies,
+            answers = erased.answers,
+            "a person is forgotten"
+        );
     }
 
     /// Writes the end of each policy whose day has come. Any other that is no draft is in force, or
@@ -123,7 +135,7 @@ impl Job {
                     return Err(Failure::PolicyInForce);
                 }
                 PolicyStatus::Draft | PolicyStatus::Cancelled | PolicyStatus::Expired => {
-                    write_end(connection, &self.log, &policy, today).await?;
+                    write_end(connection, &policy, today).await?;
                 }
             }
         }

@@ -59,17 +59,60 @@ impl Caller {
 }
 
 impl Policies {
-    /// Carries out what is wished under a key, or gives what was answered to it before. The wish
-    /// itself is judged only where there is no such answer: the `If-Match` of a second try is
-    /// stale.
-    pub(super) async fn execute_once(
+    /// Drafts a policy under a key, or gives what was answered to it before. The wish itself is
+    /// judged only where there is no such answer.
+    pub(super) async fn draft_once(
         &self,
         caller: &Caller,
         claim: Claim,
         wish: impl FnOnce() -> Result<Wish, Failure> + Send,
     ) -> Result<Answer, Failure> {
-        let work = async { self.execute(caller, Some(claim.clone()), wish()?).await };
+        let work = async {
+            let job = self.job(caller, Some(claim.clone()), wish()?);
+            self.execute(caller, job, None).await
+        };
         self.once(&claim, work).await
+    }
+
+    /// Changes a policy under a key, or gives what was answered to it before: the `If-Match` of a
+    /// second try is stale.
+    pub(super) async fn alter_once(
+        &self,
+        caller: &Caller,
+        claim: Claim,
+        id: i64,
+        wish: impl FnOnce() -> Result<Wish, Failure> + Send,
+    ) -> Result<Answer, Failure> {
+        let done = self.alter(caller, Some(claim.clone()), id, wish).await;
+        self.or_replayed(&claim, done).await
+    }
+
+    /// The key and the rules first, then Vehicle, then the transaction.
+    pub(super) async fn alter(
+        &self,
+        caller: &Caller,
+        claim: Option<Claim>,
+        id: i64,
+        wish: impl FnOnce() -> Result<Wish, Failure> + Send,
+    ) -> Result<Answer, Failure> {
+        let asked = (id, claim.clone());
+        let found = self.database.read(asked, |connection, (id, claim)| {
+            Box::pin(store::look(connection, *id, claim.as_ref()))
+        });
+        let (stored, kept) = match found.await? {
+            Some((stored, kept)) => (Some(stored), kept),
+            None => (None, None),
+        };
+        if let (Some(kept), Some(claim)) = (kept, &claim) {
+            return Ok(self.count(kept.replayed(claim)?));
+        }
+        let job = self.job(caller, claim, wish()?);
+        let stored = stored.ok_or(Failure::NotFound)?;
+        let foreseen = job.foresee(&self.database, &stored).await?;
+        if let Some(car) = foreseen.car_to_confirm() {
+            self.confirm(car, caller).await?;
+        }
+        self.execute(caller, job, Some(foreseen)).await
     }
 
     /// Does the work of a request, unless it was done before: then gives what was answered. Nothing
@@ -79,44 +122,51 @@ impl Policies {
         claim: &Claim,
         work: impl Future<Output = Result<Answer, Failure>>,
     ) -> Result<Answer, Failure> {
-        if let Some(answer) = self.replay(claim).await? {
-            return Ok(answer);
+        if let Some(answer) = replay(&self.database, claim).await? {
+            return Ok(self.count(answer));
         }
-        match work.await {
-            // Another try may have been made meanwhile, and be the reason. A database that has
-            // failed is not asked once more.
+        self.or_replayed(claim, work.await).await
+    }
+
+    /// Another try may have been made meanwhile, and be the reason of a failure. A database that has
+    /// failed is not asked once more.
+    async fn or_replayed(
+        &self,
+        claim: &Claim,
+        done: Result<Answer, Failure>,
+    ) -> Result<Answer, Failure> {
+        match done {
             Err(failure) if !matches!(failure, Failure::Rejected(_)) => {
-                self.replay(claim).await?.ok_or(failure)
+                let answer = replay(&self.database, claim).await?.ok_or(failure)?;
+                Ok(self.count(answer))
             }
             done => done,
         }
     }
 
-    async fn replay(&self, claim: &Claim) -> Result<Option<Answer>, Failure> {
-        let answer = replay(&self.database, claim).await?;
-        self.replays.add(u64::from(answer.is_some()), &[]);
-        Ok(answer)
+    /// Counts an answer that is given again.
+    fn count(&self, answer: Answer) -> Answer {
+        self.replays.add(1, &[]);
+        answer
     }
 
-    /// The rules first, then Vehicle, then the transaction.
-    pub(super) async fn execute(
-        &self,
-        caller: &Caller,
-        claim: Option<Claim>,
-        wish: Wish,
-    ) -> Result<Answer, Failure> {
-        let job = Job {
+    fn job(&self, caller: &Caller, claim: Option<Claim>, wish: Wish) -> Job {
+        Job {
             log: self.log.clone(),
             clock: self.clock.clone(),
             origin: caller.origin.clone(),
             past_allowed: caller.context.has_scope(Scope::Admin),
             claim,
             wish,
-        };
-        let foreseen = job.foresee(&self.database).await?;
-        if let Some(car) = foreseen.as_ref().and_then(Outcome::car_to_confirm) {
-            self.confirm(car, caller).await?;
         }
+    }
+
+    async fn execute(
+        &self,
+        caller: &Caller,
+        job: Job,
+        foreseen: Option<Outcome>,
+    ) -> Result<Answer, Failure> {
         let left = caller.time_left();
         let done = job.run(&self.database, foreseen.clone(), left).await;
         match (done, foreseen) {

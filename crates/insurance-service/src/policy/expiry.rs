@@ -10,7 +10,7 @@ use std::{
 };
 
 use contracts::Day;
-use event_log::{EventLog, Origin};
+use event_log::{EventLog, Origin, new_event_id};
 use futures_util::future::BoxFuture;
 use opentelemetry::metrics::{Counter, Gauge, Meter};
 use service_database::{Database, Error};
@@ -22,11 +22,11 @@ use sqlx::PgConnection;
 use tokio::time::sleep;
 
 use super::{
+    Clock,
     decide::{Command, Facts, decide},
     idempotency, lease,
     state::State,
     store::{self, Due},
-    today,
 };
 
 /// Its row in `insurance.workers`.
@@ -86,26 +86,32 @@ impl Worker {
     }
 
     /// Runs a worker in this process until it stops.
-    pub(crate) fn spawn(database: &Database, log: &EventLog, tasks: &Tasks, meter: &Meter) {
+    pub(crate) fn spawn(
+        (database, log, clock): (&Database, &EventLog, &Clock),
+        tasks: &Tasks,
+        meter: &Meter,
+    ) {
         let (database, log, meter) = (database.clone(), log.clone(), meter.clone());
+        let clock = clock.clone();
         let first = Self::new(database.clone(), log.clone(), &meter);
         first.ended.add(0, &[]);
         // Else nobody would be told of one that never succeeds.
         first.succeeded();
         tasks.spawn(NAME, OnEnd::Restart, move |told| {
             let mut worker = Self::new(database.clone(), log.clone(), &meter);
+            let clock = clock.clone();
             async move {
-                told.run_until_cancelled(worker.run()).await;
+                told.run_until_cancelled(worker.run(&clock)).await;
                 worker.give_back().await;
             }
         });
     }
 
-    async fn run(&mut self) -> Infallible {
+    async fn run(&mut self, clock: &Clock) -> Infallible {
         let mut failing = false;
         loop {
             sleep(PAUSE).await;
-            let look = self.look(today()).await;
+            let look = self.look(clock.today()).await;
             match &look {
                 Ok(_) if failing => tracing::info!("the ends of policies are written again"),
                 Err(error) if !failing => {
@@ -184,7 +190,7 @@ impl Worker {
     }
 
     async fn end(&self, fence: i64, id: i64, today: Day) -> Result<Option<End>, Error> {
-        let step = (self.log.clone(), fence, id, today);
+        let step = (fence, id, today);
         let step = self.database.transaction(LIMIT, &step, end_one);
         let written = step.await?;
         if written == Some(End::Written) {
@@ -244,7 +250,7 @@ fn give_back<'a>(connection: &'a mut PgConnection, fence: &'a i64) -> Step<'a, (
 
 fn end_one<'a>(
     connection: &'a mut PgConnection,
-    (log, fence, id, today): &'a (EventLog, i64, i64, Day),
+    (fence, id, today): &'a (i64, i64, Day),
 ) -> Step<'a, Option<End>> {
     Box::pin(async {
         if !lease::renew(connection, NAME, *fence).await? {
@@ -255,7 +261,7 @@ fn end_one<'a>(
         let Some(policy) = store::lock_if_free(connection, *id).await? else {
             return Ok(Some(End::InOtherHands));
         };
-        let written = write_end(connection, log, &policy, *today).await?;
+        let written = write_end(connection, &policy, *today).await?;
         Ok(Some(if written { End::Written } else { End::NotDue }))
     })
 }
@@ -272,7 +278,6 @@ fn delete_some<'a>(connection: &'a mut PgConnection, fence: &'a i64) -> Step<'a,
 /// Writes what its dates have made of a policy that is locked. `false`: that is written already.
 pub(crate) async fn write_end(
     connection: &mut PgConnection,
-    log: &EventLog,
     policy: &State,
     today: Day,
 ) -> sqlx::Result<bool> {
@@ -287,13 +292,19 @@ pub(crate) async fn write_end(
     };
     let version = policy.version + 1;
     let after = State::with(Some(policy.clone()), version, &event).map_err(store::unreadable)?;
-    store::write(connection, policy, &after).await?;
     let origin = Origin {
         actor: format!("worker/{NAME}"),
         correlation_id: "none".to_owned(),
         causation_id: None,
         traceparent: None,
     };
-    store::tell(connection, log, &origin, &after, &event).await?;
-    Ok(true)
+    let change = store::Change {
+        before: policy,
+        after: &after,
+        event: &event,
+        event_id: new_event_id(),
+        origin: &origin,
+        entry: None,
+    };
+    Ok(change.write(connection).await?.is_some())
 }

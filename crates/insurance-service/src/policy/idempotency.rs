@@ -14,7 +14,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::IF_MATCH},
     response::{IntoResponse, Response},
 };
-use contracts::may_hold_personal_identity_number;
+use contracts::{PersonalIdentityNumber, may_hold_personal_identity_number};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::de::DeserializeOwned;
 use service_database::Database;
@@ -72,6 +72,13 @@ impl FingerprintKey {
         Self(key.into_bytes().into())
     }
 
+    /// The advisory lock of a person, from which nobody without the key finds the number.
+    pub(crate) fn lock_of(&self, person: &PersonalIdentityNumber) -> i64 {
+        let signed = self.sign(&[b"person", person.expose_digits().as_bytes()]);
+        let first = signed.first_chunk().copied().unwrap_or_default();
+        i64::from_be_bytes(first)
+    }
+
     fn sign(&self, parts: &[&[u8]]) -> Vec<u8> {
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
             // HMAC takes keys of every length.
@@ -88,9 +95,35 @@ impl FingerprintKey {
 /// A key with what it was sent with.
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
-    caller: String,
-    key: String,
-    fingerprint: Vec<u8>,
+    pub(super) caller: String,
+    pub(super) key: String,
+    pub(super) fingerprint: Vec<u8>,
+}
+
+/// An answer under its key, as it is kept.
+#[derive(Debug)]
+pub(crate) struct Entry<'a> {
+    pub(super) claim: &'a Claim,
+    pub(super) status: i16,
+    /// JSON: a list of names and values.
+    pub(super) headers: String,
+    pub(super) body: &'a [u8],
+}
+
+impl Claim {
+    pub(crate) fn entry<'a>(&'a self, answer: &'a Answer) -> Result<Entry<'a>, Failure> {
+        let headers = answer.headers.iter();
+        let headers: Vec<_> = headers
+            .map(|(name, value)| (name.as_str(), value))
+            .collect();
+        let headers = serde_json::to_string(&headers);
+        Ok(Entry {
+            claim: self,
+            status: i16::try_from(answer.status.as_u16()).unwrap_or_default(),
+            headers: headers.map_err(|error| Rejection::internal().with_cause(error))?,
+            body: &answer.body,
+        })
+    }
 }
 
 /// A body that takes effect once.
@@ -163,40 +196,47 @@ pub(crate) async fn replay(database: &Database, claim: &Claim) -> Result<Option<
             Box::pin(find(connection, claim))
         })
         .await?;
-    let Some(kept) = found else {
-        return Ok(None);
-    };
-    if kept.fingerprint != claim.fingerprint {
-        return Err(Failure::KeyReused);
-    }
-    match (kept.status, kept.body) {
-        (Some(410), _) | (Some(_), None) => Err(Failure::Erased),
-        (Some(status), Some(body)) => {
-            let status = u16::try_from(status)
-                .ok()
-                .and_then(|it| StatusCode::from_u16(it).ok());
-            let headers: Vec<(String, String)> =
-                serde_json::from_str(kept.headers.as_deref().unwrap_or("[]")).unwrap_or_default();
-            let headers = headers.into_iter();
-            let answer = Answer {
-                status: status.unwrap_or(StatusCode::OK),
-                headers: headers
-                    .filter_map(|(name, value)| Some((name.parse().ok()?, value)))
-                    .collect(),
-                body,
-            };
-            Ok(Some(answer.with(REPLAYED, "true".to_owned())))
-        }
-        // Of an earlier release, inside the transaction that claims it.
-        (None, _) => Err(Failure::Busy),
-    }
+    found.map(|kept| kept.replayed(claim)).transpose()
 }
 
-struct Kept {
-    fingerprint: Vec<u8>,
-    status: Option<i16>,
-    headers: Option<String>,
-    body: Option<Vec<u8>>,
+/// What is kept under a key.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(super) fingerprint: Vec<u8>,
+    pub(super) status: Option<i16>,
+    pub(super) headers: Option<String>,
+    pub(super) body: Option<Vec<u8>>,
+}
+
+impl Kept {
+    /// The answer, given again to a request that is the same.
+    pub(crate) fn replayed(self, claim: &Claim) -> Result<Answer, Failure> {
+        if self.fingerprint != claim.fingerprint {
+            return Err(Failure::KeyReused);
+        }
+        match (self.status, self.body) {
+            (Some(410), _) | (Some(_), None) => Err(Failure::Erased),
+            (Some(status), Some(body)) => {
+                let status = u16::try_from(status)
+                    .ok()
+                    .and_then(|it| StatusCode::from_u16(it).ok());
+                let headers: Vec<(String, String)> =
+                    serde_json::from_str(self.headers.as_deref().unwrap_or("[]"))
+                        .unwrap_or_default();
+                let headers = headers.into_iter();
+                let answer = Answer {
+                    status: status.unwrap_or(StatusCode::OK),
+                    headers: headers
+                        .filter_map(|(name, value)| Some((name.parse().ok()?, value)))
+                        .collect(),
+                    body,
+                };
+                Ok(answer.with(REPLAYED, "true".to_owned()))
+            }
+            // Of an earlier release, inside the transaction that claims it.
+            (None, _) => Err(Failure::Busy),
+        }
+    }
 }
 
 async fn find(connection: &mut PgConnection, claim: &Claim) -> sqlx::Result<Option<Kept>> {
@@ -227,20 +267,12 @@ pub(crate) async fn delete_old(connection: &mut PgConnection) -> sqlx::Result<u6
 
 /// Claims the key for this transaction and keeps its answer, which is about this policy or about
 /// none. As the last of its locks: waits for a transaction that has claimed it, and fails if that
-/// one was committed.
+/// one was committed. A change of a policy does the same in its own statement.
 pub(crate) async fn keep(
     connection: &mut PgConnection,
-    claim: &Claim,
-    answer: &Answer,
+    entry: &Entry<'_>,
     insurance_id: Option<i64>,
 ) -> Result<(), Failure> {
-    let headers: Vec<_> = answer
-        .headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value))
-        .collect();
-    let headers =
-        serde_json::to_string(&headers).map_err(|error| Rejection::internal().with_cause(error))?;
     let kept = sqlx::query!(
         "insert into insurance.idempotency_keys as kept
              (caller, key, fingerprint, status, headers, body, subject)
@@ -250,12 +282,12 @@ pub(crate) async fn keep(
              headers = excluded.headers, body = excluded.body, subject = excluded.subject,
              created_at = excluded.created_at
          where kept.created_at <= now() - interval '24 hours'",
-        claim.caller,
-        claim.key,
-        claim.fingerprint,
-        i16::try_from(answer.status.as_u16()).unwrap_or_default(),
-        headers,
-        answer.body,
+        entry.claim.caller,
+        entry.claim.key,
+        entry.claim.fingerprint,
+        entry.status,
+        entry.headers,
+        entry.body,
         insurance_id.map(|id| format!("policy/{id}"))
     )
     .execute(connection)

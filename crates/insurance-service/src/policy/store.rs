@@ -1,13 +1,17 @@
 //! Policies and their covers in SQL.
 
+mod change;
+
 use contracts::{
     Day, Money, PersonalIdentityNumber, PolicyEvent, PolicyStatus, Product, RegistrationNumber,
 };
 use event_log::{EventLog, NewEvent, Origin, new_event_id};
 use sqlx::PgConnection;
 
+pub(crate) use self::change::Change;
 use super::{
     decide::Terms,
+    idempotency::{Claim, Kept},
     state::{Cover, State},
 };
 use crate::unreadable::Unreadable;
@@ -72,8 +76,68 @@ pub(crate) async fn find_one(
     connection: &mut PgConnection,
     id: i64,
 ) -> sqlx::Result<Option<Stored>> {
-    let found = find(connection, &[id]).await?.pop();
-    found.transpose().map_err(unreadable)
+    let found = look(connection, id, None).await?;
+    Ok(found.map(|(stored, _)| stored))
+}
+
+/// The policy of this number, if there is one, with what is kept under a key. `= any` of one number
+/// would be planned anew each time, which costs more than the statement.
+pub(crate) async fn look(
+    connection: &mut PgConnection,
+    id: i64,
+    claim: Option<&Claim>,
+) -> sqlx::Result<Option<(Stored, Option<Kept>)>> {
+    let found = sqlx::query!(
+        r#"select policy.insurance_id, product, policy.status, version,
+             valid_from::text as "valid_from!", valid_until::text, cancelled_on::text,
+             trim_scale(monthly_cost)::text as "monthly_cost!", car_registration_number,
+             personal_identity_number is null as "erased!",
+             coalesce((
+                 select json_agg(json_build_object(
+                     'from', lower(cover), 'until', upper(cover), 'car', car,
+                     'monthlyCost', trim_scale(monthly_cost), 'overlapping', overlapping
+                 ) order by cover)
+                 from insurance.covers where covers.insurance_id = policy.insurance_id
+             ), '[]')::text as "covers!",
+             (select left(log_id::text, 4) from insurance_events.head) as "log!",
+             kept.fingerprint as "fingerprint?", kept.status as answered, kept.headers::text,
+             kept.body
+         from insurance.insurances as policy
+         left join insurance.idempotency_keys as kept
+             on kept.caller = $2 and kept.key = $3
+             and kept.created_at > now() - interval '24 hours'
+         where policy.insurance_id = $1"#,
+        id,
+        claim.map(|claim| claim.caller.as_str()),
+        claim.map(|claim| claim.key.as_str())
+    )
+    .fetch_optional(connection)
+    .await?;
+    let Some(found) = found else {
+        return Ok(None);
+    };
+    let kept = found.fingerprint.map(|fingerprint| Kept {
+        fingerprint,
+        status: found.answered,
+        headers: found.headers,
+        body: found.body,
+    });
+    let row = Row {
+        insurance_id: found.insurance_id,
+        product: found.product,
+        status: found.status,
+        version: found.version,
+        valid_from: found.valid_from,
+        valid_until: found.valid_until,
+        cancelled_on: found.cancelled_on,
+        monthly_cost: found.monthly_cost,
+        car_registration_number: found.car_registration_number,
+        erased: found.erased,
+        covers: found.covers,
+        log: found.log,
+    };
+    let stored = Stored::try_from(row).map_err(unreadable)?;
+    Ok(Some((stored, kept)))
 }
 
 /// The policy of this number, which nobody else changes until the end of the transaction.
@@ -153,6 +217,16 @@ pub(crate) async fn lock_cars(connection: &mut PgConnection, cars: &[String]) ->
     Ok(())
 }
 
+/// Has whoever drafts for a person and whoever erases the person come one after the other, so that
+/// an erasure finds each draft that was begun before it. The lock is a keyed hash of the number.
+pub(crate) async fn lock_person(connection: &mut PgConnection, lock: i64) -> sqlx::Result<()> {
+    sqlx::query("select pg_advisory_xact_lock($1)")
+        .bind(lock)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
 /// Bounds each wait for a lock in the rest of this transaction.
 pub(crate) async fn wait_shortly(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::raw_sql("set local lock_timeout = '250ms'")
@@ -161,19 +235,28 @@ pub(crate) async fn wait_shortly(connection: &mut PgConnection) -> sqlx::Result<
         .map(drop)
 }
 
-/// Adds the row of a draft, and gives its number.
+/// The row of a draft.
+pub(crate) struct Added {
+    pub(crate) insurance_id: i64,
+    /// As in [`Stored`].
+    pub(crate) log: String,
+}
+
+/// Adds the row of a draft.
 pub(crate) async fn add(
     connection: &mut PgConnection,
     person: &PersonalIdentityNumber,
     terms: &Terms,
     price: Money,
-) -> sqlx::Result<i64> {
-    sqlx::query_scalar!(
-        "insert into insurance.insurances
+) -> sqlx::Result<Added> {
+    sqlx::query_as!(
+        Added,
+        r#"insert into insurance.insurances
              (personal_identity_number, product, status, valid_from, valid_until, monthly_cost,
               car_registration_number)
          values ($1, $2, 'draft', $3::text::date, $4::text::date, $5::text::numeric, $6)
-         returning insurance_id",
+         returning insurance_id,
+             (select left(log_id::text, 4) from insurance_events.head) as "log!""#,
         person.expose_digits(),
         terms.product.name(),
         terms.valid_from.to_string(),
@@ -183,66 +266,6 @@ pub(crate) async fn add(
     )
     .fetch_one(connection)
     .await
-}
-
-/// Makes the row and the covers those of `after`, and says whether the person is erased. `None`: the
-/// row has another version than `before`, and stays.
-pub(crate) async fn write(
-    connection: &mut PgConnection,
-    before: &State,
-    after: &State,
-) -> sqlx::Result<Option<bool>> {
-    let text = |day: Option<Day>| day.map(|day| day.to_string());
-    let erased = sqlx::query_scalar!(
-        r#"update insurance.insurances
-         set product = $2, status = $3, version = $4, valid_from = $5::text::date,
-             valid_until = $6::text::date, cancelled_on = $7::text::date,
-             monthly_cost = $8::text::numeric, car_registration_number = $9
-         where insurance_id = $1 and version = $10
-         returning personal_identity_number is null as "erased!""#,
-        after.insurance_id,
-        after.product.name(),
-        after.status.name(),
-        after.version,
-        after.valid_from.to_string(),
-        text(after.valid_until),
-        text(after.cancelled_on),
-        after.monthly_cost.to_string(),
-        after.car.as_ref().map(RegistrationNumber::as_str),
-        before.version
-    )
-    .fetch_optional(&mut *connection)
-    .await?;
-    if erased.is_none() {
-        return Ok(None);
-    }
-    // What goes makes room for what comes.
-    for gone in before.covers.iter().filter(|it| !after.covers.contains(it)) {
-        sqlx::query!(
-            "delete from insurance.covers
-             where insurance_id = $1 and cover = daterange($2::text::date, $3::text::date)",
-            after.insurance_id,
-            gone.from.to_string(),
-            text(gone.until)
-        )
-        .execute(&mut *connection)
-        .await?;
-    }
-    for new in after.covers.iter().filter(|it| !before.covers.contains(it)) {
-        sqlx::query!(
-            "insert into insurance.covers (insurance_id, car, cover, monthly_cost, overlapping)
-             values ($1, $2, daterange($3::text::date, $4::text::date), $5::text::numeric, $6)",
-            after.insurance_id,
-            new.car.as_ref().map(RegistrationNumber::as_str),
-            new.from.to_string(),
-            text(new.until),
-            new.monthly_cost.to_string(),
-            new.overlapping
-        )
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(erased)
 }
 
 /// Appends the event that made a policy what it is, and gives the event's id.

@@ -51,12 +51,18 @@ pub(super) async fn draft_policy(
 ) -> Result<Answer, Failure> {
     let settings = policies.settings.snapshot();
     let check = settings.service.personal_identity_number.check;
-    policies
-        .execute_once(&caller, claim, || drafted(body, check))
-        .await
+    let wish = || {
+        let (person, terms) = drafted(body, check)?;
+        let lock = policies.fingerprints.lock_of(&person);
+        Ok(Wish::Draft(person, lock, terms))
+    };
+    policies.draft_once(&caller, claim, wish).await
 }
 
-fn drafted(body: PolicyDraft, check: PersonalIdentityNumberCheck) -> Result<Wish, Failure> {
+fn drafted(
+    body: PolicyDraft,
+    check: PersonalIdentityNumberCheck,
+) -> Result<(PersonalIdentityNumber, Terms), Failure> {
     let person: PersonalIdentityNumber = body
         .personal_identity_number
         .expose()
@@ -69,7 +75,7 @@ fn drafted(body: PolicyDraft, check: PersonalIdentityNumberCheck) -> Result<Wish
         valid_from: body.valid_from,
         valid_until: body.valid_until,
     };
-    Ok(Wish::Draft(person, terms))
+    Ok((person, terms))
 }
 
 /// Changes a draft
@@ -110,8 +116,46 @@ pub(super) async fn patch_policy(
         valid_from: body.valid_from,
         valid_until: body.valid_until,
     };
-    let wish = Wish::Of(id, Wanted::of(&headers)?, Alteration::Patch(patch));
-    policies.execute(&caller, None, wish).await
+    let wish = || Ok(Wish::Of(Wanted::of(&headers)?, Alteration::Patch(patch)));
+    policies.alter(&caller, None, id, wish).await
+}
+
+/// What both routes below answer that take a policy in force further.
+#[derive(utoipa::IntoResponses)]
+#[expect(
+    dead_code,
+    reason = "it documents answers, which `Answer` and `Failure` make"
+)]
+enum Changed {
+    /// The policy
+    #[response(status = 200, headers(
+        ("ETag" = String, description = "What the next change names in `If-Match`"),
+        ("Event-Id" = String, description = "Id of the event that tells it"),
+        ("Idempotency-Replayed" = String, description = "`true` where the answer is that of an earlier try"),
+        ("Cache-Control" = String, description = "`no-store`"),
+    ))]
+    Done(Policy),
+    /// No policy has this number
+    #[response(status = 404)]
+    NotFound,
+    /// The policy cannot be taken there, is not in force or is being changed, another one covers the car, or Vehicle knows no such car
+    #[response(status = 409, headers(("Retry-After" = u64, description = "Seconds after which asking again makes sense, where it does")))]
+    Conflict,
+    /// The answer to an earlier try was erased with the policy's person
+    #[response(status = 410)]
+    Erased,
+    /// The policy has another version
+    #[response(status = 412, headers(("ETag" = String, description = "Of the version that it has")))]
+    OtherVersion,
+    /// A rule is broken, or the key came with another request
+    #[response(status = 422)]
+    Refused,
+    /// `If-Match` is missing
+    #[response(status = 428)]
+    NoVersion,
+    /// The service is busy, or the database is, or Vehicle could not be asked
+    #[response(status = 503)]
+    Unavailable,
 }
 
 /// Takes a policy to another status
@@ -128,21 +172,7 @@ pub(super) async fn patch_policy(
         ("Idempotency-Key" = String, Header, description = "Of the caller's making, the same one for each try; kept for 24 hours", min_length = 16, max_length = 64, pattern = "^[A-Za-z0-9_-]{16,64}$", example = "activate-4f1d0a2b"),
     ),
     request_body = PolicyTransition,
-    responses(
-        (status = 200, description = "The policy", body = Policy, headers(
-            ("ETag" = String, description = "What the next change names in `If-Match`"),
-            ("Event-Id" = String, description = "Id of the event that tells it"),
-            ("Idempotency-Replayed" = String, description = "`true` where the answer is that of an earlier try"),
-            ("Cache-Control" = String, description = "`no-store`"),
-        )),
-        (status = 404, description = "No policy has this number"),
-        (status = 409, description = "The policy cannot be taken there, another one covers the car, Vehicle knows no such car, or the policy is being changed", headers(("Retry-After" = u64, description = "Seconds after which asking again makes sense, where it does"))),
-        (status = 410, description = "The answer to an earlier try was erased with the policy's person"),
-        (status = 412, description = "The policy has another version", headers(("ETag" = String, description = "Of the version that it has"))),
-        (status = 422, description = "A rule is broken, or the key came with another request"),
-        (status = 428, description = "`If-Match` is missing"),
-        (status = 503, description = "The service is busy, or the database is, or Vehicle could not be asked"),
-    )
+    responses(Changed)
 )]
 pub(super) async fn move_policy(
     State(policies): State<Policies>,
@@ -156,8 +186,8 @@ pub(super) async fn move_policy(
         reason: body.reason,
         effective_on: body.effective_on,
     };
-    let wish = || Ok(Wish::Of(id, Wanted::of(&headers)?, Alteration::Move(to)));
-    policies.execute_once(&caller, claim, wish).await
+    let wish = || Ok(Wish::Of(Wanted::of(&headers)?, Alteration::Move(to)));
+    policies.alter_once(&caller, claim, id, wish).await
 }
 
 /// Changes a policy in force from a day on
@@ -174,21 +204,7 @@ pub(super) async fn move_policy(
         ("Idempotency-Key" = String, Header, description = "Of the caller's making, the same one for each try; kept for 24 hours", min_length = 16, max_length = 64, pattern = "^[A-Za-z0-9_-]{16,64}$", example = "change-4f1d0a2b9"),
     ),
     request_body = PolicyChange,
-    responses(
-        (status = 200, description = "The policy", body = Policy, headers(
-            ("ETag" = String, description = "What the next change names in `If-Match`"),
-            ("Event-Id" = String, description = "Id of the event that tells it"),
-            ("Idempotency-Replayed" = String, description = "`true` where the answer is that of an earlier try"),
-            ("Cache-Control" = String, description = "`no-store`"),
-        )),
-        (status = 404, description = "No policy has this number"),
-        (status = 409, description = "The policy is not in force, another one covers the car, Vehicle knows no such car, or the policy is being changed", headers(("Retry-After" = u64, description = "Seconds after which asking again makes sense, where it does"))),
-        (status = 410, description = "The answer to an earlier try was erased with the policy's person"),
-        (status = 412, description = "The policy has another version", headers(("ETag" = String, description = "Of the version that it has"))),
-        (status = 422, description = "A rule is broken, or the key came with another request"),
-        (status = 428, description = "`If-Match` is missing"),
-        (status = 503, description = "The service is busy, or the database is, or Vehicle could not be asked"),
-    )
+    responses(Changed)
 )]
 pub(super) async fn change_policy(
     State(policies): State<Policies>,
@@ -202,11 +218,8 @@ pub(super) async fn change_policy(
         car: body.car_registration_number,
         valid_until: body.valid_until,
     };
-    let wish = || {
-        let wanted = Wanted::of(&headers)?;
-        Ok(Wish::Of(id, wanted, Alteration::Change(change)))
-    };
-    policies.execute_once(&caller, claim, wish).await
+    let wish = || Ok(Wish::Of(Wanted::of(&headers)?, Alteration::Change(change)));
+    policies.alter_once(&caller, claim, id, wish).await
 }
 
 fn product(name: &str) -> Result<Product, Rejection> {

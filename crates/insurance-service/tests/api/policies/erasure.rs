@@ -1,6 +1,6 @@
 //! Persons who are forgotten.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use http::Method;
 use serde_json::json;
@@ -180,19 +180,104 @@ async fn a_person_who_is_erased_while_vehicle_is_asked_is_insured_no_more() {
 }
 
 #[tokio::test]
+async fn a_draft_whose_person_is_erased_while_it_is_changed_stays_as_it_is() {
+    let desk = Desk::open().await;
+    let drafted = desk
+        .draft_with(json!({ "personalIdentityNumber": PERSON }))
+        .await;
+    let (path, tag) = (drafted.header("location"), drafted.header("etag"));
+    // The price is looked at after the draft.
+    let mut lock = desk.0.database.lock("insurance.prices").await;
+    let headers = [("if-match", tag)];
+    let other = json!({ "validUntil": day(9) });
+    let (patched, erased) = tokio::join!(
+        desk.ask(Method::PATCH, path, &headers, Some(&other)),
+        async {
+            lock.queued(1).await;
+            let erased = erase(&desk, &key(), PERSON).await;
+            lock.release().await;
+            erased
+        }
+    );
+    assert_eq!(erased.json()["policies"], 1, "{}", erased.text());
+    assert_eq!(patched.status, 410, "{}", patched.text());
+    assert_eq!(desk.get(path).await.json()["version"], 1);
+}
+
+#[tokio::test]
+async fn a_draft_that_was_begun_before_an_erasure_is_found_by_it() {
+    let desk = Desk::open().await;
+    let named = format!(
+        "select count(*) from insurance.insurances where personal_identity_number = '{PERSON}'"
+    );
+    let waiting = "select count(*) from pg_locks join pg_database on pg_database.oid = database
+        where not granted and locktype = 'advisory' and datname = current_database()";
+    loop {
+        // The draft waits with its transaction begun.
+        let mut lock = desk.0.database.lock("insurance.prices").await;
+        let (drafted, erased) = tokio::join!(
+            desk.draft_with(json!({ "personalIdentityNumber": PERSON })),
+            async {
+                lock.queued(1).await;
+                let key = key();
+                let mut erased = pin!(erase(&desk, &key, PERSON));
+                let early = tokio::select! {
+                    erased = &mut erased => Some(erased),
+                    () = async { while desk.number(waiting).await == 0 {} } => None,
+                };
+                lock.release().await;
+                match early {
+                    Some(erased) => erased,
+                    None => erased.await,
+                }
+            }
+        );
+        // Each waits for 250 ms at most.
+        let busy = |answer: &Answer| answer.status == 409 && answer.problem()["code"] == "busy";
+        if !busy(&drafted) && !busy(&erased) {
+            assert_eq!(drafted.status, 201, "{}", drafted.text());
+            assert_eq!(erased.status, 200, "{}", erased.text());
+            break;
+        }
+    }
+    assert_eq!(desk.number(&named).await, 0);
+}
+
+#[tokio::test]
 async fn an_erasure_is_told_in_figures() {
     let (capture, _guard) = Capture::start(LevelFilter::WARN);
     let desk = Desk::open().await;
     insured(&desk, 5, -90, &format!("'{}'", day(-1)), "OLD123").await;
     erase(&desk, &key(), PERSON).await;
-    let audited = [
-        r#""target":"audit""#,
-        r#""action":"erase_person""#,
-        r#""key_id":"admin""#,
-        r#""policies":1"#,
-        r#""answers":0"#,
-    ];
-    assert_eq!(capture.lines_with(&audited), 1, "{}", capture.text());
+    for outcome in [r#""outcome":"begun""#, r#""outcome":"done""#] {
+        let audited = [
+            r#""target":"audit""#,
+            r#""action":"erase_person""#,
+            outcome,
+            r#""key_id":"admin""#,
+            r#""policies":1"#,
+            r#""answers":0"#,
+        ];
+        assert_eq!(capture.lines_with(&audited), 1, "{}", capture.text());
+    }
+}
+
+/// Nobody knows whether it took effect.
+#[tokio::test]
+async fn an_erasure_whose_commit_is_cut_off_is_told_as_begun() {
+    let (capture, _guard) = Capture::start(LevelFilter::WARN);
+    let desk = Desk::open().await;
+    let cut = "create function insurance.cut() returns trigger
+            language plpgsql security definer as
+            $$ begin perform pg_terminate_backend(pg_backend_pid()); return null; end $$;
+        create constraint trigger cut after insert on insurance.idempotency_keys
+        deferrable initially deferred for each row execute function insurance.cut()";
+    desk.0.database.execute(cut).await;
+    let failed = erase(&desk, &key(), PERSON).await;
+    assert_eq!(failed.status, 503, "{}", failed.text());
+    let told = |outcome| capture.lines_with(&[r#""action":"erase_person""#, outcome]);
+    assert_eq!(told(r#""outcome":"begun""#), 1, "{}", capture.text());
+    assert_eq!(told(r#""outcome":"done""#), 0, "{}", capture.text());
 }
 
 #[tokio::test]

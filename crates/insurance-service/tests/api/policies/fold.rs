@@ -11,6 +11,7 @@ use proptest::{
 };
 use serde_json::{Value, json};
 use service_defaults::service::Service;
+use test_support::Answer;
 
 use super::{Desk, desk::day, expiry::worker_on};
 
@@ -151,6 +152,13 @@ async fn a_report_names_the_first_of_many() {
     assert_eq!(found.first[0], "policy 1201: monthlyCost differ");
 }
 
+/// What was answered is what is stored.
+async fn assert_stored(desk: &Desk, id: i64, answer: &Answer) {
+    let stored = desk.policy(id).await;
+    assert_eq!(stored.text(), answer.text());
+    assert_eq!(stored.header("etag"), answer.header("etag"));
+}
+
 /// What somebody does next with a policy.
 fn step(first: i64) -> impl Strategy<Value = (&'static str, Value)> {
     let number = || first..first + 20;
@@ -207,6 +215,7 @@ async fn whatever_becomes_of_policies_they_are_what_their_events_say() {
         });
         let drafted = desk.draft_with(terms).await;
         let id = drafted.json()["insuranceId"].as_i64().unwrap();
+        assert_stored(&desk, id, &drafted).await;
         let mut tag = drafted.header("etag").to_owned();
         for _ in 0..10 {
             let (what, body) = step(first).new_tree(&mut runner).unwrap().current();
@@ -221,6 +230,7 @@ async fn whatever_becomes_of_policies_they_are_what_their_events_say() {
             match answer.status.as_u16() {
                 200 => {
                     done += 1;
+                    assert_stored(&desk, id, &answer).await;
                     answer.header("etag").clone_into(&mut tag);
                 }
                 409 | 422 => refused += 1,

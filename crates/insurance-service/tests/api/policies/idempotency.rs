@@ -4,11 +4,12 @@ use std::pin::pin;
 
 use futures_util::future::join_all;
 use serde_json::json;
-use test_support::{FakeVehicle, Reply};
+use sqlx::{AssertSqlSafe, Connection};
+use test_support::{Answer, FakeVehicle, Reply};
 
 use super::{
     Desk,
-    desk::{draft, key},
+    desk::{day, draft, key},
 };
 
 const POLICIES: &str = "/api/v1/policies";
@@ -117,27 +118,94 @@ async fn one_of_many_at_once_under_a_key_takes_effect_and_the_others_get_its_ans
 #[tokio::test]
 async fn a_try_that_would_be_refused_for_what_its_twin_has_done_gets_the_twins_answer() {
     let desk = Desk::open().await;
-    let (id, tag) = desk.draft("GHI789").await;
-    let (path, key) = (format!("{POLICIES}/{id}/transitions"), key());
-    let activate = json!({ "to": "active", "reason": "other" });
-    let first = desk.post(&path, &key, &tag, &activate).await;
+    let (id, tag) = desk.activate("GHI789").await;
+    let (path, key) = (format!("{POLICIES}/{id}/changes"), key());
+    // It may be done twice, so that the second try gets as far as to the policy's row.
+    let tags = format!("{tag}, {}", tag.replace("-2-", "-3-"));
+    let longer = json!({ "effectiveOn": day(1), "validUntil": day(30) });
+    let first = desk.post(&path, &key, &tags, &longer).await;
     assert_eq!(first.status, 200, "{}", first.text());
     let kept_since = async |since: &str| {
         let sql = format!("update insurance.idempotency_keys set created_at = {since}");
         desk.0.database.execute(&sql).await;
     };
-    // Not to be found yet; the policy is looked at only when it is.
+    let waiting = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock' and query like 'with changed%'";
+    let late = loop {
+        // Not to be found yet.
+        kept_since("now() - interval '25 hours'").await;
+        let mut twin = desk.0.database.connect().await;
+        let lock =
+            format!("begin; select from insurance.insurances where insurance_id = {id} for update");
+        sqlx::raw_sql(AssertSqlSafe(lock))
+            .execute(&mut twin)
+            .await
+            .unwrap();
+        let mut late = pin!(desk.post(&path, &key, &tags, &longer));
+        let waits = async { while desk.number(waiting).await == 0 {} };
+        let answered = tokio::select! {
+            answered = &mut late => Some(answered),
+            () = waits => None,
+        };
+        if let Some(answered) = answered {
+            // It waited too long before it was seen.
+            assert_eq!(answered.problem()["code"], "busy", "{}", answered.text());
+            twin.close().await.unwrap();
+            continue;
+        }
+        kept_since("now()").await;
+        let done = format!(
+            "insert into insurance_events.events
+                 (event_id, aggregate_type, aggregate_id, version, event_type, actor, correlation_id, data)
+             values (gen_random_uuid(), 'policy', '{id}', 4, 'policy.changed.v1', 'test', 'none', '{{}}');
+             update insurance.insurances set version = 4 where insurance_id = {id}; commit"
+        );
+        sqlx::raw_sql(AssertSqlSafe(done))
+            .execute(&mut twin)
+            .await
+            .unwrap();
+        break late.await;
+    };
+    assert_eq!(late.status, 200, "{}", late.text());
+    assert_eq!(late.header("idempotency-replayed"), "true");
+    assert_eq!(late.text(), first.text());
+}
+
+/// It looks for the key before the other request has finished, which is about another policy.
+#[tokio::test]
+async fn a_key_that_another_request_claims_meanwhile_is_that_requests() {
+    let desk = Desk::open().await;
+    let key = key();
+    let activate = json!({ "to": "active", "reason": "other" });
+    let pet = json!({ "product": "pet", "carRegistrationNumber": null });
+    let (one, other) = (
+        desk.draft_with(pet.clone()).await,
+        desk.draft_with(pet).await,
+    );
+    let path = |drafted: &Answer| format!("{}/transitions", drafted.header("location"));
+    let done = desk
+        .post(&path(&one), &key, one.header("etag"), &activate)
+        .await;
+    assert_eq!(done.status, 200, "{}", done.text());
+    let kept_since = async |since: &str| {
+        let sql = format!("update insurance.idempotency_keys set created_at = {since}");
+        desk.0.database.execute(&sql).await;
+    };
+    // Not to be found yet; the price is looked at after the key.
     kept_since("now() - interval '25 hours'").await;
-    let mut lock = desk.0.database.lock("insurance.insurances").await;
+    let mut lock = desk.0.database.lock("insurance.prices").await;
     let finish = async {
         lock.queued(1).await;
         kept_since("now()").await;
         lock.release().await;
     };
-    let (late, ()) = tokio::join!(desk.post(&path, &key, &tag, &activate), finish);
-    assert_eq!(late.status, 200, "{}", late.text());
-    assert_eq!(late.header("idempotency-replayed"), "true");
-    assert_eq!(late.text(), first.text());
+    let path = path(&other);
+    let late = desk.post(&path, &key, other.header("etag"), &activate);
+    let (late, ()) = tokio::join!(late, finish);
+    assert_eq!(late.status, 422, "{}", late.text());
+    assert_eq!(late.problem()["code"], "idempotency_key_reused");
+    let policy = desk.get(other.header("location")).await;
+    assert_eq!(policy.json()["status"], "draft");
 }
 
 #[tokio::test]
@@ -284,15 +352,15 @@ async fn a_connection_that_is_cut_leaves_no_claim() {
     let (id, tag) = desk.draft("GHI789").await;
     let (path, key) = (format!("{POLICIES}/{id}/transitions"), key());
     let activate = json!({ "to": "active", "reason": "other" });
-    // The work waits with its claim made and its policy written.
+    // The work waits with its claim made and its policy written: the event's trigger cannot go on.
     // Not the sequencer's session, which waits as well.
     let cut = "with cut as (
             select pg_terminate_backend(pid) from pg_stat_activity
             where datname = current_database() and wait_event_type = 'Lock'
-                and query like 'insert into %.events%')
+                and query like 'with changed%')
         select count(*) from cut";
     loop {
-        let mut lock = desk.0.database.lock("insurance_events.events").await;
+        let mut lock = desk.0.database.lock("insurance_events.unplaced").await;
         let mut answer = pin!(desk.post(&path, &key, &tag, &activate));
         let answered = tokio::select! {
             answered = &mut answer => answered,
