@@ -73,7 +73,6 @@ class Log:
             self.database.keep(self.name)
         self.facts["bytes"] = self.bytes()
         print(f"{self.events} events of {self.facts['bytes']:.0f} bytes", flush=True)
-        self.connection = http.client.HTTPConnection("127.0.0.1", self.insurance.port, timeout=60)
         self.facts["questions"] = {name: self.ask(name, make) for name, make in self.questions().items()}
         self.facts["proof"] = self.prove()
         self.stack.stop(self.insurance.process)
@@ -154,11 +153,15 @@ class Log:
 
     def get(self, path):
         """The answer and the milliseconds that it took."""
+        # The one before may have been idle for too long.
+        connection = http.client.HTTPConnection("127.0.0.1", self.insurance.port, timeout=60)
+        connection.connect()
         asked = time.monotonic()
-        self.connection.request("GET", path, headers={"x-api-key": WRITER})
-        answer = self.connection.getresponse()
+        connection.request("GET", path, headers={"x-api-key": WRITER})
+        answer = connection.getresponse()
         text = answer.read()
         took = 1e3 * (time.monotonic() - asked)
+        connection.close()
         if answer.status != 200:
             raise SystemExit(f"{path}: {answer.status} {text}")
         return json.loads(text), took

@@ -178,8 +178,9 @@ def write_page(results):
 
 
 def changes(results, found):
+    form = f"{'--full ' if results['full'] else ''}--events {results['facts']['log']['events']}"
     return f"""
-Written by `benchmarks/run.py writes log kills --write` on {results['date']} from commit {results['commit']}, on {results['machine']}. [How it is measured](../benchmarks/README.md).
+Written by `benchmarks/run.py {form} --write writes log kills` on {results['date']} from commit {results['commit']}, on {results['machine']}. [How it is measured](../benchmarks/README.md).
 
 {writes(found)}
 
