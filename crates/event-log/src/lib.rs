@@ -10,6 +10,7 @@
 //! - **Feed and audit.** [`EventLog::page`] and [`EventLog::placed_after`] are for readers who follow
 //!   the log, [`EventLog::ask`], [`EventLog::event`] and [`EventLog::count`] for questions about the
 //!   past. All take a connection, so that they run within `Database::read`.
+//! - **Relays.** Who publishes the log elsewhere has a lease: [`EventLog::lease_relay`].
 //! - **Proof.** With the positions it builds a Merkle tree ([`tree`], RFC 9162) over the events:
 //!   [`EventLog::inclusion`] and [`EventLog::consistency`]. A [`Signer`] signs its root every so often;
 //!   [`EventLog::verify`] compares everything with such checkpoints, and [`EventLog::disarmed`] says
@@ -21,6 +22,7 @@ mod append;
 mod armed;
 mod audit;
 mod checkpoint;
+mod cloud_event;
 mod comparison;
 mod event;
 mod feed;
@@ -31,6 +33,7 @@ mod keep;
 mod lineage;
 mod place;
 mod proof;
+mod relays;
 mod renewal;
 mod request;
 mod sequencer;
@@ -98,7 +101,8 @@ impl EventLog {
         let _ = last.wait_for(|last| *last > position).await;
     }
 
-    fn service(&self) -> &'static str {
+    /// The service that it is of.
+    pub fn service(&self) -> &'static str {
         self.0.service
     }
 

@@ -15,6 +15,11 @@ section! {
 }
 
 impl EventLogSettings {
+    /// The `source` of the events of the service of this name.
+    pub fn source(&self, service: &str) -> String {
+        format!("/{}/{service}", self.instance)
+    }
+
     /// What `check` says of the key of the service of this name.
     pub fn public_key(&self, service: &str) -> (&'static str, String) {
         let key = self.key(service).map(|key| key.public().to_string());

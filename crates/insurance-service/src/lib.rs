@@ -16,6 +16,7 @@ use std::{future::ready, path::PathBuf};
 
 use ::settings::{Arguments, Sources};
 use event_log::{EventLog, NewLogError, StateError, Triggers, VerifyError};
+use event_relay::Relay;
 use service_database::{Database, MigrateError, Read, Schema};
 use service_defaults::{
     assembly::Assembled,
@@ -141,6 +142,8 @@ impl InsuranceService {
             });
         Worker::spawn((&database, &log, &clock), process.tasks(), process.meter());
         let log_settings = &settings.event_log;
+        let source = log_settings.source(NAME);
+        Relay::spawn(&settings.relay.nats, source, (&log, &database), runs);
         let live = process.live().clone();
         let routes = routes::api(
             database.clone(),

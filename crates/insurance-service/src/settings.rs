@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use contracts::PersonalIdentityNumberCheck;
 use event_log::EventLogSettings;
+use event_relay::RelaySettings;
 use service_database::DatabaseSettings;
 use service_defaults::settings::{Checked, CommonSettings};
 use settings::{Figure, Quantity, Violations, format_duration, millis, seconds, section};
@@ -22,6 +23,8 @@ section! {
         pub database: DatabaseSettings;
         /// How the log of events is proven.
         pub event_log: EventLogSettings;
+        /// Where the events are published beside the feed.
+        pub relay: RelaySettings;
         /// What can be switched.
         pub feature_toggles: FeatureToggles;
         /// How strictly personal identity numbers are checked.
@@ -103,7 +106,7 @@ impl InsuranceSettings {
 
 impl Checked for InsuranceSettings {
     fn facts(&self) -> Vec<(&'static str, String)> {
-        vec![self.event_log.public_key(NAME)]
+        vec![self.event_log.public_key(NAME), self.relay.nats.facts(NAME)]
     }
 
     fn check(&self, common: &CommonSettings, violations: &mut Violations) {

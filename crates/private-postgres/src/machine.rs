@@ -6,10 +6,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use program_cache::{Miss, lock};
+
 use crate::account;
 use crate::binaries::Binaries;
-use crate::fetch;
-use crate::find::{Miss, Progress, Search, Step, run};
+use crate::find::{Progress, Search, Step};
 
 /// Parent folders and the part of the name before the version; the programs lie in `bin` below.
 const FAMILIES: [(&str, &str); 7] = [
@@ -35,7 +36,7 @@ pub(crate) fn pg_bin(search: &Search) -> Result<Binaries, Miss> {
 
 /// Symbolic links are followed first: often only `initdb` is linked into a folder of `PATH`.
 pub(crate) fn on_path(search: &Search) -> Result<Binaries, Miss> {
-    let folders = search.programs("initdb").filter_map(|program| {
+    let folders = search.place().programs("initdb").filter_map(|program| {
         let program = program.canonicalize().ok()?;
         program.parent().map(Path::to_owned)
     });
@@ -56,11 +57,11 @@ pub(crate) fn usual_folders(search: &Search) -> Result<Binaries, Miss> {
 pub(crate) fn installed(search: &Search, progress: &mut Progress<'_>) -> Result<Binaries, Miss> {
     let installer = search.installer.as_ref();
     let installer = installer.ok_or_else(|| Miss("not looked at".to_owned()))?;
-    search.program("apt-get")?;
+    search.place().program("apt-get")?;
     if !account::is_root() {
         return Err(Miss("only root may install it".to_owned()));
     }
-    let _lock = fetch::lock(&search.cache_dir)?;
+    let _lock = lock(&search.cache_dir)?;
     let find_again = || on_path(search).or_else(|_| usual_folders(search));
     // Another process may have been faster.
     if let Ok(binaries) = find_again() {
@@ -73,7 +74,7 @@ pub(crate) fn installed(search: &Search, progress: &mut Progress<'_>) -> Result<
     let mut install = Command::new("/bin/sh");
     // Unlike a download it does not end by Ctrl-C: no package is left half installed.
     install.arg(installer).arg("--postgres").process_group(0);
-    run(search, "apt-get", &mut install)?;
+    search.place().run("apt-get", &mut install)?;
     find_again()
 }
 

@@ -15,6 +15,7 @@ use std::{future::ready, path::PathBuf};
 
 use ::settings::{Arguments, Sources};
 use event_log::{EventLog, NewLogError, StateError, Triggers, VerifyError};
+use event_relay::Relay;
 use service_database::{Database, MigrateError, Read, Schema};
 use service_defaults::{
     assembly::Assembled,
@@ -79,6 +80,8 @@ impl Service for VehicleService {
             async move { kept.check().await }
         });
         let log_settings = &settings.service.event_log;
+        let (relay, source) = (&settings.service.relay.nats, log_settings.source(NAME));
+        Relay::spawn(relay, source, (&log, &database), runs);
         let vehicles = settings.service.vehicles.clone();
         let routes = routes::api(database.clone(), log.clone(), vehicles);
         let routes = log.mount(routes, &database, process.shutdown(), log_settings);

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use event_log::EventLogSettings;
+use event_relay::RelaySettings;
 use service_database::DatabaseSettings;
 use service_defaults::settings::{Checked, CommonSettings};
 use settings::{Figure, Violations, seconds, section};
@@ -20,6 +21,8 @@ section! {
         pub database: DatabaseSettings;
         /// How the log of events is proven.
         pub event_log: EventLogSettings;
+        /// Where the events are published beside the feed.
+        pub relay: RelaySettings;
         /// How vehicles are answered.
         pub vehicles: VehiclesSettings;
     }
@@ -35,7 +38,7 @@ section! {
 
 impl Checked for VehicleSettings {
     fn facts(&self) -> Vec<(&'static str, String)> {
-        vec![self.event_log.public_key(NAME)]
+        vec![self.event_log.public_key(NAME), self.relay.nats.facts(NAME)]
     }
 
     fn check(&self, common: &CommonSettings, violations: &mut Violations) {

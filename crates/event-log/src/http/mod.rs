@@ -66,7 +66,7 @@ impl EventLog {
             database: database.clone(),
             statements: Arc::new(Semaphore::new(statements)),
             shutdown: shutdown.clone(),
-            source: format!("/{}/{}", settings.instance, self.service()).into(),
+            source: settings.source(self.service()).into(),
             signs: settings.key(self.service()).is_some(),
         };
         // A slow question keeps no event from those who follow.

@@ -13,6 +13,7 @@ mod checkpoints;
 mod feed;
 mod order;
 mod proof;
+mod relays;
 mod rights;
 mod sequencer;
 mod support;

@@ -49,7 +49,7 @@ section! {
     pub struct LogSettings {
         /// Levels by module, as tracing's EnvFilter reads them. Lines of the target `audit` always
         /// appear.
-        pub filter: String = "info,sqlx=warn", where readable_filter;
+        pub filter: String = "info,sqlx=warn,async_nats=off", where readable_filter;
     }
     removed {
         "format" => "is text on a terminal and JSON elsewhere",

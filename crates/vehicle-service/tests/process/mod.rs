@@ -10,5 +10,6 @@ mod healthcheck;
 mod log;
 mod overload;
 mod privacy;
+mod relay;
 mod restore;
 mod stop;

@@ -1,0 +1,229 @@
+//! The stream of one log on one connection. The futures of the client are large, hence boxed.
+
+use std::time::Duration;
+
+use async_nats::{
+    ConnectOptions, Event as ConnectionEvent,
+    jetstream::{
+        ErrorCode,
+        context::{Context, ContextBuilder, GetStreamErrorKind, PublishErrorKind},
+        stream::{
+            Config, DiscardPolicy, Info, LastRawMessageErrorKind, RetentionPolicy, StorageType,
+            Stream,
+        },
+    },
+};
+use contracts::CloudEvent;
+use futures_util::future::try_join_all;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    error::Error,
+    message::{ID, SEQUENCE, message, subject},
+    settings::{NatsSettings, stream_name, subjects},
+};
+
+/// How long a server may take to let us in, and to acknowledge the next event.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A connection to the broker.
+pub(crate) struct Broker {
+    context: Context,
+    /// Cancelled when the connection breaks: what was sent on it may be lost.
+    lost: CancellationToken,
+}
+
+/// An event of the log, by its position and its id.
+pub(crate) type Place = (i64, Uuid);
+
+/// Where a stream is.
+pub(crate) struct Opened {
+    pub(crate) name: String,
+    service: &'static str,
+    /// The last sequence that was given in it.
+    sequence: u64,
+    /// Its last event; `None` in an empty one.
+    pub(crate) last: Option<Place>,
+}
+
+impl Broker {
+    pub(crate) async fn connect(settings: &NatsSettings, service: &str) -> Result<Self, Error> {
+        let lost = CancellationToken::new();
+        let told = lost.clone();
+        let mut options = ConnectOptions::new()
+            .name(format!("threadpilot-{service}"))
+            .connection_timeout(PATIENCE)
+            // It looks at the stream anew after each connection. The library goes on without that
+            // where it connects by itself, and for ever unless it is told otherwise.
+            .max_reconnects(settings.url.len())
+            .ignore_discovered_servers()
+            .event_callback(move |event| {
+                if event == ConnectionEvent::Disconnected {
+                    told.cancel();
+                }
+                async {}
+            });
+        if !settings.user.is_empty() {
+            let password = settings.password.expose().to_owned();
+            options = options.user_and_password(settings.user.clone(), password);
+        }
+        if !settings.tls_certificate.is_empty() {
+            let files = (&settings.tls_certificate, &settings.tls_private_key);
+            options = options.require_tls(true);
+            options = options.add_client_certificate(files.0.into(), files.1.into());
+        }
+        let client = Box::pin(options.connect(settings.url.to_vec())).await?;
+        let context = ContextBuilder::new().timeout(PATIENCE).build(client);
+        Ok(Self { context, lost })
+    }
+
+    /// Does something with the broker, for as long as the connection holds.
+    async fn within<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let done = self.lost.run_until_cancelled(work).await;
+        done.unwrap_or(Err(Error::Lost))
+    }
+
+    /// The stream of a log. One that is missing is made, and takes the subjects from those of the logs
+    /// that this one goes on from.
+    pub(crate) async fn open(
+        &self,
+        service: &'static str,
+        log_id: Uuid,
+        former: &[Uuid],
+        replicas: usize,
+    ) -> Result<Opened, Error> {
+        let name = stream_name(service, log_id);
+        let opening = async {
+            let stream = if let Some(stream) = self.stream(&name).await? {
+                stream
+            } else {
+                for log_id in former {
+                    self.take_subjects(service, *log_id).await?;
+                }
+                let config = config(&name, service, replicas);
+                Box::pin(self.context.create_stream(config)).await?
+            };
+            let (info, config) = (stream.cached_info(), &stream.cached_info().config);
+            if !config.max_age.is_zero() || config.retention != RetentionPolicy::Limits {
+                return Err(Error::Forgetful(name.clone()));
+            }
+            // The sequence first: whatever is written after this look makes it wrong.
+            let sequence = info.state.last_sequence;
+            let last = Box::pin(last_event(&stream, &subjects(service))).await?;
+            Ok((sequence, last))
+        };
+        let (sequence, last) = self.within(Box::pin(opening)).await?;
+        Ok(Opened {
+            name,
+            service,
+            sequence,
+            last,
+        })
+    }
+
+    /// Whether somebody has emptied the stream: the log has to go there anew.
+    pub(crate) async fn is_emptied(&self, opened: &Opened) -> Result<bool, Error> {
+        let stream = self.within(self.stream(&opened.name)).await?;
+        let messages = stream.map_or(0, |it| it.cached_info().state.messages);
+        Ok(messages == 0 && opened.last.is_some())
+    }
+
+    async fn stream(&self, name: &str) -> Result<Option<Stream<Info>>, Error> {
+        match Box::pin(self.context.get_stream(name)).await {
+            Ok(stream) => Ok(Some(stream)),
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(answer)
+                    if answer.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+                {
+                    Ok(None)
+                }
+                _ => Err(error.into()),
+            },
+        }
+    }
+
+    /// Two streams cannot have a subject in common. The stream of a former log keeps its events, and
+    /// its name as its subject, as it must have one.
+    async fn take_subjects(&self, service: &str, former: Uuid) -> Result<(), Error> {
+        let name = stream_name(service, former);
+        if let Some(stream) = self.stream(&name).await? {
+            let mut config = stream.cached_info().config.clone();
+            if config.subjects != [name.as_str()] {
+                config.subjects = vec![name];
+                let updated = Box::pin(self.context.update_stream(config)).await;
+                updated.map_err(Error::TakeSubjects)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes events that follow the last one, and waits until the broker has them. All are on their
+    /// way at once; where one is refused, those behind it are, too.
+    pub(crate) async fn publish(
+        &self,
+        opened: &mut Opened,
+        events: Vec<(Place, CloudEvent)>,
+    ) -> Result<(), Error> {
+        let Some(last) = events.last().map(|(place, _)| *place) else {
+            return Ok(());
+        };
+        let publishing = async {
+            let mut acknowledgements = Vec::with_capacity(events.len());
+            for (after, (_, event)) in (opened.sequence..).zip(events) {
+                let subject = subject(opened.service, &event);
+                let message = message(event, &opened.name, after);
+                let sent = self.context.send_publish(subject, message).await?;
+                acknowledgements.push(async move {
+                    match sent.await {
+                        // A duplicate has the sequence that it got when it was new.
+                        Ok(ack) if ack.sequence == after + 1 => Ok(ack.sequence),
+                        Ok(_) => Err(Error::Overtaken),
+                        Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                            Err(Error::Overtaken)
+                        }
+                        Err(error) => Err(error.into()),
+                    }
+                });
+            }
+            try_join_all(acknowledgements).await
+        };
+        let sequences = self.within(Box::pin(publishing)).await?;
+        opened.sequence = sequences.last().copied().unwrap_or(opened.sequence);
+        opened.last = Some(last);
+        Ok(())
+    }
+}
+
+/// It keeps everything, and refuses what has no room instead of deleting what is old.
+fn config(name: &str, service: &str, replicas: usize) -> Config {
+    Config {
+        name: name.to_owned(),
+        subjects: vec![subjects(service)],
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::New,
+        storage: StorageType::File,
+        num_replicas: replicas,
+        allow_direct: true,
+        ..Config::default()
+    }
+}
+
+/// The last event of a stream. One that is not ours has no place in the log, which is told as such.
+async fn last_event(stream: &Stream<Info>, subjects: &str) -> Result<Option<Place>, Error> {
+    let last = match stream.get_last_raw_message_by_subject(subjects).await {
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(None),
+        last => last?,
+    };
+    let header = |name| last.headers.get(name).map(|it| it.as_str().to_owned());
+    let position = header(SEQUENCE).and_then(|it| it.parse().ok());
+    let id = header(ID).and_then(|it| it.parse().ok());
+    let place = position.zip(id).ok_or_else(|| {
+        let name = stream.cached_info().config.name.clone();
+        Error::Diverged(name)
+    });
+    place.map(Some)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+use std::time::Duration;
+
+use contracts::CloudEvent;
+use serde_json::value::RawValue;
+use settings::parse;
+use test_support::Nats;
+use tokio::time::sleep;
+
+use super::*;
+
+/// The shortest that a server takes.
+const DUPLICATE_WINDOW: Duration = Duration::from_millis(100);
+
+fn event(position: i64) -> (Place, CloudEvent) {
+    let id = Uuid::from_u128(u128::from(position.unsigned_abs()));
+    let event = CloudEvent {
+        specversion: "1.0",
+        id: id.to_string(),
+        source: "/local/vehicle".to_owned(),
+        r#type: "vehicle.changed.v1".to_owned(),
+        subject: "vehicle/ABC123".to_owned(),
+        time: "2026-11-21T10:15:30.123456Z".to_owned(),
+        datacontenttype: "application/json",
+        sequence: format!("{position:020}"),
+        partitionkey: "vehicle/ABC123".to_owned(),
+        aggregateversion: position,
+        correlationid: "none".to_owned(),
+        causationid: None,
+        traceparent: None,
+        authtype: "system",
+        authid: "database/x".to_owned(),
+        method: None,
+        data: RawValue::from_string("{}".to_owned()).unwrap(),
+    };
+    ((position, id), event)
+}
+
+async fn broker(nats: &Nats) -> Broker {
+    let settings = format!("url = \"{}\"", nats.url());
+    let settings = parse("relay.nats", &settings).unwrap();
+    Broker::connect(&settings, "vehicle").await.unwrap()
+}
+
+async fn open(broker: &Broker) -> Opened {
+    let log = Uuid::from_u128(1);
+    broker.open("vehicle", log, &[], 1).await.unwrap()
+}
+
+/// A process that was stopped for longer than the server knows ids, and goes on.
+#[tokio::test]
+async fn a_publisher_that_was_overtaken_is_refused_also_when_its_ids_are_forgotten() {
+    let Some(nats) = Nats::start() else { return };
+    let (slow, fast) = (broker(&nats).await, broker(&nats).await);
+    let window = Config {
+        duplicate_window: DUPLICATE_WINDOW,
+        ..config(&stream_name("vehicle", Uuid::from_u128(1)), "vehicle", 1)
+    };
+    slow.context.create_stream(window).await.unwrap();
+    let (mut before, mut opened) = (open(&slow).await, open(&fast).await);
+    let events = || (1..=3).map(event).collect();
+    fast.publish(&mut opened, events()).await.unwrap();
+    sleep(DUPLICATE_WINDOW * 3).await;
+    let refused = slow.publish(&mut before, events()).await;
+    assert!(matches!(refused, Err(Error::Overtaken)), "{refused:?}");
+    // Within the window the server would answer with the old sequence.
+    let refused = slow.publish(&mut before, vec![event(3), event(4)]).await;
+    assert!(matches!(refused, Err(Error::Overtaken)), "{refused:?}");
+    let now = open(&slow).await;
+    assert_eq!((now.sequence, now.last), (3, Some(event(3).0)));
+}
+
+#[tokio::test]
+async fn a_stream_that_deletes_by_age_or_that_holds_what_is_not_ours_is_refused() {
+    let Some(nats) = Nats::start() else { return };
+    let broker = broker(&nats).await;
+    let name = stream_name("vehicle", Uuid::from_u128(1));
+    let forgetful = Config {
+        max_age: Duration::from_hours(1),
+        ..config(&name, "vehicle", 1)
+    };
+    broker.context.create_stream(forgetful).await.unwrap();
+    let refused = broker.open("vehicle", Uuid::from_u128(1), &[], 1).await;
+    assert!(matches!(refused, Err(Error::Forgetful(_))));
+    let keeps = config(&name, "vehicle", 1);
+    broker.context.update_stream(keeps).await.unwrap();
+    assert_eq!(open(&broker).await.last, None);
+    let sent = broker.context.publish("threadpilot.vehicle.x", "".into());
+    sent.await.unwrap().await.unwrap();
+    let refused = broker.open("vehicle", Uuid::from_u128(1), &[], 1).await;
+    assert!(matches!(refused, Err(Error::Diverged(it)) if it == name));
+}

@@ -1,0 +1,81 @@
+use std::time::Duration;
+
+use service_defaults::metrics::Metrics;
+use test_support::metric;
+use tokio::time::sleep;
+
+use crate::support::{Bed, relay};
+
+#[tokio::test]
+async fn a_full_stream_is_waited_for_and_deletes_nothing() {
+    let Some(mut bed) = Bed::new().await else {
+        return;
+    };
+    // Some hundred bytes an event.
+    bed.make_stream(64 << 10).await;
+    bed.place();
+    bed.relay();
+    bed.append(300).await;
+    bed.until("waiting").await;
+    while bed.measured("relay_lag_events", &[("relay", "nats")]) == 0 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    bed.make_stream(-1).await;
+    bed.assert_complete(300).await;
+    bed.until("publishing").await;
+}
+
+#[tokio::test]
+async fn a_broker_that_stands_still_or_goes_away_is_waited_for() {
+    let Some(mut bed) = Bed::new().await else {
+        return;
+    };
+    bed.place();
+    bed.relay();
+    bed.append(10).await;
+    bed.assert_complete(10).await;
+    bed.nats.freeze(true);
+    bed.append(10).await;
+    bed.until("waiting").await;
+    bed.nats.freeze(false);
+    bed.assert_complete(20).await;
+    bed.until("publishing").await;
+    bed.nats.kill();
+    bed.append(10).await;
+    bed.until("waiting").await;
+    assert!(bed.measured("relay_failures_total", &[("relay", "nats")]) >= 2);
+    bed.nats.start_again();
+    bed.assert_complete(30).await;
+}
+
+#[tokio::test]
+async fn one_process_publishes_and_the_others_stand_by() {
+    let Some(mut bed) = Bed::new().await else {
+        return;
+    };
+    bed.place();
+    bed.relay();
+    bed.append(10).await;
+    bed.assert_complete(10).await;
+    // A second process, with metrics of its own.
+    let metrics = Metrics::new("insurance").unwrap();
+    let (url, nats) = (bed.database.url(), bed.nats.url());
+    let mut other = relay(&bed.log, &url, &nats, metrics.meter());
+    let other = tokio::spawn(async move { other.run().await });
+    let measured = |name, labels: &[_]| metric(&metrics.render().unwrap(), name, labels);
+    while measured("relay_state", &[("state", "standby")]) != 1 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    bed.append(10).await;
+    bed.assert_complete(20).await;
+    assert_eq!(measured("relay_published_total", &[]), 0);
+    // The first one dies, and its lease is over.
+    bed.cut().await;
+    bed.place();
+    bed.append(10).await;
+    bed.assert_complete(30).await;
+    while measured("relay_published_total", &[]) != 10 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    other.abort();
+}
