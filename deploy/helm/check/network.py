@@ -93,6 +93,7 @@ def check_policies(release):
                             "lets others than monitoring reach management",
                         )
     check_way_to_vehicle(release, policies)
+    check_way_to_broker(release, policies)
 
 
 def check_way_to_vehicle(release, policies):
@@ -133,3 +134,18 @@ def check_way_elsewhere(release, policies):
         if policy["metadata"]["labels"][COMPONENT] == "insurance"
     )
     release.expect(passes, "network of insurance", f"has no way to {url.netloc}")
+
+
+def check_way_to_broker(release, policies):
+    """Only where the values name one."""
+    url, policy_values = release.values["nats"]["url"], release.values["networkPolicy"]
+    wanted = {"ports": [{"port": policy_values["natsPort"]}], "to": policy_values["nats"]}
+    for service in release.services:
+        given = release.configs[service].get("relay.nats.url", "")
+        release.expect(given == url, service, f"publishes to {given}")
+        passes = any(
+            wanted in policy["spec"]["egress"]
+            for policy in policies
+            if policy["metadata"]["labels"][COMPONENT] == service
+        )
+        release.expect(passes == bool(url), f"network of {service}", "has no way to NATS, or needs none")

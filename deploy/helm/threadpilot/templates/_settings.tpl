@@ -24,6 +24,11 @@
   "management" (dict "port" (include "threadpilot.managementPort" . | int))
   "database" (dict "url" (include "threadpilot.databaseUrl" .))
 -}}
+{{- with .root.Values.nats -}}
+{{- if .url -}}
+{{- $_ := set $settings "relay" (dict "nats" (dict "url" .url "replicas" (int .replicas))) -}}
+{{- end -}}
+{{- end -}}
 {{- if eq .service "insurance" -}}
 {{- $client := dict
   "max_degree_of_parallelism_single" (include "threadpilot.cap" (dict "root" .root "kind" "single") | int)
