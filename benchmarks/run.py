@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-from kit import kills, machine, race, writes
+from kit import kills, machine, race, relay, writes
 from kit.capacity import Overload
 from kit.data import Requests
 from kit.load import Bench, postgres_pid
@@ -27,7 +27,7 @@ from kit.stack import FOLDER, ROOT, Database, Services, Stack, build, build_peer
 READS = ["process", "limits", "vehicle", "insurance", "overload"]
 # The last one ends the PostgreSQL of the others again and again.
 WRITES = ["writes", "log", "kills"]
-PARTS = [*READS, *WRITES]
+PARTS = [*READS, "relay", *WRITES]
 SMALL = 10_000
 # Beside 64.
 OTHER_CONNECTIONS = [1, 16, 1500, 2500, 4000]
@@ -148,6 +148,10 @@ class Run:
     def log(self):
         """Questions to a long event log, proofs out of it, and its verification."""
         self.facts["log"] = Log(self.stack, self.database, self.events).run()
+
+    def relay(self):
+        """The way of an event to a stream of NATS."""
+        self.facts["relay"] = relay.lag(self.stack, self.database, self.full)
 
     def kills(self):
         """Writes while services, connections and PostgreSQL are killed."""
