@@ -16,7 +16,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-METRIC_PREFIXES = ("http_", "vehicle_client_", "enrichment_", "settings_", "db_client_", "event_log_", "feature_toggle_", "insurance_worker_", "idempotency_", "relay_")
+METRIC_PREFIXES = ("http_", "vehicle_client_", "enrichment_", "replica_", "settings_", "db_client_", "event_log_", "feature_toggle_", "insurance_worker_", "idempotency_", "relay_")
 # Names of other programs, which no file of ours needs to know.
 FOREIGN = ("pg_", "log_", "kube_", "process_", "container_", "node_")
 EXTENSIONS = ("conf hcl json lock md mjs py rs sh snap sql svg template tf toml yaml yml").split()
@@ -73,7 +73,7 @@ class Repository:
         self.metrics = self.known_metrics()
         labels = re.findall(r'KeyValue::new\(\s*"([a-z_.]+)"', self.source)
         self.labels = {label.replace(".", "_") for label in labels}
-        self.tables = set(re.findall(r"\b(?:vehicle|insurance)\.[a-z_]+", self.migrations()))
+        self.tables = set(re.findall(r"\b(?:vehicle|insurance)(?:_[a-z]+)?\.[a-z_]+", self.migrations()))
         self.routes = set(re.findall(r'(get|post|put|delete), path = "(/api/v1/[^"]+)"', self.source))
         self.members = self.members_of_answers()
 

@@ -33,3 +33,13 @@ alter table insurance.insurances enable always trigger demand_an_event;
 insert into insurance.covers (insurance_id, car, cover, monthly_cost, overlapping)
 select insurance_id, car_registration_number, daterange(valid_from, valid_until), monthly_cost, true
 from insurance.insurances;
+
+-- The copy of the insured cars, as the one that Insurance keeps when it has followed Vehicle so far.
+insert into insurance_replica.vehicles
+    (generation, registration_number, make, model, model_year, version)
+select 1, registration_number, make, model, model_year, version
+from vehicle.vehicles
+where registration_number in (select car from insurance.covers);
+-- Up to date for longer than a benchmark takes, and nobody follows.
+update insurance_replica.consumers
+set generation = 1, generations = 1, mode = 'paused', caught_up_at = now() + interval '1 year';

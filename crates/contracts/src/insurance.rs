@@ -89,10 +89,11 @@ pub struct Enrichment {
     /// Why the vehicle is unavailable; `null` for every other status.
     #[schema(required)]
     pub cause: Option<Cause>,
-    /// Where the outcome comes from; `null` when Vehicle was not asked or did not answer.
+    /// Where the outcome comes from; `null` where nobody could answer.
     #[schema(required)]
     pub source: Option<Source>,
-    /// How old the vehicle's data is, in seconds; `null` without a vehicle.
+    /// How old the vehicle's data is, in seconds; `null` without a vehicle. With the source
+    /// `replica`: since when the copy may lack a change.
     #[schema(required, minimum = 0)]
     pub age_seconds: Option<u64>,
     /// After how many seconds asking again makes sense; `null` where it does not or nobody knows.
@@ -105,9 +106,10 @@ wire_enum! {
     pub enum EnrichmentStatus {
         /// `vehicle` is what Vehicle says; `source` and `ageSeconds` tell how new.
         Enriched = "enriched",
-        /// Vehicle failed, and `vehicle` is its last good answer; `ageSeconds` tells how old.
+        /// Vehicle failed, and `vehicle` is its last good answer, or what a copy holds that follows
+        /// Vehicle no more or lacks a change of it; `ageSeconds` tells how old.
         Stale = "stale",
-        /// Vehicle answered that it has no such vehicle.
+        /// Vehicle answered that it has no such vehicle, or a copy that is up to date has none.
         NotFound = "not_found",
         /// Vehicle could not be asked or gave no usable answer; `cause` tells why,
         /// `retryAfterSeconds` when to ask again.
@@ -138,6 +140,9 @@ wire_enum! {
         Unauthorized = "unauthorized",
         /// Vehicle's answer breaks its contract and cannot be trusted.
         ContractViolation = "contract_violation",
+        /// Vehicle is not asked (`enrichment.strategy`), and the copy of its register is not there,
+        /// too old, or not new enough to say that there is no such vehicle.
+        ReplicaStale = "replica_stale",
     }
 }
 
@@ -154,6 +159,8 @@ wire_enum! {
         Cache = "cache",
         /// An earlier answer of Vehicle, no longer fresh, because Vehicle failed.
         LastKnownGood = "last_known_good",
+        /// The copy of Vehicle's register that this service keeps by Vehicle's events.
+        Replica = "replica",
     }
 }
 

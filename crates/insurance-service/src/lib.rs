@@ -26,8 +26,9 @@ use service_defaults::{
 };
 use vehicle_client::{BuildError, VehicleClient};
 
-use crate::settings::DEFAULTS;
+use crate::{enrichment::Comparison, settings::DEFAULTS};
 pub use crate::{
+    enrichment::EnrichmentStrategy,
     policy::{Clock, Look, Worker},
     settings::InsuranceSettings,
 };
@@ -141,6 +142,10 @@ impl InsuranceService {
                 async move { kept.check().await }
             });
         Worker::spawn((&database, &log, &clock), process.tasks(), process.meter());
+        let comparison = settings
+            .replica
+            .enabled
+            .then(|| Comparison::spawn(&database, process.tasks(), process.meter()));
         let log_settings = &settings.event_log;
         let source = log_settings.source(NAME);
         Relay::spawn(&settings.relay.nats, source, (&log, &database), runs);
@@ -148,6 +153,7 @@ impl InsuranceService {
         let routes = routes::api(
             database.clone(),
             vehicles,
+            comparison,
             log.clone(),
             live,
             clock,

@@ -31,7 +31,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use vehicle_client::VehicleClient;
 
 use crate::{
-    enrichment::{Caller, Enricher, summary},
+    enrichment::{Caller, Comparison, Enricher, Plan, summary},
     error::Error,
     operations,
     policy::{self, Clock},
@@ -78,6 +78,7 @@ struct Document;
 #[derive(Clone)]
 struct Service {
     stored: Policies,
+    stored_with_copy: Policies,
     enricher: Enricher,
     /// As it was at the start: it was checked against the other time limits of that moment.
     time: Duration,
@@ -90,12 +91,13 @@ struct Service {
 pub(crate) fn api(
     database: Database,
     vehicles: VehicleClient,
+    comparison: Option<Comparison>,
     log: EventLog,
     settings: Live<InsuranceSettings>,
     clock: Clock,
     meter: &Meter,
 ) -> Routes {
-    let enricher = Enricher::new(vehicles.clone(), meter);
+    let enricher = Enricher::new(vehicles.clone(), comparison, meter);
     let unreadable = UnreadableCounter::new(meter);
     let time = settings.snapshot().service.enrichment.deadline;
     let policies = policy::Policies::new(
@@ -111,7 +113,8 @@ pub(crate) fn api(
         .routes(routes!(get_insurances))
         .routes(routes!(look_up_insurances))
         .with_state(Service {
-            stored: store::policies(database),
+            stored: store::policies(database.clone()),
+            stored_with_copy: store::policies_with_copy(database),
             enricher,
             time,
             settings,
@@ -239,7 +242,13 @@ async fn answer(
     strict: Strict,
     person: PersonalIdentityNumber,
 ) -> Result<Response, Error> {
-    let found = store::find_of_person(&service.stored, person.clone()).await?;
+    let plan = Plan::of(settings);
+    let stored = if plan.reads_copy() {
+        &service.stored_with_copy
+    } else {
+        &service.stored
+    };
+    let found = store::find_of_person(stored, person.clone()).await?;
     if found.is_empty() {
         return Err(Error::NotFound);
     }
@@ -249,10 +258,7 @@ async fn answer(
         traceparent: context.traceparent().into(),
         deadline: enriched_until(service.time, deadline),
     };
-    let insurances = service
-        .enricher
-        .enrich(policies, settings.feature_toggles, caller)
-        .await;
+    let insurances = service.enricher.enrich(policies, &plan, caller).await;
     let profile = InsuranceProfile {
         personal_identity_number: person,
         total_monthly_cost: insurances

@@ -1,12 +1,18 @@
 //! The `insurance` schema in SQL.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use contracts::{Day, Money, PersonalIdentityNumber, PolicyStatus, Product, RegistrationNumber};
+use contracts::{
+    Day, Money, PersonalIdentityNumber, PolicyStatus, Product, RegistrationNumber, Vehicle,
+};
 use service_database::{Database, Error, Gathered};
 use sqlx::{PgConnection, PgExecutor};
 
-use crate::{policy::today, unreadable::Unreadable};
+use crate::{
+    enrichment::{CONSUMER, Copied},
+    policy::today,
+    unreadable::Unreadable,
+};
 
 /// A policy as it is stored, with the car and the cost of today.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +24,8 @@ pub(crate) struct Policy {
     pub(crate) valid_until: Option<Day>,
     pub(crate) monthly_cost: Money,
     pub(crate) car: Option<RegistrationNumber>,
+    /// What the copy says of the car; nothing where there is none, or where it was not read.
+    pub(crate) copied: Option<Copied>,
 }
 
 /// Values as texts, so that one that breaks its type fails no other row.
@@ -30,6 +38,13 @@ struct Row {
     valid_until: Option<String>,
     monthly_cost: String,
     car_registration_number: Option<String>,
+    /// In seconds; nothing where there is no copy.
+    copy_age: Option<f64>,
+    lacks_change: bool,
+    is_known: bool,
+    make: Option<String>,
+    model: Option<String>,
+    model_year: Option<i16>,
 }
 
 /// A person's policies by their ids. One that cannot be read does not take the others with it.
@@ -44,6 +59,13 @@ pub(crate) fn policies(database: Database) -> Policies {
     })
 }
 
+/// The same, with what the copy says of their cars.
+pub(crate) fn policies_with_copy(database: Database) -> Policies {
+    Gathered::new(database, |connection, people| {
+        Box::pin(select_with_copy(connection, people))
+    })
+}
+
 #[tracing::instrument(
     skip_all,
     fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "SELECT")
@@ -55,46 +77,109 @@ pub(crate) async fn find_of_person(
     policies.get(person).await
 }
 
+/// Selects the policies of people on a day, each with its cover of that day, with what `$copy` adds to
+/// each. `offset 0` has the periods of each policy found by its number, and no index knows its days
+/// in this form: `cover @>` would find everybody's, where the planner knows little of the tables.
+macro_rules! select {
+    ($columns:literal, $copy:literal, $($argument:expr),*) => {
+        sqlx::query_as!(
+            Row,
+            r#"select personal_identity_number as "personal_identity_number!", insurance_id, product, status,
+                 valid_from::text as "valid_from!", valid_until::text,
+                 trim_scale(period.monthly_cost)::text as "monthly_cost!",
+                 period.car as car_registration_number, "#
+                + $columns
+                + "
+             from insurance.insurances as policy
+             cross join lateral (
+                 select monthly_cost, car from insurance.covers
+                 where covers.insurance_id = policy.insurance_id
+                     and lower(cover) <= $2::text::date
+                     and coalesce(upper(cover) > $2::text::date, true)
+                 offset 0
+             ) as period"
+                + $copy
+                + "
+             where personal_identity_number = any($1)
+             order by insurance_id",
+            $($argument),*
+        )
+    };
+}
+
 /// The policies of each of these people, each named once, in their order: those with a cover that
 /// holds today, which no draft has.
 pub(crate) async fn select(
     executor: impl PgExecutor<'_>,
     people: &[PersonalIdentityNumber],
 ) -> sqlx::Result<Vec<Found>> {
-    let people: Vec<_> = people
-        .iter()
-        .map(PersonalIdentityNumber::expose_digits)
-        .collect();
-    let rows = sqlx::query_as!(
-        Row,
-        // `offset 0` has the periods of each policy found by its number, and no index knows its days
-        // in this form: `cover @>` would find everybody's, where the planner knows little of the tables.
-        r#"select personal_identity_number as "personal_identity_number!", insurance_id, product, status,
-             valid_from::text as "valid_from!", valid_until::text,
-             trim_scale(period.monthly_cost)::text as "monthly_cost!",
-             period.car as car_registration_number
-         from insurance.insurances as policy
-         cross join lateral (
-             select monthly_cost, car from insurance.covers
-             where covers.insurance_id = policy.insurance_id
-                 and lower(cover) <= $2::text::date
-                 and coalesce(upper(cover) > $2::text::date, true)
-             offset 0
-         ) as period
-         where personal_identity_number = any($1)
-         order by insurance_id"#,
+    let people = digits(people);
+    let select = select!(
+        r#"null::float8 as copy_age, false as "lacks_change!", false as "is_known!",
+                 null as make, null as model, null::smallint as model_year"#,
+        "",
         &people as &[&str],
         today().to_string()
-    )
-    .fetch_all(executor)
-    .await?;
+    );
+    Ok(by_person(&people, select.fetch_all(executor).await?))
+}
+
+/// The same, with what the copy says of their cars: in one statement, because a second one would
+/// cost an answer as much again. Its age is by the database's clock alone. A dead letter that names
+/// no car may be about any.
+async fn select_with_copy(
+    executor: impl PgExecutor<'_>,
+    people: &[PersonalIdentityNumber],
+) -> sqlx::Result<Vec<Found>> {
+    let people = digits(people);
+    let select = select!(
+        r#"extract(epoch from statement_timestamp() - least(copy.caught_up_at, copy.parked_at))::float8
+                     as "copy_age?",
+                 copy.parked_at is not null as "lacks_change!", copy.version is not null as "is_known!",
+                 copy.make as "make?", copy.model as "model?", copy.model_year as "model_year?""#,
+        "
+             left join lateral (
+                 select caught_up_at, version, make, model, model_year,
+                     least(
+                         (
+                             select min(parked_at) from insurance_replica.dead_letters as letter
+                             where letter.consumer = $3 and letter.registration_number = period.car
+                                 and letter.status in ('parked', 'retrying')
+                         ),
+                         (
+                             select min(parked_at) from insurance_replica.dead_letters as letter
+                             where letter.consumer = $3 and letter.registration_number is null
+                                 and letter.status in ('parked', 'retrying')
+                         )
+                     ) as parked_at
+                 from insurance_replica.consumers
+                 left join insurance_replica.vehicles
+                     on vehicles.generation = consumers.generation
+                     and vehicles.registration_number = period.car and deleted_at is null
+                 where period.car is not null and consumers.consumer = $3
+                     and caught_up_at is not null
+                 offset 0
+             ) as copy on true",
+        &people as &[&str],
+        today().to_string(),
+        CONSUMER
+    );
+    Ok(by_person(&people, select.fetch_all(executor).await?))
+}
+
+fn digits(people: &[PersonalIdentityNumber]) -> Vec<&str> {
+    let digits = people.iter().map(PersonalIdentityNumber::expose_digits);
+    digits.collect()
+}
+
+fn by_person(people: &[&str], rows: Vec<Row>) -> Vec<Found> {
     let mut found: HashMap<_, Found> = HashMap::new();
     for row in rows {
         let of_person = found.entry(row.personal_identity_number.clone());
         of_person.or_default().push(row.try_into());
     }
     let of_each = people.iter().map(|it| found.remove(*it));
-    Ok(of_each.map(Option::unwrap_or_default).collect())
+    of_each.map(Option::unwrap_or_default).collect()
 }
 
 pub(crate) async fn newest_migration(connection: &mut PgConnection) -> sqlx::Result<Option<i64>> {
@@ -127,11 +212,25 @@ impl TryFrom<Row> for Policy {
             .monthly_cost
             .parse()
             .map_err(|_| unreadable("monthly_cost"))?;
-        let car = row
+        let car: Option<RegistrationNumber> = row
             .car_registration_number
             .map(|number| number.parse())
             .transpose()
             .map_err(|_| unreadable("car_registration_number"))?;
+        let vehicle = car.clone().filter(|_| row.is_known).map(|number| {
+            Arc::new(Vehicle {
+                registration_number: number,
+                make: row.make,
+                model: row.model,
+                model_year: row.model_year,
+            })
+        });
+        // A clock that was set back makes nothing younger than new.
+        let copied = row.copy_age.map(|age| Copied {
+            vehicle,
+            age: Duration::try_from_secs_f64(age).unwrap_or_default(),
+            lacks_change: row.lacks_change,
+        });
         Ok(Self {
             insurance_id,
             product,
@@ -140,6 +239,7 @@ impl TryFrom<Row> for Policy {
             valid_until,
             monthly_cost,
             car,
+            copied,
         })
     }
 }

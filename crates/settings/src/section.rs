@@ -20,8 +20,8 @@ pub trait Section: Clone + fmt::Debug + PartialEq + Send + Sync + Sized + 'stati
     /// `vehicle_client`.
     fn rules(&self, at: &str, violations: &mut Violations);
 
-    /// Goes back to what a running service was started with, but for what is live; says what
-    /// differs and waits for a restart.
+    /// Goes back to what a running service was started with, but for what is live, also within its
+    /// tables; says what differs and waits for a restart.
     fn keep_started(&mut self, started: &Self) -> Vec<&'static str>;
 }
 
@@ -53,10 +53,12 @@ pub enum Kind {
 }
 
 impl Field {
-    /// Whether two values of a key differ.
+    /// Goes back to a value of the start. Whether the newest one differs, which waits for a restart.
     #[doc(hidden)]
-    pub fn differ<T: PartialEq>(one: &T, other: &T) -> bool {
-        one != other
+    pub fn keep<T: Clone + PartialEq>(newest: &mut T, started: &T) -> bool {
+        let waits = newest != started;
+        newest.clone_from(started);
+        waits
     }
 
     /// Those that are settings.
@@ -156,12 +158,14 @@ macro_rules! section {
 
             fn keep_started(&mut self, started: &Self) -> Vec<&'static str> {
                 let _ = started;
-                let differs: &[(&'static str, bool)] =
-                    &[$((stringify!($key), $crate::Field::differ(&self.$key, &started.$key))),*];
-                $(if !Self::LIVE.contains(&stringify!($key)) {
-                    self.$key = started.$key.clone();
-                })*
-                let waiting = differs.iter().filter(|(key, differs)| *differs && !Self::LIVE.contains(key));
+                let kept: &[(&'static str, bool)] = &[$((
+                    stringify!($key),
+                    !Self::LIVE.contains(&stringify!($key))
+                        && $crate::section!(
+                            @keep &mut self.$key, &started.$key, $type $(, $default)? $(=> $constant)?
+                        ),
+                )),*];
+                let waiting = kept.iter().filter(|(_, waits)| *waits);
                 waiting.map(|(key, _)| *key).collect()
             }
         }
@@ -176,6 +180,12 @@ macro_rules! section {
             default: stringify!($default),
             bounds: Some($crate::Reader::shown::<$type>(&$bounds)),
         })
+    };
+    (@keep $newest:expr, $started:expr, $type:ty) => {
+        !$crate::Section::keep_started($newest, $started).is_empty()
+    };
+    (@keep $newest:expr, $started:expr, $type:ty $(, $default:tt)? $(=> $constant:expr)?) => {
+        $crate::Field::keep($newest, $started)
     };
     (@read $reader:ident, $key:ident, $type:ty => $constant:expr) => { Some($constant) };
     (@read $reader:ident, $key:ident, $type:ty) => { $reader.table::<$type>(stringify!($key)) };

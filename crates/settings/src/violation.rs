@@ -11,9 +11,22 @@ pub struct Violation {
     pub rule: String,
 }
 
+impl Violation {
+    fn new(setting: &str, rule: impl fmt::Display) -> Self {
+        Self {
+            setting: setting.to_owned(),
+            rule: rule.to_string(),
+        }
+    }
+}
+
 /// Everything that is wrong with a set of settings.
 #[derive(Debug, Default)]
-pub struct Violations(Vec<Violation>);
+pub struct Violations {
+    found: Vec<Violation>,
+    /// Those that count only where somebody has set the setting.
+    where_set: Vec<Violation>,
+}
 
 impl Violations {
     /// The path of a key of the table at this path; nothing for the outermost table.
@@ -27,8 +40,12 @@ impl Violations {
 
     /// Reports a broken rule of a setting, in words.
     pub fn report(&mut self, setting: &str, rule: impl fmt::Display) {
-        let (setting, rule) = (setting.to_owned(), rule.to_string());
-        self.0.push(Violation { setting, rule });
+        self.found.push(Violation::new(setting, rule));
+    }
+
+    /// Reports a setting that contradicts another one, unless it is merely at its default.
+    pub fn report_where_set(&mut self, setting: &str, rule: impl fmt::Display) {
+        self.where_set.push(Violation::new(setting, rule));
     }
 
     /// Holds a secret to being set, and to something that no template holds.
@@ -40,7 +57,9 @@ impl Violations {
 
     /// Says of each where it is from, as far as this knows it.
     pub(crate) fn with_origins(mut self, origin: impl Fn(&str) -> Option<String>) -> Self {
-        for Violation { setting, rule } in &mut self.0 {
+        let is_set = |violation: &Violation| origin(&violation.setting).is_some();
+        self.found.extend(self.where_set.drain(..).filter(is_set));
+        for Violation { setting, rule } in &mut self.found {
             if let Some(origin) = origin(setting) {
                 *rule = format!("{rule} ({origin})");
             }
@@ -50,15 +69,15 @@ impl Violations {
 
     /// A sentence for each.
     pub(crate) fn sentences(&self) -> impl Iterator<Item = String> {
-        self.0.iter().map(Violation::to_string)
+        self.found.iter().map(Violation::to_string)
     }
 
     /// What was reported, or nothing.
     pub fn into_result(self) -> Result<(), SettingsError> {
-        if self.0.is_empty() {
+        if self.found.is_empty() {
             Ok(())
         } else {
-            Err(SettingsError::Violations(self.0))
+            Err(SettingsError::Violations(self.found))
         }
     }
 }

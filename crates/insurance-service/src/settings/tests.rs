@@ -65,6 +65,8 @@ fn each_figure_follows_from_the_documented_defaults() {
         ("oldest_stale_answer", millis(24 * hour + 2_000)),
         ("oldest_not_found_answer", millis(33_000)),
         ("cache_memory", Quantity::Bytes(64 << 20)),
+        ("oldest_enriched_copy", millis(0)),
+        ("oldest_stale_copy", millis(0)),
         ("most_database_connections", Quantity::Count(8)),
         ("longest_query", millis(1_000)),
         ("longest_feed_page", millis(40_000)),
@@ -75,7 +77,7 @@ fn each_figure_follows_from_the_documented_defaults() {
         assert_eq!(figure(name, &NOTHING).quantity, quantity, "{name}");
     }
     let known = settings(&NOTHING).unwrap().service.worst_case().len();
-    assert_eq!(known, 26, "a new figure belongs into this test");
+    assert_eq!(known, 28, "a new figure belongs into this test");
 }
 
 #[test]
@@ -142,6 +144,30 @@ fn the_toggles_decide_which_calls_a_request_makes() {
             Quantity::Count(expected),
             "{toggle} {value}"
         );
+    }
+}
+
+#[test]
+fn the_strategy_decides_before_the_toggle_and_the_kill_switch_before_both() {
+    let copy = ("REPLICA__ENABLED", "true");
+    for (strategy, calls, age) in [
+        ("single", 16, 0),
+        ("batch", 2, 0),
+        ("replica", 0, 60_000),
+        ("replica_then_single", 16, 60_000),
+        ("replica_then_batch", 2, 60_000),
+    ] {
+        let set = ("ENRICHMENT__STRATEGY", strategy);
+        let of = |name, changes: &[(&str, &str)]| figure(name, changes).quantity;
+        let changes = [copy, set];
+        let count = Quantity::Count(calls);
+        assert_eq!(of("calls_for_8_cars", &changes), count, "{strategy}");
+        assert_eq!(of("oldest_enriched_copy", &changes), millis(age));
+        assert_eq!(of("oldest_stale_copy", &changes), millis(age * 24 * 60));
+        let off = ("FEATURE_TOGGLES__ENABLE_VEHICLE_ENRICHMENT", "false");
+        let killed = [copy, set, off];
+        assert_eq!(of("calls_for_8_cars", &killed), Quantity::Count(0));
+        assert_eq!(of("oldest_enriched_copy", &killed), millis(0));
     }
 }
 

@@ -45,6 +45,14 @@ VEHICLE_CLIENT__CACHE__FRESH=11m | vehicle_client.cache.soft_stale | 10m | vehic
 VEHICLE_CLIENT__CACHE__HARD_STALE=599s | vehicle_client.cache.hard_stale | 9m 59s | vehicle_client.cache.soft_stale = 10m
 VEHICLE_CLIENT__CACHE__NEGATIVE=61s | vehicle_client.cache.negative | 1m 1s | vehicle_client.cache.fresh = 1m
 VEHICLE_CLIENT__CACHE__FRESH=29s | vehicle_client.cache.negative | 30s | vehicle_client.cache.fresh = 29s
+# The strategy and the copy.
+ENRICHMENT__STRATEGY=replica | enrichment.strategy | replica needs a copy | replica.enabled = false
+ENRICHMENT__STRATEGY=replica_then_batch | enrichment.strategy | replica_then_batch needs a copy | replica.enabled = false
+ENRICHMENT__STRATEGY=single, FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL=true | feature_toggles.enable_batch_vehicle_call | true, and | enrichment.strategy = single
+ENRICHMENT__STRATEGY=batch, FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL=false | feature_toggles.enable_batch_vehicle_call | false, and | enrichment.strategy = batch
+REPLICA__ENABLED=true, ENRICHMENT__STRATEGY=replica_then_single, FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL=true | feature_toggles.enable_batch_vehicle_call | true, and | enrichment.strategy = replica_then_single
+REPLICA__MAX_AGE=24h | replica.max_age | 1day is not under | replica.unusable_after = 1day
+REPLICA__UNUSABLE_AFTER=60s | replica.max_age | 1m is not under | replica.unusable_after = 1m
 # The breaker.
 VEHICLE_CLIENT__BREAKER__MINIMUM_CALLS=131 | vehicle_client.breaker.minimum_calls | 131 slow calls are never seen: at most 130 | vehicle_client.breaker.window = 10s
 VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_SINGLE=1, VEHICLE_CLIENT__MAX_DEGREE_OF_PARALLELISM_BATCH=2, VEHICLE_CLIENT__BREAKER__WINDOW=3s | vehicle_client.breaker.minimum_calls | at most 16 of 400ms | vehicle_client.breaker.window = 3s
@@ -54,7 +62,7 @@ VEHICLE_CLIENT__BREAKER__WINDOW=1s | vehicle_client.breaker.minimum_calls | 20 s
 #[test]
 fn each_contradiction_is_refused_with_setting_figure_and_bound() {
     let cases = CASES.lines().filter(|line| line.contains(" | "));
-    assert!(cases.clone().count() >= 35);
+    assert!(cases.clone().count() >= 42);
     for case in cases {
         let [changes, setting, figure, bound] =
             case.split(" | ").collect::<Vec<_>>().try_into().unwrap();
@@ -82,7 +90,17 @@ fn what_just_fits_is_good() {
         [("VEHICLE_CLIENT__MAX_ANSWER_BYTES", "3450")],
         [("VEHICLE_CLIENT__CACHE__NEGATIVE", "60s")],
         [("SERVER__MAX_CONNECTIONS", "1024")],
+        // The toggle says otherwise only by its default.
+        [("ENRICHMENT__STRATEGY", "batch")],
+        [("REPLICA__MAX_AGE", "86399s")],
     ] {
         assert_eq!(refusal(&changes), "", "{changes:?}");
     }
+    // The copy alone makes no calls that the toggle could be about.
+    let alone = [
+        ("REPLICA__ENABLED", "true"),
+        ("ENRICHMENT__STRATEGY", "replica"),
+        ("FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL", "true"),
+    ];
+    assert_eq!(refusal(&alone), "");
 }

@@ -8,6 +8,7 @@ use test_support::{API_KEY, Answer, Examples, FakeVehicle, Reply, Routes, record
 use super::{
     operations_guard::{GUARD, ask, operated},
     policies,
+    replica::copying,
     service::{LOOKUP, PERSON, Service},
     unreadable,
 };
@@ -82,6 +83,16 @@ async fn record_profiles(examples: &mut Examples) {
     .await;
     both(examples, "", &service, "197001019999", "handling=strict").await;
     both(examples, "", &service, "197001010000", "handling=lenient").await;
+    let strategy = [("ENRICHMENT__STRATEGY", "replica")];
+    // As new as the answer.
+    let copied = copying(
+        FakeVehicle::healthy().await,
+        &strategy,
+        "-1 hour",
+        &["ABC123"],
+    )
+    .await;
+    both(examples, "replica", &copied, PERSON, "handling=lenient").await;
     both(examples, "", &service, "1", "handling=lenient").await;
     let broken = unreadable::with_a_boat(&[("pet", "10.50", None)]).await;
     let lenient = "handling=lenient";

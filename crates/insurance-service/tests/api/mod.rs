@@ -17,6 +17,8 @@ mod privacy;
 mod profile;
 mod real_vehicle;
 mod refusals;
+mod replica;
+mod replica_comparison;
 mod service;
 mod settings;
 mod strategy;

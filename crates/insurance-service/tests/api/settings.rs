@@ -116,6 +116,11 @@ fn each_value_out_of_bounds_is_refused_by_name() {
             "vehicle_client.max_answer_bytes: 1023 is outside 1024..=67108864",
         ),
         (
+            "REPLICA__MAX_AGE",
+            "0s",
+            "replica.max_age: 0s is outside 1s..=1day",
+        ),
+        (
             "ENRICHMENT__DEADLINE",
             "0s",
             "enrichment.deadline: 0s is outside 10ms..=1m",
@@ -172,6 +177,7 @@ fn unknown_keys_and_wrong_kinds_are_refused_by_name() {
             "personal_identity_number.check",
         ),
         ("ENRICHMENT__DEADLINE", "2", "enrichment.deadline"),
+        ("ENRICHMENT__STRATEGY", "copy", "enrichment.strategy"),
     ] {
         let refusal = refusal(&[(name, value)]);
         assert!(refusal.contains(expected), "{expected}\n{refusal}");

@@ -198,6 +198,24 @@ async fn what_takes_effect_only_at_a_start_is_named_until_then() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_table_may_be_live_in_part() {
+    let place = Place::new().with_config(&word("before"));
+    let service = Service::follow(&place);
+    service.settle().await;
+    place.write("config.toml", "mixed = { now = \"after\" }\n");
+    service.settle().await;
+    assert_eq!(service.process.live().awaiting_restart(), [""; 0]);
+    place.write(
+        "config.toml",
+        "mixed = { now = \"again\", later = \"after\" }\n",
+    );
+    service.settle().await;
+    let mixed = &service.process.settings().service.mixed;
+    assert_eq!([&*mixed.now, &*mixed.later], ["again", "default"]);
+    assert_eq!(service.process.live().awaiting_restart(), ["mixed"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_file_that_is_being_written_is_left_until_it_is_whole() {
     let place = Place::new().with_config(&word("before"));
     let service = Service::follow(&place);

@@ -15,8 +15,20 @@ settings::section! {
     pub(crate) struct Sample {
         /// The service's own.
         pub(crate) sample: Part;
+        /// Live in part.
+        pub(crate) mixed: Mixed;
     }
     live { sample }
+}
+
+settings::section! {
+    pub(crate) struct Mixed {
+        /// Taken at once.
+        pub(crate) now: String = "default";
+        /// Taken at a start.
+        pub(crate) later: String = "default";
+    }
+    live { now }
 }
 
 settings::section! {

@@ -115,6 +115,7 @@ impl World {
                 );
                 "shared"
             }
+            Source::Replica => panic!("the client keeps no copy"),
             Source::Cache | Source::LastKnownGood => {
                 assert!(cache.enabled);
                 let fresh = cache.fresh.mul_f64(1.0 + cache.jitter);

@@ -65,5 +65,9 @@ config.toml: |
 
 {{/* What only takes effect at a start: the settings without those that a service re-reads. */}}
 {{- define "threadpilot.startSettings" -}}
-{{ omit (include "threadpilot.settings" . | fromJson) "feature_toggles" "personal_identity_number" | toJson }}
+{{- $settings := omit (include "threadpilot.settings" . | fromJson) "feature_toggles" "personal_identity_number" -}}
+{{- if $settings.enrichment -}}
+{{- $_ := set $settings "enrichment" (omit $settings.enrichment "strategy") -}}
+{{- end -}}
+{{ $settings | toJson }}
 {{- end }}

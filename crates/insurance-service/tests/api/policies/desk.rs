@@ -12,7 +12,7 @@ use crate::api::service::Service;
 const KEY: &str = "desk-key-0123456789";
 /// One that operates the service.
 const ADMIN_KEY: &str = "admin-key-0123456789";
-const DESK: [(&str, &str); 4] = [
+pub(super) const DESK: [(&str, &str); 4] = [
     ("API_KEYS__DESK__KEY", KEY),
     ("API_KEYS__DESK__SCOPES", "read,write"),
     ("API_KEYS__ADMIN__KEY", ADMIN_KEY),

@@ -37,9 +37,19 @@ async fn policies_are_looked_for_by_an_index_with_the_day_passed_in() {
     database.execute(load).await;
     for (part, values, indexes) in [
         (
-            "where personal_identity_number = any($1)",
+            "null::float8 as copy_age",
             "array['197000000007'], '2026-11-22'",
             &["policies_of_a_person", "covers_pkey"][..],
+        ),
+        (
+            "as copy on true",
+            "array['197000000007'], '2026-11-22', 'vehicle_replica'",
+            &[
+                "policies_of_a_person",
+                "covers_pkey",
+                "vehicles_pkey",
+                "dead_letters_open",
+            ],
         ),
         (
             "(least(valid_until, cancelled_on), insurance_id) > (",

@@ -6,7 +6,11 @@ use serde_json::json;
 use test_support::{FakeVehicle, Gate, Reply};
 use tokio::time::{advance, pause, resume};
 
-use super::{Desk, desk::day};
+use super::{
+    Desk,
+    desk::{DESK, day},
+};
+use crate::api::replica::copying;
 
 const CACHED: [(&str, &str); 1] = [("VEHICLE_CLIENT__CACHE__ENABLED", "true")];
 
@@ -44,6 +48,23 @@ async fn what_is_kept_counts_only_while_it_is_fresh() {
     assert_eq!(stale.problem()["code"], "vehicle_unavailable");
     assert!(stale.header("retry-after").parse::<u64>().unwrap() >= 1);
     assert_eq!(desk.events(id).await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_copy_of_the_register_does_not_count() {
+    let copy = [
+        ("REPLICA__ENABLED", "true"),
+        ("ENRICHMENT__STRATEGY", "replica"),
+    ];
+    let settings = [&DESK[..], &copy].concat();
+    let vehicle = FakeVehicle::start(|_| Reply::status(500)).await;
+    let desk = Desk(copying(vehicle, &settings, "0 s", &["GHI789"]).await);
+    let (id, tag) = desk.draft("GHI789").await;
+    let refused = desk.go(id, &tag, "active").await;
+    assert_eq!(refused.problem()["code"], "vehicle_unavailable");
+    desk.0.vehicle.script(Reply::healthy);
+    let active = desk.go(id, &tag, "active").await;
+    assert_eq!(active.status, 200, "{}", active.text());
 }
 
 #[tokio::test]
