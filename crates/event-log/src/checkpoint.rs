@@ -2,7 +2,7 @@
 //! `tlog-checkpoint` and `signed-note`, signed with Ed25519. Whoever keeps one can notice any later
 //! change of what it covers.
 
-use std::fmt;
+use std::{fmt, time::SystemTime};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
@@ -10,8 +10,10 @@ use settings::{Secret, Violations};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use crate::tree::Hash;
+use crate::{Timestamp, tree::Hash};
 
+/// Begins the line after the root that says when the checkpoint was signed.
+const TIME: &str = "time ";
 /// The signature type Ed25519 of `signed-note`.
 const ED25519_TYPE: u8 = 1;
 
@@ -24,13 +26,19 @@ pub struct Checkpoint {
     pub size: u64,
     /// The root of the tree over them.
     pub root: Hash,
+    /// When it was signed, by the clock of the database.
+    pub signed_at: Option<Timestamp>,
 }
 
 impl Checkpoint {
     /// Of the log with this id, under the name of a key.
-    pub(crate) fn new(name: &str, log_id: Uuid, size: u64, root: Hash) -> Self {
-        let origin = format!("{name}/{log_id}");
-        Self { origin, size, root }
+    pub(crate) fn new(name: &str, log_id: Uuid, (size, root): (u64, Hash), now: Timestamp) -> Self {
+        Self {
+            origin: format!("{name}/{log_id}"),
+            size,
+            root,
+            signed_at: Some(now),
+        }
     }
 
     /// What a note says, whoever has signed it.
@@ -38,11 +46,24 @@ impl Checkpoint {
         let (text, _signatures) = note.split_once("\n\n")?;
         let mut lines = text.lines();
         let (origin, size, root) = (lines.next()?, lines.next()?, lines.next()?);
+        let time = lines.next().and_then(|line| line.strip_prefix(TIME));
+        let time: Option<SystemTime> = time.and_then(|it| humantime::parse_rfc3339(it).ok());
         Some(Self {
             origin: origin.to_owned(),
             size: size.parse().ok()?,
             root: STANDARD.decode(root).ok()?.try_into().ok()?,
+            signed_at: time.map(Timestamp::from),
         })
+    }
+
+    /// What a note says, and whether it has a good signature of the key, where one is known. Without
+    /// one it may be signed with a key that was replaced.
+    pub(crate) fn told(note: &str, key: Option<&PublicKey>) -> Result<(Self, bool), Forged> {
+        let signed = key.map(|key| key.open(note)).transpose()?.flatten();
+        match signed {
+            Some(checkpoint) => Ok((checkpoint, true)),
+            None => Ok((Self::read(note).ok_or(Forged)?, false)),
+        }
     }
 }
 
@@ -50,7 +71,11 @@ impl Checkpoint {
 impl fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let root = STANDARD.encode(self.root);
-        write!(f, "{}\n{}\n{root}\n", self.origin, self.size)
+        write!(f, "{}\n{}\n{root}\n", self.origin, self.size)?;
+        match self.signed_at {
+            Some(time) => writeln!(f, "{TIME}{time}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -164,6 +189,8 @@ pub(crate) fn usable_seed(seed: &Secret, at: &str, violations: &mut Violations) 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn key(digit: &str) -> SigningKey {
@@ -171,7 +198,9 @@ mod tests {
     }
 
     fn checkpoint() -> Checkpoint {
-        Checkpoint::new("threadpilot/insurance", Uuid::nil(), 7, [9; 32])
+        let now = SystemTime::UNIX_EPOCH + Duration::from_micros(1_795_256_130_123_456);
+        let end = (7, [9; 32]);
+        Checkpoint::new("threadpilot/insurance", Uuid::nil(), end, now.into())
     }
 
     #[test]
@@ -181,7 +210,8 @@ mod tests {
         assert!(
             note.starts_with(
                 "threadpilot/insurance/00000000-0000-0000-0000-000000000000\n7\n\
-                 CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=\n\n— threadpilot/insurance "
+                 CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=\n\
+                 time 2026-11-21T10:15:30.123456Z\n\n— threadpilot/insurance "
             ),
             "{note}"
         );
@@ -196,6 +226,7 @@ mod tests {
             note.replace("\n7\n", "\n8\n"),
             note.replace("CQkJ", "CAkJ"),
             note.replace("0000-", "0001-"),
+            note.replace("time 2026", "time 2027"),
             note.replace("\n\n", "\n"),
         ] {
             assert_eq!(key.public().open(&changed), Err(Forged), "{changed}");

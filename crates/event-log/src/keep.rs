@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -141,8 +141,7 @@ pub async fn verify_log(
     files: &[PathBuf],
 ) -> Result<String, VerifyError> {
     let key = settings.key(service).map(|key| key.public());
-    let read = |file: &PathBuf| exported(file, key.as_ref());
-    let exported: Vec<_> = files.iter().map(read).collect::<Result<_, _>>()?;
+    let exported = exported(files, key.as_ref())?;
     let database = Database::patient(database).map_err(service_database::Error::from)?;
     let arguments = (EventLog::new(service), exported, key);
     let report: Result<Report, Error> = database
@@ -155,23 +154,24 @@ pub async fn verify_log(
         )
         .await;
     let report = report?;
-    if report.fault.is_some() {
+    if !report.is_whole() {
         return Err(VerifyError::NotWhole(report));
     }
     Ok(report.to_string())
 }
 
-/// The checkpoint in a file.
-pub(crate) fn exported(file: &Path, key: Option<&PublicKey>) -> Result<Checkpoint, VerifyError> {
-    let note = fs::read_to_string(file).map_err(|error| VerifyError::File(file.into(), error))?;
-    let forged = || VerifyError::Forged(file.into(), Forged);
-    // Signed with a key that was replaced, it is believed: whoever gives it has kept it.
-    let signed = key
-        .map(|key| key.open(&note))
-        .transpose()
-        .map_err(|_| forged())?;
-    signed
-        .flatten()
-        .or_else(|| Checkpoint::read(&note))
-        .ok_or_else(forged)
+/// The notes in these files, each a checkpoint. Signed with a key that was replaced, it is believed:
+/// whoever gives it has kept it.
+pub(crate) fn exported(
+    files: &[PathBuf],
+    key: Option<&PublicKey>,
+) -> Result<Vec<String>, VerifyError> {
+    let read = |file: &PathBuf| {
+        let note = fs::read_to_string(file);
+        let note = note.map_err(|error| VerifyError::File(file.clone(), error))?;
+        let told = Checkpoint::told(&note, key);
+        told.map_err(|forged| VerifyError::Forged(file.clone(), forged))?;
+        Ok(note)
+    };
+    files.iter().map(read).collect()
 }

@@ -24,11 +24,16 @@ impl Lineage {
     /// The largest checkpoint of this origin that the log has to agree with. `None`: it is of
     /// another log.
     pub(crate) fn largest_of(&self, origin: &str) -> Option<u64> {
-        let id: Uuid = origin.rsplit_once('/')?.1.parse().ok()?;
+        let id = log_id(origin)?;
         if id == self.log_id {
             return Some(u64::MAX);
         }
         let former = self.former.iter().find(|(former, _)| *former == id);
         former.map(|(_, position)| position.unsigned_abs())
     }
+}
+
+/// Which log an origin names.
+pub(crate) fn log_id(origin: &str) -> Option<Uuid> {
+    origin.rsplit_once('/')?.1.parse().ok()
 }

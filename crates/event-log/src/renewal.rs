@@ -8,7 +8,8 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use crate::{
-    EventLog, EventLogSettings, Head, Report, VerifyError, keep::exported, lineage::Lineage,
+    EventLog, EventLogSettings, Head, Report, SigningKey, VerifyError, keep::exported,
+    signer::sign_first,
 };
 
 /// Longest reason.
@@ -31,19 +32,20 @@ pub enum NewLogError {
     /// The database refuses it.
     #[error("the database refuses it")]
     Database(#[from] sqlx::Error),
-    /// What is there differs from what was signed, which no restore explains.
+    /// What is there differs from what was signed, and no restore explains it.
     #[error("the log was changed, keep it as it is: {0}")]
     Changed(Report),
     /// Nothing says that events were lost.
-    #[error("no checkpoint is larger than the log: give the newest one, or --even-if-whole")]
+    #[error("no checkpoint shows that events were lost: give the newest one, or --even-if-whole")]
     Whole,
     /// A service is placing events.
     #[error("the log grows: stop the service first")]
     Grows,
 }
 
-/// Gives the log of a service a new id, where a checkpoint shows that events were lost. `skip` is
-/// SQL that leaves out the numbers that may have been given to what was lost.
+/// Gives the log of a service a new id, where a checkpoint shows that events were lost, and signs
+/// its first checkpoint. `skip` is SQL that leaves out the numbers that may have been given to what
+/// one log has lost.
 pub async fn new_log(
     service: &'static str,
     settings: &EventLogSettings,
@@ -56,47 +58,64 @@ pub async fn new_log(
     if !short || may_hold_personal_identity_number(because) {
         return Err(NewLogError::Reason);
     }
-    let key = settings.key(service).map(|key| key.public());
-    let files = wanted.checkpoint.iter();
-    let checkpoints: Result<Vec<_>, _> = files.map(|file| exported(file, key.as_ref())).collect();
-    let checkpoints = checkpoints.map_err(NewLogError::Checkpoint)?;
+    let key = settings.key(service);
+    let public = key.as_ref().map(SigningKey::public);
+    let notes = exported(&wanted.checkpoint, public.as_ref()).map_err(NewLogError::Checkpoint)?;
 
     let log = EventLog::new(service);
     let mut connection = schema.connect(database).await?;
     let head = log.head(&mut connection).await?;
-    let lineage = Lineage::read(&log, &mut connection, head.log_id).await?;
-    let (lost, kept): (Vec<_>, Vec<_>) = checkpoints.into_iter().partition(|it| {
-        let is_ours = lineage.largest_of(&it.origin) == Some(u64::MAX);
-        is_ours && it.size > head.position.unsigned_abs()
-    });
     let mut verification = connection.begin().await?;
-    let report = log.verify(&mut verification, &kept, key.as_ref()).await?;
+    let report = log
+        .verify(&mut verification, &notes, public.as_ref())
+        .await?;
     verification.rollback().await?;
     if report.fault.is_some() {
         return Err(NewLogError::Changed(report));
     }
-    if lost.is_empty() && !wanted.even_if_whole {
+    if !report.needs_another_id && !wanted.even_if_whole {
         return Err(NewLogError::Whole);
     }
-    let log_id = renew(&log, &mut connection, head, because, skip).await?;
+    let mut transaction = connection.begin().await?;
+    let log_id = renew(&log, &mut transaction, head).await?;
+    let mut former = vec![(head.log_id, head.position)];
+    // It is not known what is left of them. Each had left out as many numbers.
+    former.extend(report.lost_logs.into_iter().map(|lost| (lost, 0)));
+    for (former, position) in former {
+        let insert = log.sql(
+            "insert into event_log.former_logs (log_id, position, because) values ($1, $2, $3)",
+        );
+        let insert = sqlx::query(insert).bind(former).bind(position);
+        insert.bind(because).execute(&mut *transaction).await?;
+        sqlx::raw_sql(skip).execute(&mut *transaction).await?;
+    }
+    let note = match &key {
+        Some(key) => sign_first(&log, &mut transaction, key).await?,
+        None => None,
+    };
+    transaction.commit().await?;
     let Head {
         log_id: former,
         position,
     } = head;
     tracing::info!(target: AUDIT, %former, position, %log_id, because, "the event log has a new id");
-    Ok(format!(
+    let mut said = format!(
         "the log {former} ended at the position {position}\nthe log {log_id} goes on from there\n"
-    ))
+    );
+    if let Some(note) = note {
+        tracing::info!(target: AUDIT, note, "a checkpoint of the event log");
+        said.push_str("\nits first checkpoint, to be kept:\n\n");
+        said.push_str(&note);
+    }
+    Ok(said)
 }
 
+/// Draws the id, if the log has not grown.
 async fn renew(
     log: &EventLog,
     connection: &mut PgConnection,
     head: Head,
-    because: &str,
-    skip: &'static str,
 ) -> Result<Uuid, NewLogError> {
-    let mut transaction = connection.begin().await?;
     let update = log.sql(
         "update event_log.head set log_id = gen_random_uuid()
          where log_id = $1 and position = $2 returning log_id",
@@ -104,13 +123,6 @@ async fn renew(
     let update = sqlx::query_scalar(update)
         .bind(head.log_id)
         .bind(head.position);
-    let renewed = update.fetch_optional(&mut *transaction).await?;
-    let log_id = renewed.ok_or(NewLogError::Grows)?;
-    let insert = log
-        .sql("insert into event_log.former_logs (log_id, position, because) values ($1, $2, $3)");
-    let insert = sqlx::query(insert).bind(head.log_id).bind(head.position);
-    insert.bind(because).execute(&mut *transaction).await?;
-    sqlx::raw_sql(skip).execute(&mut *transaction).await?;
-    transaction.commit().await?;
-    Ok(log_id)
+    let renewed = update.fetch_optional(connection).await?;
+    renewed.ok_or(NewLogError::Grows)
 }

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::{
-    EventLog,
+    EventLog, Timestamp,
     checkpoint::{Checkpoint, SigningKey},
     lineage::Lineage,
     sequencer::Error,
@@ -199,6 +199,16 @@ struct Head {
     log_id: Uuid,
     position: i64,
     edge: Vec<u8>,
+    now: Timestamp,
+}
+
+impl Head {
+    /// Of the log as it ends here; `None` where that is not what was placed.
+    fn checkpoint(&self, key: &SigningKey) -> Option<Checkpoint> {
+        let size = self.position.unsigned_abs();
+        let end = (size, Edge::read(size, &self.edge)?.root());
+        Some(Checkpoint::new(key.name(), self.log_id, end, self.now))
+    }
 }
 
 /// The last checkpoint in the table.
@@ -212,28 +222,41 @@ struct Stored {
 /// What was done, and the last checkpoint that is known now.
 type Outcome = (Signed, Option<(u64, Hash)>);
 
+/// Nobody places or signs meanwhile. `None`: somebody does.
+async fn lock(log: &EventLog, connection: &mut PgConnection) -> sqlx::Result<Option<Head>> {
+    let lock = log.sql(
+        "select log_id, position, edge, clock_timestamp() as now
+         from event_log.head for update skip locked",
+    );
+    sqlx::query_as(lock).fetch_optional(connection).await
+}
+
+/// Signs the first checkpoint of a new log, where it has events. The last one of the log before
+/// stays where it has the same size.
+pub(crate) async fn sign_first(
+    log: &EventLog,
+    connection: &mut PgConnection,
+    key: &SigningKey,
+) -> sqlx::Result<Option<String>> {
+    let head = lock(log, connection).await?;
+    match head.and_then(|it| it.checkpoint(key)) {
+        Some(first) if first.size > 0 => store(log, connection, key, &first).await.map(Some),
+        _ => Ok(None),
+    }
+}
+
 async fn sign(
     log: &EventLog,
     connection: &mut PgConnection,
     key: &SigningKey,
     known: Option<(u64, Hash)>,
 ) -> Result<Outcome, Error> {
-    // Nobody places or signs meanwhile.
-    let lock = log.sql("select log_id, position, edge from event_log.head for update skip locked");
-    let Some(head) = sqlx::query_as(lock)
-        .fetch_optional(&mut *connection)
-        .await?
-    else {
+    let Some(head) = lock(log, connection).await? else {
         return Ok((Signed::Busy, None));
     };
-    let Head {
-        log_id,
-        position,
-        edge,
-    } = head;
-    let size = position.unsigned_abs();
-    let root = Edge::read(size, &edge).ok_or(Error::Edge(position))?.root();
-    let stored = match last_stored(log, connection, key, log_id).await? {
+    let checkpoint = head.checkpoint(key).ok_or(Error::Edge(head.position))?;
+    let (size, root) = (checkpoint.size, checkpoint.root);
+    let stored = match last_stored(log, connection, key, head.log_id).await? {
         Ok(stored) => stored,
         Err(size) => return Ok((Signed::Refused(size), None)),
     };
@@ -245,15 +268,26 @@ async fn sign(
     if size == 0 || stored.is_some_and(|(last, _)| last == size) {
         return Ok((Signed::Nothing, stored));
     }
-    let note = key.sign(&Checkpoint::new(key.name(), log_id, size, root));
-    let insert =
-        log.sql("insert into event_log.checkpoints (position, root, note) values ($1, $2, $3)");
-    let insert = sqlx::query(insert)
-        .bind(position)
-        .bind(root.to_vec())
-        .bind(&note);
-    insert.execute(connection).await?;
+    let note = store(log, connection, key, &checkpoint).await?;
     Ok((Signed::Note(note), Some((size, root))))
+}
+
+/// Signs a checkpoint, and stores it where there is none of its size.
+async fn store(
+    log: &EventLog,
+    connection: &mut PgConnection,
+    key: &SigningKey,
+    checkpoint: &Checkpoint,
+) -> sqlx::Result<String> {
+    let note = key.sign(checkpoint);
+    let insert = log.sql(
+        "insert into event_log.checkpoints (position, root, note) values ($1, $2, $3)
+         on conflict do nothing",
+    );
+    let insert = sqlx::query(insert).bind(signed(checkpoint.size));
+    let insert = insert.bind(checkpoint.root.to_vec()).bind(&note);
+    insert.execute(connection).await?;
+    Ok(note)
 }
 
 /// The last checkpoint in the table, or its size where it is not what was signed.

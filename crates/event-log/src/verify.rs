@@ -1,7 +1,10 @@
 //! Recomputes the whole log from its events and says where it first differs from what is stored and
 //! from checkpoints.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, mem,
+};
 
 use futures_util::TryStreamExt;
 use sqlx::{FromRow, PgConnection};
@@ -10,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     Event, EventLog, Timestamp,
     checkpoint::{Checkpoint, PublicKey},
-    lineage::Lineage,
+    lineage::{Lineage, log_id},
     stored::event_columns,
     tile::signed,
     tree::{Edge, Hash},
@@ -18,6 +21,7 @@ use crate::{
 
 /// Events that are read at once, each while the server is busy with the next ones.
 const PAGE: i64 = 10_000;
+const NOT_SIGNED: &str = "the stored checkpoint of this size is not what was signed";
 /// Leaves of a tile.
 const WIDTH: usize = 256;
 /// In microseconds.
@@ -32,8 +36,22 @@ pub struct Report {
     pub events: u64,
     /// How many checkpoints these events agree with, those that were given among them.
     pub checkpoints: u64,
-    /// The first that is wrong.
+    /// The first that was changed.
     pub fault: Option<Fault>,
+    /// From where on events that were signed are missing, as after a restore. Others may have been
+    /// placed there since.
+    pub lost: Option<Fault>,
+    /// Logs that are not known here: they went on from this one and were lost with their events.
+    pub lost_logs: BTreeSet<Uuid>,
+    /// Whether what is lost was given to readers under the log's present id.
+    pub needs_another_id: bool,
+}
+
+impl Report {
+    /// Whether everything is there and as it was.
+    pub fn is_whole(&self) -> bool {
+        self.fault.is_none() && self.lost.is_none()
+    }
 }
 
 /// Something that is not as it was.
@@ -53,25 +71,28 @@ impl fmt::Display for Report {
             events,
             checkpoints,
             fault,
+            lost,
+            ..
         } = self;
         writeln!(
             f,
             "log {log_id}: {events} events and {checkpoints} checkpoints are as they were"
         )?;
-        match fault {
-            None => writeln!(f, "the log is whole"),
-            Some(fault) => writeln!(f, "the log is NOT whole: {fault}"),
+        match (fault, lost) {
+            (None, None) => writeln!(f, "the log is whole"),
+            (None, Some(lost)) => writeln!(f, "the log is SHORTER than it was: {lost}"),
+            (Some(fault), _) => writeln!(f, "the log is DIFFERENT from what it was: {fault}"),
         }
     }
 }
 
 impl EventLog {
     /// Verifies the log, in one transaction that sees one moment, against what is stored and the
-    /// checkpoints that were exported. Signatures are verified where the public key is known.
+    /// notes of checkpoints that were exported. Signatures are verified where the public key is known.
     pub async fn verify(
         &self,
         connection: &mut PgConnection,
-        exported: &[Checkpoint],
+        exported: &[String],
         key: Option<&PublicKey>,
     ) -> sqlx::Result<Report> {
         let moment = "set transaction isolation level repeatable read, read only";
@@ -88,6 +109,10 @@ impl EventLog {
             covered: 0,
             last: None,
             hours: BTreeMap::new(),
+            end: head.position.unsigned_abs(),
+            lost: None,
+            lost_logs: BTreeSet::new(),
+            needs_another_id: false,
         };
         let fault = match verification.run(connection, exported, key).await {
             Ok(()) => None,
@@ -99,6 +124,9 @@ impl EventLog {
             events: verification.edge.size(),
             checkpoints: verification.agreed,
             fault,
+            lost: verification.lost,
+            lost_logs: verification.lost_logs,
+            needs_another_id: verification.needs_another_id,
         })
     }
 }
@@ -129,14 +157,37 @@ struct Verification<'a> {
     levels: Vec<Vec<Hash>>,
     /// Tiles that are complete and not compared yet.
     tiles: Tiles,
-    /// Roots that checkpoints tell, by size.
-    checkpoints: BTreeMap<u64, Vec<Hash>>,
+    /// What checkpoints tell, by size.
+    checkpoints: BTreeMap<u64, Vec<Expected>>,
     agreed: u64,
     /// The size of the last checkpoint that agreed.
     covered: u64,
     last: Option<Timestamp>,
     /// How many events were placed in an hour, by type and actor.
     hours: BTreeMap<(Timestamp, String, String), i64>,
+    /// The last position, as `head` says.
+    end: u64,
+    lost: Option<Fault>,
+    lost_logs: BTreeSet<Uuid>,
+    needs_another_id: bool,
+}
+
+/// Who has kept a checkpoint.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The database, which loses it with the events.
+    Stored,
+    /// Somebody else; it is of the log as it is named now.
+    Exported,
+    /// Somebody else; it is of a log that this one goes on from.
+    ExportedBefore,
+}
+
+/// What a checkpoint tells of the log as it was with a size.
+struct Expected {
+    root: Hash,
+    signed_at: Option<Timestamp>,
+    source: Source,
 }
 
 /// What tiles have to be, in the order in which they were completed.
@@ -163,11 +214,11 @@ impl Verification<'_> {
     async fn run(
         &mut self,
         connection: &mut PgConnection,
-        exported: &[Checkpoint],
+        exported: &[String],
         key: Option<&PublicKey>,
     ) -> Result<(), Stop> {
-        for checkpoint in exported {
-            self.expect(checkpoint)?;
+        for note in exported {
+            self.expect_exported(note, key)?;
         }
         self.expect_stored(connection, key).await?;
         loop {
@@ -183,21 +234,52 @@ impl Verification<'_> {
         self.end(connection).await
     }
 
-    fn expect(&mut self, checkpoint: &Checkpoint) -> Result<(), Stop> {
-        let Checkpoint { origin, size, root } = checkpoint;
-        match self.lineage.largest_of(origin) {
-            None => fault(1, format!("the checkpoint is of another log, {origin}")),
-            Some(left) if *size > left => {
+    fn expect_exported(&mut self, note: &str, key: Option<&PublicKey>) -> Result<(), Stop> {
+        let Ok((told, signed)) = Checkpoint::told(note, key) else {
+            return fault(1, "a checkpoint that was given cannot be read");
+        };
+        let Checkpoint { origin, size, .. } = &told;
+        match (self.lineage.largest_of(origin), log_id(origin)) {
+            (Some(left), _) if *size > left => {
                 let what = format!(
                     "the log goes on from {origin}, whose events from here to {size} were lost"
                 );
-                fault(left + 1, what)
+                self.lose(Source::ExportedBefore, left + 1, what);
             }
-            Some(_) => {
-                self.checkpoints.entry(*size).or_default().push(*root);
-                Ok(())
+            (Some(u64::MAX), _) => self.expect(&told, Source::Exported),
+            (Some(_), _) => self.expect(&told, Source::ExportedBefore),
+            // The key signs for no other database.
+            (None, Some(id)) if signed => {
+                self.lost_logs.insert(id);
+                let what = format!(
+                    "the log {origin}, which went on from here or from before, was lost with its \
+                     events up to {size}"
+                );
+                self.lose(Source::Exported, self.end + 1, what);
+            }
+            (None, _) => {
+                return fault(1, format!("the checkpoint is of another log, {origin}"));
             }
         }
+        Ok(())
+    }
+
+    fn expect(&mut self, told: &Checkpoint, source: Source) {
+        let expected = Expected {
+            root: told.root,
+            signed_at: told.signed_at,
+            source,
+        };
+        self.checkpoints
+            .entry(told.size)
+            .or_default()
+            .push(expected);
+    }
+
+    /// Events from a position on are missing, as a checkpoint says.
+    fn lose(&mut self, source: Source, position: u64, what: String) {
+        self.needs_another_id |= source == Source::Exported;
+        let _ = self.lost.get_or_insert(Fault { position, what });
     }
 
     async fn expect_stored(
@@ -212,28 +294,20 @@ impl Verification<'_> {
         let mut signed = false;
         for (position, root, note) in stored {
             let size = position.unsigned_abs();
-            let told = match key.map(|key| key.open(&note)) {
-                Some(Ok(Some(told))) => {
-                    signed = true;
-                    Some(told)
-                }
-                Some(Ok(None)) if signed => {
-                    return fault(size, "the stored checkpoint of this size is not signed");
-                }
-                // Before the key signed anything there was another one, or none is known here.
-                Some(Ok(None)) | None => Checkpoint::read(&note),
-                Some(Err(_)) => None,
+            let Ok((told, by_key)) = Checkpoint::told(&note, key) else {
+                return fault(size, NOT_SIGNED);
             };
-            match told {
-                Some(told) if told.size == size && told.root.as_slice() == root => {
-                    self.expect(&told)?;
-                }
-                _ => {
-                    return fault(
-                        size,
-                        "the stored checkpoint of this size is not what was signed",
-                    );
-                }
+            // Before the key signed anything there was another one, or none is known here.
+            if signed && !by_key {
+                return fault(size, "the stored checkpoint of this size is not signed");
+            }
+            signed = by_key;
+            if told.size != size || told.root.as_slice() != root {
+                return fault(size, NOT_SIGNED);
+            }
+            match self.lineage.largest_of(&told.origin) {
+                Some(left) if size <= left => self.expect(&told, Source::Stored),
+                _ => return fault(size, "the stored checkpoint of this size is of another log"),
             }
         }
         Ok(())
@@ -284,23 +358,35 @@ impl Verification<'_> {
         *self.hours.entry(counted).or_default() += 1;
         self.edge.push(hash);
         self.complete_tiles(hash);
-        self.compare_checkpoints()
+        self.compare_checkpoints(event.occurred_at)
     }
 
-    fn compare_checkpoints(&mut self) -> Result<(), Stop> {
-        let size = self.edge.size();
-        let Some(roots) = self.checkpoints.remove(&size) else {
+    /// With those of the size that the tree has now, the last event of which occurred at this moment.
+    fn compare_checkpoints(&mut self, occurred_at: Timestamp) -> Result<(), Stop> {
+        let (size, first) = (self.edge.size(), self.covered + 1);
+        let Some(all) = self.checkpoints.remove(&size) else {
             return Ok(());
         };
-        if roots.iter().any(|root| *root != self.edge.root()) {
-            let first = self.covered + 1;
-            let what = format!(
-                "the checkpoint of the size {size} has another root: events from here to {size} were changed, with all hashes made anew"
-            );
-            return fault(first, what);
+        let root = self.edge.root();
+        for expected in all {
+            // What was signed cannot hold an event that did not exist yet.
+            let is_later = expected.signed_at.is_some_and(|it| it < occurred_at);
+            if expected.root == root {
+                self.agreed += 1;
+                self.covered = size;
+            } else if expected.source != Source::Stored && is_later {
+                let what = format!(
+                    "the events from here to {size}, which a checkpoint of that size covers, were \
+                     lost, and others were placed there since"
+                );
+                self.lose(expected.source, first, what);
+            } else {
+                let what = format!(
+                    "the checkpoint of the size {size} has another root: events from here to {size} were changed, with all hashes made anew"
+                );
+                return fault(first, what);
+            }
         }
-        self.agreed += roots.len() as u64;
-        self.covered = size;
         Ok(())
     }
 
@@ -332,7 +418,7 @@ impl Verification<'_> {
     }
 
     async fn compare_tiles(&mut self, connection: &mut PgConnection) -> Result<(), Stop> {
-        let tiles = std::mem::take(&mut self.tiles);
+        let tiles = mem::take(&mut self.tiles);
         let select =
             "select number - 1 from unnest($1::smallint[], $2::bigint[], $3::bytea[], $4::bytea[])
                 with ordinality as due (level, tile, hashes, root, number)
@@ -363,9 +449,12 @@ impl Verification<'_> {
             let what = format!("the log ends here, and `head` says that it ends at {position}");
             return fault(size + 1, what);
         }
-        if let Some((longer, _)) = self.checkpoints.first_key_value() {
-            let what = format!("the log is shorter than its checkpoint of the size {longer}");
-            return fault(size + 1, what);
+        for (longer, all) in mem::take(&mut self.checkpoints) {
+            let what = format!("the log ends before its checkpoint of the size {longer}");
+            if all.iter().any(|it| it.source == Source::Stored) {
+                return fault(size + 1, what);
+            }
+            self.lose(Source::Exported, size + 1, what);
         }
         self.find_lost(connection).await?;
         self.compare_counts(connection).await

@@ -318,5 +318,6 @@ fn timeless_note(text: &str) -> String {
     let name = signature.split(' ').next().unwrap();
     let signature = format!("{}{HASH}", "CQkJ".repeat(12));
     let log = "0192f3c4-5b8f-7a60-9d5c-0c3f5e7d2b11";
-    format!("{name}/{log}\n{size}\n{HASH}\n\n\u{2014} {name} {signature}\n")
+    let time = "2026-11-21T10:15:30.126000Z";
+    format!("{name}/{log}\n{size}\n{HASH}\ntime {time}\n\n\u{2014} {name} {signature}\n")
 }

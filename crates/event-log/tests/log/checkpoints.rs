@@ -26,12 +26,18 @@ pub(crate) async fn grow(database: &TestDatabase, log: &EventLog, count: u32) {
     assert_eq!(drain(&mut sequencer(database, log)).await, u64::from(count));
 }
 
-/// The checkpoint that this step signs.
-pub(crate) async fn sign(signer: &mut Signer) -> Checkpoint {
+/// The note that this step signs.
+pub(crate) async fn sign_note(signer: &mut Signer) -> String {
     match signer.step().await.unwrap() {
-        Signed::Note(note) => key().public().open(&note).unwrap().unwrap(),
+        Signed::Note(note) => note,
         other => panic!("{other:?}"),
     }
+}
+
+/// The checkpoint that this step signs.
+async fn sign(signer: &mut Signer) -> Checkpoint {
+    let note = sign_note(signer).await;
+    key().public().open(&note).unwrap().unwrap()
 }
 
 #[tokio::test]

@@ -1,30 +1,31 @@
 //! What the owner of the tables can do to them, and what is found of it.
 
-use event_log::{Checkpoint, EventLog, Report};
+use event_log::{Checkpoint, EventLog, Fault, Report, SigningKey};
+use settings::Secret;
 use sqlx::Connection;
 use test_support::TestDatabase;
 
 use crate::{
-    checkpoints::{grow, key, sign, signer},
+    checkpoints::{grow, key, sign_note, signer},
     support::{drain, insurance, sequencer, tamper},
 };
 
 /// 700 events, with checkpoints of the sizes 200 and 600 that were exported. Somebody has kept what
 /// `head` was at 200.
-async fn filled() -> (TestDatabase, EventLog, Vec<Checkpoint>) {
+async fn filled() -> (TestDatabase, EventLog, Vec<String>) {
     let (database, log) = insurance().await;
     let mut signer = signer(&database, &log);
     grow(&database, &log, 200).await;
-    let mut exported = vec![sign(&mut signer).await];
+    let mut exported = vec![sign_note(&mut signer).await];
     let keep = "create table kept as select * from insurance_events.head";
     database.execute(keep).await;
     grow(&database, &log, 400).await;
-    exported.push(sign(&mut signer).await);
+    exported.push(sign_note(&mut signer).await);
     grow(&database, &log, 100).await;
     (database, log, exported)
 }
 
-async fn verify(database: &TestDatabase, log: &EventLog, exported: &[Checkpoint]) -> Report {
+async fn verify(database: &TestDatabase, log: &EventLog, exported: &[String]) -> Report {
     let mut connection = database.connect_as("insurance_service").await;
     let mut transaction = connection.begin().await.unwrap();
     log.verify(&mut transaction, exported, Some(&key().public()))
@@ -37,8 +38,8 @@ async fn a_log_that_nobody_touched_is_whole() {
     let (database, log, exported) = filled().await;
     let report = verify(&database, &log, &exported).await;
     assert_eq!(
-        (report.events, report.checkpoints, &report.fault),
-        (700, 4, &None)
+        (report.events, report.checkpoints, report.is_whole()),
+        (700, 4, true)
     );
     assert!(
         report
@@ -104,11 +105,16 @@ async fn six_kinds_of_tampering_are_found_with_the_first_bad_position() {
             drain(&mut sequencer(&database, &log)).await;
         }
         let report = verify(&database, &log, &exported).await;
-        let fault = report.fault.unwrap_or_else(|| panic!("{kind} was not found"));
-        assert_eq!(fault.position, position, "{kind}: {fault}");
+        // What is missing at the end looks as after a restore.
+        let (found, other) = match kind {
+            "truncate" => (&report.lost, &report.fault),
+            _ => (&report.fault, &report.lost),
+        };
+        assert_eq!(found.as_ref().map(|it| it.position), Some(position), "{kind}: {report}");
+        assert_eq!(*other, None, "{kind}: {report}");
         if ["truncate", "rewrite"].contains(&kind) {
             // Nobody but a keeper of a checkpoint can know.
-            assert_eq!(verify(&database, &log, &[]).await.fault, None, "{kind}");
+            assert!(verify(&database, &log, &[]).await.is_whole(), "{kind}");
         }
     }
 }
@@ -154,10 +160,56 @@ async fn what_is_kept_beside_the_events_is_compared_with_them() {
     }
 }
 
+/// The exported checkpoint that [`filled`] gives, of another log.
+fn of_log(note: &str, id: &str, key: &SigningKey) -> String {
+    let told = Checkpoint::read(note).unwrap();
+    key.sign(&Checkpoint {
+        origin: format!("threadpilot/insurance/{id}"),
+        ..told
+    })
+}
+
 #[tokio::test]
 async fn a_checkpoint_of_another_log_says_so() {
-    let (database, log, mut exported) = filled().await;
-    exported[0].origin = "threadpilot/insurance/other".to_owned();
-    let fault = verify(&database, &log, &exported).await.fault.unwrap();
-    assert!(fault.what.contains("another log"), "{fault}");
+    const ID: &str = "0192f3c4-0000-7000-8000-00000000abcd";
+    let (database, log, exported) = filled().await;
+    let other = SigningKey::new("insurance", &Secret::from("3".repeat(64).as_str())).unwrap();
+    for (id, key) in [("other", &key()), (ID, &other)] {
+        let note = of_log(&exported[0], id, key);
+        let report = verify(&database, &log, &[note]).await;
+        let fault = report.fault.unwrap();
+        assert!(fault.what.contains("another log"), "{fault}");
+    }
+    // Our key signs for no log but those that go on from this one.
+    let notes = [&exported[0], &of_log(&exported[0], ID, &key())].map(Clone::clone);
+    let report = verify(&database, &log, &notes).await;
+    assert_eq!(
+        (&report.fault, report.lost_logs.len()),
+        (&None, 1),
+        "{report}"
+    );
+    assert!(
+        report.to_string().contains("is SHORTER than it was"),
+        "{report}"
+    );
+}
+
+/// Whoever was served by a database that was restored has written to it before anybody looked.
+#[tokio::test]
+async fn events_that_came_after_a_restore_are_not_taken_for_changed_ones() {
+    let (database, log) = insurance().await;
+    grow(&database, &log, 200).await;
+    let kept = sign_note(&mut signer(&database, &log)).await;
+    let backup = database.copy().await;
+    grow(&database, &log, 100).await;
+    let lost = sign_note(&mut signer(&database, &log)).await;
+    database.restore(&backup).await;
+    let log = EventLog::new("insurance");
+    grow(&database, &log, 150).await;
+    sign_note(&mut signer(&database, &log)).await;
+    let report = verify(&database, &log, &[kept, lost]).await;
+    let Fault { position, what } = report.lost.as_ref().unwrap();
+    assert_eq!((*position, &report.fault), (201, &None), "{report}");
+    assert!(what.contains("from here to 300"), "{report}");
+    assert_eq!((report.events, report.checkpoints), (350, 3), "{report}");
 }

@@ -89,7 +89,7 @@ async fn a_log_that_lost_events_gets_a_new_id_and_its_readers_are_told() {
     assert_eq!(code, Some(0), "{said}");
     let (code, said) = verify(&newest).await;
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("shorter than its checkpoint"), "{said}");
+    assert!(said.contains("is SHORTER than it was"), "{said}");
 
     let (log, version) = (value(&database, LOG).await, value(&database, VERSION).await);
     for (arguments, why) in [
@@ -114,6 +114,13 @@ async fn a_log_that_lost_events_gets_a_new_id_and_its_readers_are_told() {
     assert!(renewed != log && said.contains(&renewed), "{said}");
     let skipped = value(&database, VERSION).await.parse::<i64>().unwrap();
     assert_eq!(skipped, version.parse::<i64>().unwrap() + 1_000_000);
+    // The first checkpoint of the new log comes with it.
+    let (_, note) = said.split_once("to be kept:\n\n").unwrap();
+    let origin = format!("threadpilot/vehicle/{renewed}\n");
+    assert!(note.starts_with(&origin), "{said}");
+    let first = folder.path().join("first").display().to_string();
+    fs::write(&first, note).unwrap();
+    assert_eq!(verify(&first).await.0, Some(0));
 
     // Old checkpoints hold as far as the old log is left, and no further.
     assert_eq!(verify(&old).await.0, Some(0));
@@ -127,10 +134,7 @@ async fn a_log_that_lost_events_gets_a_new_id_and_its_readers_are_told() {
     let mut serving = Serving::start(&database, &settings).await;
     let next = export(&mut serving, &database, (&folder, "next")).await;
     let note = fs::read_to_string(&next).unwrap();
-    assert!(
-        note.starts_with(&format!("threadpilot/vehicle/{renewed}\n")),
-        "{note}"
-    );
+    assert!(note.starts_with(&origin), "{note}");
     let (code, said) = verify(&next).await;
     assert_eq!(code, Some(0), "{said}");
     // A reader of an event that was lost begins anew; the others see that the log is another one.
@@ -141,6 +145,59 @@ async fn a_log_that_lost_events_gets_a_new_id_and_its_readers_are_told() {
         assert_eq!(answer.status, status, "{}", answer.text());
         assert!(status == 410 || answer.header("log-id") == renewed);
     }
+    drop(serving);
+
+    // The same backup, once more: the log that went on from it is not known there.
+    database.restore(&backup).await;
+    let (code, said) = verify(&next).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("is SHORTER than it was"), "{said}");
+    let renew = [
+        "new-log",
+        "--because",
+        "restored again",
+        "--checkpoint",
+        &next,
+    ];
+    let (code, said) = told(&database, &renew).await;
+    assert_eq!(code, Some(0), "{said}");
+    let again = value(&database, LOG).await;
+    assert!(again != renewed && again != log, "{said}");
+    // The log that was lost had left out as many numbers, and used others behind them.
+    let skipped = value(&database, VERSION).await.parse::<i64>().unwrap();
+    assert_eq!(skipped, version.parse::<i64>().unwrap() + 2_000_000);
+    let (code, said) = told(&database, &renew).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("give the newest one"), "{said}");
+}
+
+/// Somebody starts the service before the log is verified.
+#[tokio::test]
+async fn a_log_that_was_written_to_since_its_restore_is_shorter_and_not_changed() {
+    let database = TestDatabase::new(NAME, SCHEMA).await;
+    let folder = tempdir().unwrap();
+    let mut serving = Serving::start(&database, &[KEY]).await;
+    export(&mut serving, &database, (&folder, "old")).await;
+    let backup = database.copy().await;
+    let newest = export(&mut serving, &database, (&folder, "newest")).await;
+    drop(serving);
+    database.restore(&backup).await;
+    let mut serving = Serving::start(&database, &[KEY]).await;
+    for name in ["other", "further"] {
+        export(&mut serving, &database, (&folder, name)).await;
+    }
+    drop(serving);
+    let (code, said) = told(&database, &["verify-log", "--checkpoint", &newest]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("is SHORTER than it was"), "{said}");
+    let renew = ["new-log", "--because", "restored", "--checkpoint", &newest];
+    let (code, said) = told(&database, &renew).await;
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = told(&database, &["verify-log"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = told(&database, &renew).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("give the newest one"), "{said}");
 }
 
 #[tokio::test]
