@@ -2,13 +2,14 @@
 
 use sqlx::PgConnection;
 
-/// The step that imports the policies that were there before, and marks those that overlap.
-const IMPORT: i64 = 4;
+/// The step that gives policies their days, and the tables that the next one imports them into.
+const DAYS: i64 = 3;
 
 /// Says which policies cover a car on days that another one covers, or will when the import has
-/// looked at them. All have begun together and none has ended before it.
+/// looked at them, by number. It may have been stopped half-way.
 pub(crate) async fn overlaps(connection: &mut PgConnection, applied: i64) -> sqlx::Result<String> {
-    let found: Vec<i64> = if applied < IMPORT {
+    let found: Vec<i64> = if applied < DAYS {
+        // All begin together, and none ends.
         sqlx::query_scalar(
             "select insurance_id from (
                  select insurance_id, row_number() over (
@@ -22,8 +23,33 @@ pub(crate) async fn overlaps(connection: &mut PgConnection, applied: i64) -> sql
         .await?
     } else {
         sqlx::query_scalar!(
-            "select distinct insurance_id from insurance.covers where overlapping
-             order by insurance_id"
+            r#"with coming as (
+                 select insurance_id, car_registration_number as car, daterange(
+                     valid_from,
+                     case when until > valid_from then until when until is not null then valid_from end
+                 ) as days
+                 from insurance.insurances
+                     cross join lateral (select least(valid_until, cancelled_on) as until) ends
+                 where car_registration_number is not null and status <> 'draft'
+                     and (until is not null or status not in ('cancelled', 'expired'))
+                     and not exists (
+                         select from insurance_events.events
+                         where aggregate_type = 'policy' and aggregate_id = insurance_id::text
+                             and events.version <= insurances.version
+                             and event_type in ('policy.imported.v1', 'policy.drafted.v1')
+                     )
+             )
+             select insurance_id as "insurance_id!" from insurance.covers where overlapping
+             union
+             select insurance_id from coming
+             where exists (
+                     select from insurance.covers where car = coming.car and cover && coming.days
+                 ) or exists (
+                     select from coming earlier
+                     where car = coming.car and insurance_id < coming.insurance_id
+                         and days && coming.days
+                 )
+             order by 1"#
         )
         .fetch_all(connection)
         .await?

@@ -56,6 +56,16 @@ async fn migrate_and_seed_make_an_empty_database_ready() {
     assert_eq!(ended.code, Some(0));
 }
 
+/// Applies the steps up to this one.
+async fn migrate_to(database: &TestDatabase, newest: i64) {
+    let steps = SCHEMA.migrator.iter().filter(|it| it.version <= newest);
+    let mut migrator = Migrator::with_migrations(steps.cloned().collect());
+    migrator.dangerous_set_table_name("insurance._sqlx_migrations");
+    migrator.create_schema("insurance");
+    let mut owner = database.connect_as("insurance_migrator").await;
+    migrator.run(&mut owner).await.unwrap();
+}
+
 /// What a dry run of `migrate` says.
 async fn dry_run(binary: &Binary) -> String {
     let output = binary.run_with(&["migrate", "--dry-run"]).await;
@@ -74,12 +84,7 @@ async fn a_dry_run_names_the_policies_that_overlap_and_changes_nothing() {
     let said = dry_run(&binary).await;
     assert_eq!(said, format!("migrate applies the steps 1 to {newest}\n"));
     // As before policies could change.
-    let steps = SCHEMA.migrator.iter().filter(|step| step.version <= 2);
-    let mut before = Migrator::with_migrations(steps.cloned().collect());
-    before.dangerous_set_table_name("insurance._sqlx_migrations");
-    before.create_schema("insurance");
-    let mut owner = database.connect_as("insurance_migrator").await;
-    before.run(&mut owner).await.unwrap();
+    migrate_to(&database, 2).await;
     let none = "no policy covers a car on days that another one covers\n";
     let said = dry_run(&binary).await;
     assert_eq!(
@@ -105,6 +110,23 @@ async fn a_dry_run_names_the_policies_that_overlap_and_changes_nothing() {
         assert!(said.starts_with("migrate applies the steps 3 to"), "{said}");
         assert!(said.ends_with(named), "{said}");
     }
+    // Half-way through the import, with policies that came meanwhile: one whose days are others.
+    migrate_to(&database, 3).await;
+    database
+        .execute(
+            "insert into insurance.insurances
+                 (insurance_id, personal_identity_number, product, monthly_cost,
+                  car_registration_number, status, valid_from, valid_until)
+             values (10, '190001010000', 'car', 30, 'JKL012', 'expired', '2019-01-01', '2020-01-01'),
+                 (11, '190001010000', 'car', 30, 'MNO345', 'draft', '2020-01-01', null),
+                 (1, '190001010000', 'car', 30, 'PQR678', 'active', '2020-01-01', null);
+             select insurance.import_policy(policy) from insurance.insurances policy
+                 where insurance_id in (2, 3)",
+        )
+        .await;
+    let said = dry_run(&binary).await;
+    assert!(said.starts_with("migrate applies the steps 4 to"), "{said}");
+    assert!(said.ends_with(named), "{said}");
     let output = binary.run("migrate").await;
     assert_eq!(output.status.code(), Some(0));
     let said = dry_run(&binary).await;
