@@ -1,15 +1,15 @@
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, routing::get};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::Notify,
-    task::JoinSet,
-    time::Instant,
+    task::{JoinSet, yield_now},
+    time::{Instant, advance},
 };
 
-use super::support::{KEY, Running, process, within};
+use super::support::{Caller, KEY, Running, process, within};
 
 /// A handler that says when it was entered and ends when it is told to.
 #[derive(Clone, Default)]
@@ -52,6 +52,59 @@ async fn a_request_in_flight_ends_well_after_nobody_listens_any_more() {
     );
     assert_eq!(caller.rest().await, "");
     within(server.end).await.unwrap().unwrap();
+}
+
+/// Sent before its caller could know of the stop, which goes on for half a second.
+#[tokio::test(start_paused = true)]
+async fn a_request_on_a_kept_connection_is_answered_when_nobody_listens_any_more() {
+    // Who has something to do keeps a paused clock where it is.
+    let busy = tokio::spawn(async {
+        loop {
+            yield_now().await;
+        }
+    });
+    let server = Running::behind_edge(&AT_ONCE, Gate::default().routes()).await;
+    let (mut caller, mut idle) = (server.connect().await, server.connect().await);
+    for kept in [&mut caller, &mut idle] {
+        kept.get("/").await;
+        assert!(!kept.answer().await.0.contains("connection: close"));
+    }
+    server.shutdown.begin();
+    server.until_refused().await;
+    caller.get("/").await;
+    let (head, body) = caller.answer().await;
+    assert!(
+        head.contains("connection: close") && body == "done",
+        "{head}"
+    );
+    assert!(!server.end.is_finished());
+    advance(Duration::from_millis(500)).await;
+    busy.abort();
+    assert_eq!(idle.rest().await, "");
+    within(server.end).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_to_be_accepted_is_served_by_the_stop() {
+    // Often, because which of two things that are ready comes first may be left to chance.
+    for _ in 0..16 {
+        let server = Running::behind_edge(&AT_ONCE, Gate::default().routes()).await;
+        let mut first = server.connect().await;
+        first.get("/").await;
+        first.answer().await;
+        // The system alone takes it: no task of the server runs meanwhile.
+        let mut waiting = std::net::TcpStream::connect(server.address).unwrap();
+        let request = format!("GET / HTTP/1.1\r\nHost: test\r\nX-Api-Key: {KEY}\r\n\r\n");
+        waiting.write_all(request.as_bytes()).unwrap();
+        server.shutdown.begin();
+        waiting.set_nonblocking(true).unwrap();
+        let mut caller = Caller(TcpStream::from_std(waiting).unwrap());
+        let (head, body) = caller.answer().await;
+        assert!(
+            head.contains("connection: close") && body == "done",
+            "{head}"
+        );
+    }
 }
 
 #[tokio::test]
