@@ -250,7 +250,7 @@ pub const PROBLEMS: &[Value] = &[
     ),
     (
         "policy_in_force",
-        "A policy of the person is in force or begins later, or its cancellation is still to come. Cancel it, and ask again from the day on which it ends.",
+        "A policy of the person is in force or begins later. Cancel it, and ask again from the day on which it ends; one that is cancelled before its first day is no hindrance.",
     ),
     ("policy_not_found", "No policy has this number."),
     (

@@ -23,8 +23,9 @@ use super::{
 /// Forgets a person
 ///
 /// The personal identity number is taken from drafts and from policies that have ended, and the
-/// answers about them that are kept for second tries become 410 `erased`. Nothing is done where a
-/// policy of the person is in force or begins later. A draft without a person can only be
+/// answers about them that are kept for second tries become 410 `erased`. A policy that was cancelled
+/// before its first day ends at once. Nothing is done where a policy of the person is in force or
+/// begins later. A draft without a person can only be
 /// cancelled. Backups hold the number until they are deleted.
 #[utoipa::path(
     post, path = "/api/v1/operations/erasures", tag = "Policies",
@@ -124,18 +125,24 @@ impl Job {
         );
     }
 
-    /// Writes the end of each policy whose day has come. Any other that is no draft is in force, or
-    /// will be.
+    /// Writes the end of each policy whose day has come, or that covers no day. Any other that is no
+    /// draft is in force, or will be.
     async fn end_all(&self, connection: &mut PgConnection, ids: &[i64]) -> Result<(), Failure> {
         let today = self.clock.today();
         for found in store::find(connection, ids).await? {
             let policy = found.map_err(store::unreadable)?.policy;
-            match policy.status_on(today) {
+            // Cancelled before its first day, it will never be in force.
+            let end = policy.cancelled_on.or(policy.valid_until);
+            let day = match end {
+                Some(end) if policy.covers.is_empty() => end.max(today),
+                _ => today,
+            };
+            match policy.status_on(day) {
                 PolicyStatus::Active | PolicyStatus::Suspended => {
                     return Err(Failure::PolicyInForce);
                 }
                 PolicyStatus::Draft | PolicyStatus::Cancelled | PolicyStatus::Expired => {
-                    write_end(connection, &policy, today).await?;
+                    write_end(connection, &policy, day).await?;
                 }
             }
         }

@@ -146,7 +146,7 @@ impl Failure {
             Self::PolicyInForce => conflict(
                 "policy_in_force",
                 "Policy in force",
-                "A policy of the person is in force or begins later, or its cancellation is still to come. Cancel it, and ask again from the day on which it ends.",
+                "A policy of the person is in force or begins later. Cancel it, and ask again from the day on which it ends; one that is cancelled before its first day is no hindrance.",
             ),
             Self::PriceIsSet => conflict(
                 "price_is_set",

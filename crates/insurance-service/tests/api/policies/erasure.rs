@@ -135,6 +135,29 @@ async fn a_person_with_a_policy_in_force_or_to_come_is_kept_whole() {
 }
 
 #[tokio::test]
+async fn a_policy_that_is_cancelled_before_its_first_day_does_not_keep_its_person() {
+    let desk = Desk::open().await;
+    let later = json!({ "personalIdentityNumber": PERSON, "validFrom": day(30) });
+    let drafted = desk.draft_with(later).await;
+    let id = drafted.json()["insuranceId"].as_i64().unwrap();
+    let active = desk.go(id, drafted.header("etag"), "active").await;
+    let path = format!("{POLICIES}/{id}/transitions");
+    let cancel = json!({ "to": "cancelled", "reason": "other", "effectiveOn": day(10) });
+    let cancelled = desk.send(&path, active.header("etag"), &cancel).await;
+    assert_eq!(cancelled.json()["status"], "active", "{}", cancelled.text());
+    let erased = erase(&desk, &key(), PERSON).await;
+    assert_eq!(erased.json()["policies"], 1, "{}", erased.text());
+    assert_eq!(desk.policy(id).await.json()["status"], "cancelled");
+    let told = desk.events(id).await;
+    assert!(told[3].starts_with("4 policy.ended.v1"), "{told:?}");
+    let known = format!(
+        "select count(*) from insurance.insurances
+         where insurance_id = {id} and personal_identity_number is null"
+    );
+    assert_eq!(desk.number(&known).await, 1);
+}
+
+#[tokio::test]
 async fn a_policy_that_somebody_changes_is_not_erased_behind_their_back() {
     let desk = Desk::open().await;
     insured(&desk, 5, -90, &format!("'{}'", day(-1)), "OLD123").await;
