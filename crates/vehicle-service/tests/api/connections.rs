@@ -1,10 +1,13 @@
 //! The connections to the database, what happens to requests that wait for one, and what the
 //! readiness says of them.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use http::StatusCode;
 use serde_json::json;
 use test_support::{Answer, Relay, TestDatabase, metric};
+use tokio::time::{self, timeout};
 
 use super::service::Service;
 
@@ -196,4 +199,31 @@ async fn a_log_that_is_not_protected_is_ready_and_says_so() {
     );
     let metrics = service.api.get_open("/metrics").await.text();
     assert_eq!(metric(&metrics, "event_log_disarmed", &[]), 1);
+}
+
+/// Not every platform asks for the readiness.
+#[tokio::test]
+async fn a_log_that_loses_its_protection_is_told_of_within_a_minute_though_nobody_asks() {
+    let service = Service::start().await;
+    let told = async |disarmed: i64| {
+        const NAME: &str = "event_log_disarmed";
+        let told = async {
+            loop {
+                let metrics = service.api.get_open("/metrics").await.text();
+                let known = metrics.lines().any(|line| line.starts_with(NAME));
+                if known && metric(&metrics, NAME, &[]) == disarmed {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(20), told).await.unwrap();
+    };
+    told(0).await;
+    let disarm = "alter table vehicle_events.log disable trigger append_only";
+    service.database.execute(disarm).await;
+    time::pause();
+    time::advance(Duration::from_secs(61)).await;
+    time::resume();
+    told(1).await;
 }
