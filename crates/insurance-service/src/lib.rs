@@ -52,6 +52,14 @@ const TRIGGERS: Triggers = &[("insurance.insurances", "demand_an_event")];
 /// Leaves out the numbers that lost policies may have had: their callers still have them.
 const SKIP_NUMBERS: &str = "select setval('insurance.insurances_insurance_id_seq', last_value + 1000000) from insurance.insurances_insurance_id_seq";
 
+/// What the questions about the log ask for in the document's examples.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("aggregateType", "policy"),
+    ("aggregateId", "1000000"),
+    ("subject", "policy/1000000"),
+    ("types", "policy.activated.v1,policy.cancelled.v1"),
+];
+
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/insurance");
 
 /// Answers for a person's policies.
@@ -159,7 +167,8 @@ impl InsuranceService {
             clock,
             process.meter(),
         );
-        let routes = log.mount(routes, &database, process.shutdown(), log_settings);
+        let shutdown = process.shutdown();
+        let routes = log.mount(routes, &database, shutdown, log_settings, EXAMPLES);
         Ok(process.assemble(routes, &readiness))
     }
 }

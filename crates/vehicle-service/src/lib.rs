@@ -48,6 +48,14 @@ const TRIGGERS: Triggers = &[
 const SKIP_NUMBERS: &str =
     "select setval('vehicle.versions', last_value + 1000000) from vehicle.versions";
 
+/// What the questions about the log ask for in the document's examples.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("aggregateType", "vehicle"),
+    ("aggregateId", "ABC123"),
+    ("subject", "vehicle/ABC123"),
+    ("types", "vehicle.registered.v1,vehicle.deregistered.v1"),
+];
+
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/vehicle");
 
 /// Answers for cars by registration number.
@@ -84,7 +92,8 @@ impl Service for VehicleService {
         Relay::spawn(relay, source, (&log, &database), runs);
         let vehicles = settings.service.vehicles.clone();
         let routes = routes::api(database.clone(), log.clone(), vehicles);
-        let routes = log.mount(routes, &database, process.shutdown(), log_settings);
+        let shutdown = process.shutdown();
+        let routes = log.mount(routes, &database, shutdown, log_settings, EXAMPLES);
         Ok(process.assemble(routes, &readiness))
     }
 

@@ -48,7 +48,8 @@ pub(crate) struct Register {
 ///
 /// With `If-None-Match: *` a new one is registered; with `If-Match` the version is changed that the
 /// caller has read. What the register says already is no change and no event. An answer with 503
-/// may come of a change that was made: read the vehicle, or try again, which is safe.
+/// may come of a change that was made: read the vehicle, or try again, which is safe. An
+/// `Idempotency-Key` is not read: the precondition lets it be done only once.
 #[utoipa::path(
     put, path = "/api/v1/vehicles/{registrationNumber}", tag = "Vehicles",
     params(
@@ -108,7 +109,8 @@ pub(crate) async fn put_vehicle(
 
 /// Deregisters a vehicle
 ///
-/// An answer with 503 may come of a deregistration that was made: another one is 404 then.
+/// An answer with 503 may come of a deregistration that was made: another one is 404 then. An
+/// `Idempotency-Key` is not read.
 #[utoipa::path(
     delete, path = "/api/v1/vehicles/{registrationNumber}", tag = "Vehicles",
     params(

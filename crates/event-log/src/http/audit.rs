@@ -38,8 +38,8 @@ const LAST: Duration = Duration::from_secs(253_402_300_799);
 #[utoipa::path(
     get, path = "/api/v1/audit/events", tag = "Audit",
     params(
-        ("aggregateType" = Option<String>, Query, description = "Of this kind of thing, with `aggregateId`", example = "vehicle"),
-        ("aggregateId" = Option<String>, Query, description = "Of this thing, with `aggregateType`", example = "ABC123"),
+        ("aggregateType" = Option<String>, Query, description = "Of this kind of thing, with `aggregateId`"),
+        ("aggregateId" = Option<String>, Query, description = "Of this thing, with `aggregateType`"),
         ("correlationId" = Option<String>, Query, description = "Of the request with this id; `none` counts as not said"),
         ("type" = Option<String>, Query, description = "Of this type"),
         ("actor" = Option<String>, Query, description = "By this actor"),

@@ -46,8 +46,8 @@ const TIME_TO_ANSWER: Duration = Duration::from_millis(250);
         ("since" = Option<String>, Query, description = "Events that got their place at this moment or later (RFC 3339, UTC)", example = "2026-01-01T00:00:00Z", format = "date-time"),
         ("limit" = Option<u64>, Query, description = "Most events of the page, 100 where it is not said", minimum = 1, maximum = 1000),
         ("timeout" = Option<u64>, Query, description = "Milliseconds to wait for an event where there is none", minimum = 0, maximum = 30000),
-        ("types" = Option<String>, Query, description = "Only events of these types, separated by commas, 20 at most. A page looks at 10000 events at most", example = "vehicle.registered.v1,vehicle.deregistered.v1"),
-        ("subject" = Option<String>, Query, description = "Only events of this thing", example = "vehicle/ABC123"),
+        ("types" = Option<String>, Query, description = "Only events of these types, separated by commas, 20 at most. A page looks at 10000 events at most"),
+        ("subject" = Option<String>, Query, description = "Only events of this thing"),
     ),
     responses(
         (status = 200, description = "The next events, at most about 1 MiB of `data`; none at the end", body = Vec<CloudEvent>, content_type = "application/cloudevents-batch+json", headers(
@@ -87,7 +87,10 @@ pub(super) async fn get_events(
             let next = passed.or(asked.last_event);
             return batch(found, next, &feed.source);
         }
-        asked.start = Start::After(after);
+        // A moment is asked for again until something was placed at it or later.
+        if position.is_some() || !matches!(asked.start, Start::Since(_)) {
+            asked.start = Start::After(after);
+        }
     }
 }
 
@@ -197,7 +200,16 @@ async fn look(connection: &mut PgConnection, asked: &Asked) -> sqlx::Result<Opti
     let Asked { log, wanted, .. } = asked;
     let after = match asked.start {
         Start::After(position) => position,
-        Start::Since(time) => log.position_before(connection, time).await?,
+        Start::Since(time) => {
+            let head = log.head(connection).await?;
+            let after = log.position_before(connection, time).await?;
+            // What is placed from here on may still be before the moment.
+            if after >= head.position {
+                let page = Page::default();
+                return Ok(Some(Found { head, after, page }));
+            }
+            after
+        }
         Start::AfterEvent(event) => match log.position_after(connection, event).await? {
             Some(position) => position,
             None => return Ok(None),

@@ -22,6 +22,7 @@ use service_defaults::{
 };
 use settings::{Figure, format_duration};
 use tokio::sync::Semaphore;
+use utoipa::openapi::{OpenApi, RefOr, path::ParameterBuilder};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{EventLog, EventLogSettings};
@@ -51,7 +52,8 @@ pub(crate) struct Shared {
 }
 
 impl EventLog {
-    /// Adds the routes of the feed and of the audit to those of a service.
+    /// Adds the routes of the feed and of the audit to those of a service, whose document has these
+    /// examples: parameters and what they may be.
     #[must_use]
     pub fn mount(
         &self,
@@ -59,6 +61,7 @@ impl EventLog {
         database: &Database,
         shutdown: &Shutdown,
         settings: &EventLogSettings,
+        examples: &[(&str, &str)],
     ) -> Routes {
         let statements = (database.max_connections() / 4).clamp(1, STATEMENTS) as usize;
         let for_feed = Shared {
@@ -69,15 +72,16 @@ impl EventLog {
             source: settings.source(self.service()).into(),
             signs: settings.key(self.service()).is_some(),
         };
-        // A slow question keeps no event from those who follow.
-        let for_audit = Shared {
-            statements: Arc::new(Semaphore::new(statements)),
-            ..for_feed.clone()
-        };
-        let feed = OpenApiRouter::new()
+        let mut for_audit = for_feed.clone();
+        // A slow question keeps no event from those who follow, where a connection is left for the
+        // lookups beside one for each.
+        if database.max_connections() as usize > 2 * statements {
+            for_audit.statements = Arc::new(Semaphore::new(statements));
+        }
+        let mut feed = OpenApiRouter::new()
             .routes(routes!(feed::get_events))
             .with_state(for_feed);
-        let audit = OpenApiRouter::new()
+        let mut audit = OpenApiRouter::new()
             .routes(routes!(audit::find_audited_events))
             .routes(routes!(audit::get_audited_event))
             .routes(routes!(audit::get_statistics))
@@ -85,6 +89,9 @@ impl EventLog {
             .routes(routes!(proof::get_checkpoint))
             .routes(routes!(proof::get_consistency_proof))
             .with_state(for_audit);
+        for document in [feed.get_openapi_mut(), audit.get_openapi_mut()] {
+            exemplify(document, examples);
+        }
         let (feed, audit) = [feed, audit]
             .map(|it| it.layer(map_response(never_stored)))
             .into();
@@ -129,6 +136,22 @@ impl Shared {
         // It is never closed.
         let _turn = self.statements.acquire().await;
         self.database.read(argument, read).await
+    }
+}
+
+/// Sets the examples of the parameters with these names.
+fn exemplify(document: &mut OpenApi, examples: &[(&str, &str)]) {
+    let operations = document.paths.paths.values_mut();
+    let operations = operations.filter_map(|path| path.get.as_mut());
+    for parameter in operations.flat_map(|it| it.parameters.iter_mut().flatten()) {
+        let RefOr::T(parameter) = parameter else {
+            continue;
+        };
+        let example = examples.iter().find(|(name, _)| *name == parameter.name);
+        if let Some((_, example)) = example {
+            let exemplified = ParameterBuilder::from(parameter.clone());
+            *parameter = exemplified.example(Some((*example).into())).build();
+        }
     }
 }
 

@@ -80,7 +80,8 @@ fn drafted(
 
 /// Changes a draft
 ///
-/// As a merge patch (RFC 7396). The person of a draft stays.
+/// As a merge patch (RFC 7396). The person of a draft stays. An `Idempotency-Key` is not read:
+/// `If-Match` lets it be done only once, and a second try is 412.
 #[utoipa::path(
     patch, path = "/api/v1/policies/{insuranceId}", tag = "Policies",
     params(

@@ -1,6 +1,9 @@
 //! The feed: every change, in the order of the log, for those who follow it.
 
-use std::time::Duration;
+use std::{
+    pin::pin,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::future::join_all;
 use http::Method;
@@ -9,6 +12,7 @@ use test_support::Answer;
 use tokio::time::{Instant, timeout};
 
 use super::{
+    audit::{AUDITOR, ask},
     copy::{FOLLOWER, get},
     register::{WRITER, change},
     service::Service,
@@ -144,6 +148,46 @@ async fn a_reader_begins_where_it_says() {
             "{beyond}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_reader_who_waits_for_a_moment_to_come_is_told_of_nothing_before_it() {
+    let service = Service::with(&[&BOTH[..], &AUDITOR].concat()).await;
+    let waiting = |since: &str| format!("{FEED}?timeout=30000&since={since}");
+    let never = waiting("2999-01-01T00:00:00Z");
+    let early = async {
+        for number in 1..=3 {
+            register(&service, &format!("NEW12{number}")).await;
+            follow(&service, 3 + number).await;
+        }
+        service.shutdown.begin();
+    };
+    let (page, ()) = tokio::join!(get(&service, &never), early);
+    assert_eq!((page.status.as_u16(), page.text().as_str()), (200, "[]"));
+    // So that it asks for the moment again.
+    assert_eq!(page.header("next-event-id"), "");
+
+    let keys = [&BOTH[..], &AUDITOR].concat();
+    let service = Service::on(service.database, &keys);
+    let soon = SystemTime::now() + Duration::from_millis(300);
+    let since = humantime::format_rfc3339_micros(soon).to_string();
+    let soon = waiting(&since);
+    let mut reader = pin!(get(&service, &soon));
+    let mut number = 0;
+    let page = loop {
+        let registered = async {
+            number += 1;
+            register(&service, &format!("OLD{number:04}")).await
+        };
+        tokio::select! {
+            page = &mut reader => break page,
+            _ = registered => {}
+        }
+    };
+    let id = page.json()[0]["id"].as_str().unwrap().to_owned();
+    let first = ask(&service, &format!("/api/v1/audit/events/{id}")).await;
+    let placed_at = first.json()["placedAt"].as_str().unwrap().to_owned();
+    assert!(placed_at >= since, "{placed_at} {since}");
 }
 
 /// A page looks at 10,000 events at most.
@@ -301,19 +345,26 @@ async fn a_stop_releases_readers_while_the_database_hangs() {
 /// With two connections.
 #[tokio::test]
 async fn readers_whose_statements_hang_leave_connections_to_lookups() {
-    let service = Service::with(&FOLLOWER).await;
+    let service = Service::with(&[FOLLOWER, AUDITOR].concat()).await;
     follow(&service, 3).await;
     let mut lock = service.database.lock("vehicle_events.log").await;
     let readers = join_all((0..20).map(|_| get(&service, FEED)));
+    let question = "/api/v1/audit/events?type=vehicle.registered.v1&until=2999-01-01T00:00:00Z";
+    let auditors = join_all((0..10).map(|_| ask(&service, question)));
     let looked_up = async {
         lock.queued(1).await;
-        look_up(&service).await;
+        for _ in 0..5 {
+            look_up(&service).await;
+        }
         lock.queued(1).await;
         lock.release().await;
     };
-    let (pages, ()) = tokio::join!(readers, looked_up);
+    let (pages, answers, ()) = tokio::join!(readers, auditors, looked_up);
     for page in pages {
         assert_eq!(page.json().as_array().unwrap().len(), 3, "{}", page.text());
+    }
+    for answer in answers {
+        assert_eq!(answer.status, 200, "{}", answer.text());
     }
 }
 

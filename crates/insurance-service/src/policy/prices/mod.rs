@@ -46,7 +46,7 @@ pub(super) async fn list_prices(
 /// Sets what a product costs from a day on
 ///
 /// From today on or later. A price that is set is never changed, so no `If-Match` is needed: sent
-/// again, the request finds its price.
+/// again, the request finds its price. An `Idempotency-Key` is not read.
 #[utoipa::path(
     put, path = "/api/v1/prices/{product}/{validFrom}", tag = "Policies",
     params(

@@ -1,8 +1,9 @@
 use http::Method;
+use insurance_service::Look;
 use serde_json::{Value, json};
-use test_support::{API_KEY, Examples, FakeVehicle, LOG, Reply, record_log};
+use test_support::{API_KEY, Answer, Examples, FakeVehicle, LOG, Reply, record_log};
 
-use super::{Desk, desk::day};
+use super::{Desk, desk::day, expiry::worker};
 
 const POLICIES: &str = "/api/v1/policies";
 const ERASURES: &str = "/api/v1/operations/erasures";
@@ -250,18 +251,58 @@ async fn record_events(examples: &mut Examples) {
         answer.header("etag").clone_into(&mut tag);
     }
     let first = "/api/v1/events?types=price.set.v1,policy.imported.v1&limit=4";
-    let key = [("x-api-key", LOG[0].1)];
-    let first = loop {
-        let page = desk.ask(Method::GET, first, &key, None).await;
-        if page.json().as_array().unwrap().len() == 4 {
-            break page;
-        }
-        tokio::task::yield_now().await;
-    };
+    let first = placed(&desk, first, 4).await;
     examples.answer("get_events", "first_ones", &first);
+    let ends = record_ends(&desk).await;
+    examples.answer("get_events", "ends", &ends);
     let subject = policy.replace("/api/v1/policies", "policy");
     let log = (&desk.0.database, &desk.0.api);
     record_log(examples, log, (&subject, 6)).await;
+}
+
+/// What dates and somebody by hand make of policies.
+async fn record_ends(desk: &Desk) -> Answer {
+    desk.0
+        .database
+        .execute(
+            "insert into insurance.insurances
+                 (insurance_id, personal_identity_number, product, monthly_cost, valid_until,
+                  cancelled_on)
+             values (11, '197001019999', 'pet', 10, '2024-01-01', '2024-01-01'),
+                 (12, '197001019999', 'pet', 10, '2024-01-01', null),
+                 (13, '197001019999', 'pet', 10, null, null)",
+        )
+        .await;
+    // The service's own worker may be at it.
+    let mut worker = worker(&desk.0.database);
+    while worker.look("2024-01-01".parse().unwrap()).await.unwrap() == Look::Leased {
+        tokio::task::yield_now().await;
+    }
+    desk.0
+        .database
+        .execute(
+            "delete from insurance.covers where insurance_id = 13;
+             delete from insurance.insurances where insurance_id = 13;
+             insert into insurance_events.events (event_id, aggregate_type, aggregate_id, version,
+                 event_type, actor, correlation_id, data)
+             values (gen_random_uuid(), 'policy', '13', 2, 'policy.removed.v1', 'database/admin',
+                 'none', 'null')",
+        )
+        .await;
+    let ends = "/api/v1/events?types=policy.ended.v1,policy.expired.v1,policy.removed.v1";
+    placed(desk, ends, 3).await
+}
+
+/// The page, once it has so many events.
+async fn placed(desk: &Desk, path: &str, events: usize) -> Answer {
+    let key = [("x-api-key", LOG[0].1)];
+    loop {
+        let page = desk.ask(Method::GET, path, &key, None).await;
+        if page.json().as_array().unwrap().len() == events {
+            break page;
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
 async fn record_prices(examples: &mut Examples, desk: &Desk) {

@@ -28,7 +28,7 @@ pub(crate) fn worker_on(settings: &DatabaseSettings, meter: &Meter) -> Worker {
     Worker::new(database, EventLog::new(NAME), meter)
 }
 
-fn worker(database: &TestDatabase) -> Worker {
+pub(super) fn worker(database: &TestDatabase) -> Worker {
     let settings = format!(
         "url = \"{}\"\nuser = \"insurance_service\"\npassword = \"test\"\n\
          max_connections = 1\nacquire_timeout = \"10s\"\nstatement_timeout = \"10s\"",

@@ -3,6 +3,7 @@
 use std::pin::pin;
 
 use futures_util::future::join_all;
+use http::Method;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection};
 use test_support::{Answer, FakeVehicle, Reply};
@@ -50,6 +51,23 @@ async fn a_finished_request_is_answered_again_whatever_has_changed_since() {
     assert_eq!(refused, 2);
 }
 
+/// What its precondition or its target lets be done only once.
+#[tokio::test]
+async fn a_key_is_not_read_where_none_is_needed() {
+    let desk = Desk::open().await;
+    let (id, tag) = desk.draft("GHI789").await;
+    let path = format!("{POLICIES}/{id}");
+    let key = [("idempotency-key", "none of those that a POST may have")];
+    let headers = [key[0], ("if-match", &*tag)];
+    let later = json!({ "validUntil": "2199-01-01" });
+    let patch = async || desk.ask(Method::PATCH, &path, &headers, Some(&later)).await;
+    assert_eq!([patch().await.status, patch().await.status], [200, 412]);
+    let price = json!({ "monthlyCost": 35.5 });
+    let path = "/api/v1/prices/car/2199-01-01";
+    let put = async || desk.administer(Method::PUT, path, &key, &price).await;
+    assert_eq!([put().await.status, put().await.status], [201, 200]);
+}
+
 #[tokio::test]
 async fn a_refusal_is_judged_anew() {
     let vehicle = FakeVehicle::start(|_| Reply::status(500)).await;
@@ -67,9 +85,7 @@ async fn a_refusal_is_judged_anew() {
 async fn keys_are_required_plain_and_free_of_persons() {
     let desk = Desk::open().await;
     let body = draft(json!({}));
-    let missing = desk
-        .ask(http::Method::POST, POLICIES, &[], Some(&body))
-        .await;
+    let missing = desk.ask(Method::POST, POLICIES, &[], Some(&body)).await;
     assert_eq!(
         (missing.status.as_u16(), &missing.problem()["code"]),
         (400, &json!("idempotency_key_missing"))
@@ -245,7 +261,7 @@ async fn each_line_of_if_match_and_each_member_is_part_of_the_request() {
             ("if-match", &*tag),
             ("if-match", other),
         ];
-        desk.ask(http::Method::POST, &path, &headers, Some(&activate))
+        desk.ask(Method::POST, &path, &headers, Some(&activate))
             .await
     };
     let done = send("\"other\"").await;
@@ -281,7 +297,7 @@ async fn two_clients_never_meet_and_a_key_is_forgotten_after_a_day() {
         ("idempotency-key", &*key),
     ];
     let theirs = desk
-        .ask(http::Method::POST, POLICIES, &headers, Some(&body))
+        .ask(Method::POST, POLICIES, &headers, Some(&body))
         .await;
     assert_eq!(theirs.status, 201, "{}", theirs.text());
     assert_ne!(mine.text(), theirs.text());
@@ -316,7 +332,7 @@ async fn both_keys_of_a_rotation_are_one_caller() {
         ("idempotency-key", &*key),
     ];
     let again = desk
-        .ask(http::Method::POST, POLICIES, &headers, Some(&body))
+        .ask(Method::POST, POLICIES, &headers, Some(&body))
         .await;
     assert_eq!(again.header("idempotency-replayed"), "true");
     assert_eq!(again.text(), first.text());
