@@ -123,7 +123,7 @@ pub enum VerifyError {
     Database(#[from] Error),
     /// It is not whole.
     #[error("{0}")]
-    NotWhole(Report),
+    NotWhole(Box<Report>),
 }
 
 impl From<service_database::Error> for VerifyError {
@@ -155,7 +155,7 @@ pub async fn verify_log(
         .await;
     let report = report?;
     if !report.is_whole() {
-        return Err(VerifyError::NotWhole(report));
+        return Err(VerifyError::NotWhole(report.into()));
     }
     Ok(report.to_string())
 }

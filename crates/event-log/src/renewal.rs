@@ -34,7 +34,7 @@ pub enum NewLogError {
     Database(#[from] sqlx::Error),
     /// What is there differs from what was signed, and no restore explains it.
     #[error("the log was changed, keep it as it is: {0}")]
-    Changed(Report),
+    Changed(Box<Report>),
     /// Nothing says that events were lost.
     #[error("no checkpoint shows that events were lost: give the newest one, or --even-if-whole")]
     Whole,
@@ -71,7 +71,7 @@ pub async fn new_log(
         .await?;
     verification.rollback().await?;
     if report.fault.is_some() {
-        return Err(NewLogError::Changed(report));
+        return Err(NewLogError::Changed(report.into()));
     }
     if !report.needs_another_id && !wanted.even_if_whole {
         return Err(NewLogError::Whole);
