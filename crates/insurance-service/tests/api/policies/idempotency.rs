@@ -60,8 +60,8 @@ async fn a_key_is_not_read_where_none_is_needed() {
     let key = [("idempotency-key", "none of those that a POST may have")];
     let headers = [key[0], ("if-match", &*tag)];
     let later = json!({ "validUntil": "2199-01-01" });
-    let patch = async || desk.ask(Method::PATCH, &path, &headers, Some(&later)).await;
-    assert_eq!([patch().await.status, patch().await.status], [200, 412]);
+    let change = async || desk.ask(Method::PATCH, &path, &headers, Some(&later)).await;
+    assert_eq!([change().await.status, change().await.status], [200, 412]);
     let price = json!({ "monthlyCost": 35.5 });
     let path = "/api/v1/prices/car/2199-01-01";
     let put = async || desk.administer(Method::PUT, path, &key, &price).await;
