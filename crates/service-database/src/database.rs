@@ -12,7 +12,7 @@ use crate::{
     transaction::{Transaction, Work},
 };
 
-/// A statement that only reads, with its argument. It may run twice.
+/// A statement with its argument, which mostly reads. It may run twice.
 pub type Read<A, T> = for<'a> fn(&'a mut PgConnection, &'a A) -> BoxFuture<'a, sqlx::Result<T>>;
 
 /// Goes with the beginning of a transaction that changes something.
@@ -69,6 +69,17 @@ impl Database {
     {
         let session = self.connections.lend().await?;
         finish(self.answer(session, argument, read), self.grace).await
+    }
+
+    /// Runs one statement that changes something and commits by itself, without the round trips of
+    /// a transaction. As a read, it goes on where the caller leaves, and may run twice: the second
+    /// run has to find what the first one has done.
+    pub async fn change_at_once<A, T>(&self, argument: A, change: Read<A, T>) -> Result<T, Error>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        self.read(argument, change).await
     }
 
     /// The answer of a statement, at most for as long as any may take.

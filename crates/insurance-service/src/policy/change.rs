@@ -2,14 +2,14 @@
 //! event and the answer. Round trips are what a change costs: the policy is looked at together with
 //! the key, and written together with the event and the answer.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::http::{StatusCode, header::LOCATION};
 use contracts::{Day, Money, PersonalIdentityNumber, PolicyEvent, Product, RegistrationNumber};
 use event_log::{EventLog, Origin, new_event_id};
 use service_database::Database;
 use service_defaults::problem::Rejection;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Uuid};
 
 use super::{
     Clock,
@@ -64,6 +64,31 @@ impl Alteration {
             Self::Move(to) => Command::Move(*to),
             Self::Change(change) => Command::Change(change.clone()),
         }
+    }
+}
+
+/// What is to be written, with the answer to it.
+#[derive(Debug)]
+struct Prepared {
+    outcome: Outcome,
+    event_id: Uuid,
+    origin: Origin,
+    claim: Option<Claim>,
+    answer: Answer,
+}
+
+impl Prepared {
+    fn change(&self) -> serde_json::Result<store::Change<'_>> {
+        let entry = self.claim.as_ref().map(|claim| claim.entry(&self.answer));
+        Ok(store::Change {
+            before: &self.outcome.before,
+            after: &self.outcome.after,
+            erased: self.outcome.erased,
+            event: &self.outcome.event,
+            event_id: self.event_id,
+            origin: &self.origin,
+            entry: entry.transpose()?,
+        })
     }
 }
 
@@ -218,7 +243,14 @@ impl Job {
             });
             done.await
         };
-        let mut done = once(&work).await;
+        let at_once = match &work.1 {
+            Some(foreseen) => work.0.alter_at_once(database, foreseen).await.transpose(),
+            None => None,
+        };
+        let mut done = match at_once {
+            Some(done) => done,
+            None => once(&work).await,
+        };
         if let Err(Failure::Deadlock | Failure::Outdated) = done {
             work.2 = true;
             done = once(&work).await;
@@ -261,26 +293,52 @@ impl Job {
             self.check(connection, foreseen).await?;
             foreseen.clone()
         };
+        let prepared = self.prepare(outcome)?;
+        if prepared.change().map_err(broken)?.write(connection).await? {
+            Ok(prepared.answer)
+        } else {
+            Err(Failure::Outdated)
+        }
+    }
+
+    fn prepare(&self, outcome: Outcome) -> Result<Prepared, Failure> {
         let event_id = new_event_id();
-        let answer = Answer::policy(StatusCode::OK, &outcome.stored(), outcome.today)?
-            .with(EVENT_ID, event_id.to_string());
-        let claim = self.claim.as_ref();
-        let change = store::Change {
-            before: &outcome.before,
-            after: &outcome.after,
-            event: &outcome.event,
+        let answer = Answer::policy(StatusCode::OK, &outcome.stored(), outcome.today)?;
+        Ok(Prepared {
+            answer: answer.with(EVENT_ID, event_id.to_string()),
             event_id,
-            origin: &self.origin,
-            entry: claim.map(|claim| claim.entry(&answer)).transpose()?,
-        };
-        match change.write(connection).await? {
-            Some(written) if written.erased == outcome.erased => {
-                if claim.is_some() && !written.claimed {
-                    return Err(Failure::Claimed);
-                }
-                Ok(answer)
-            }
-            _ => Err(Failure::Outdated),
+            outcome,
+            origin: self.origin.clone(),
+            claim: self.claim.clone(),
+        })
+    }
+
+    /// Writes what one statement can, without a transaction around it. `None`: there is more to be
+    /// locked, looked at or written. Where the statement ran twice, the second run finds another
+    /// version, and the request the answer under its key; so there has to be one.
+    async fn alter_at_once(
+        &self,
+        database: &Database,
+        foreseen: &Outcome,
+    ) -> Result<Option<Answer>, Failure> {
+        let covers_stay = foreseen.before.covers == foreseen.after.covers;
+        if self.claim.is_none() || foreseen.price.is_some() || !covers_stay {
+            return Ok(None);
+        }
+        if self.clock.today() != foreseen.today {
+            return Err(Failure::Outdated);
+        }
+        let prepared = Arc::new(self.prepare(foreseen.clone())?);
+        let written = database.change_at_once(prepared.clone(), |connection, prepared| {
+            Box::pin(async move {
+                let change = prepared.change().map_err(store::unreadable)?;
+                change.write_row(connection).await
+            })
+        });
+        if written.await? {
+            Ok(Some(prepared.answer.clone()))
+        } else {
+            Err(Failure::Outdated)
         }
     }
 
@@ -351,7 +409,8 @@ impl Job {
             .with(EVENT_ID, told)
             .with(LOCATION, format!("/api/v1/policies/{id}"));
         if let Some(claim) = &self.claim {
-            idempotency::keep(connection, &claim.entry(&answer)?, Some(id)).await?;
+            let entry = claim.entry(&answer).map_err(broken)?;
+            idempotency::keep(connection, &entry, Some(id)).await?;
         }
         Ok(answer)
     }

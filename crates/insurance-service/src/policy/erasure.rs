@@ -6,7 +6,7 @@ use contracts::{
 };
 use http::StatusCode;
 use service_defaults::{
-    extract::invalid_member, request_context::RequestContext, telemetry::AUDIT,
+    extract::invalid_member, problem::Rejection, request_context::RequestContext, telemetry::AUDIT,
 };
 use sqlx::PgConnection;
 
@@ -103,7 +103,9 @@ impl Job {
             answers: forget_answers(connection, &ids).await?,
         };
         let answer = Answer::of(StatusCode::OK, &erased)?;
-        idempotency::keep(connection, &self.claim.entry(&answer)?, None).await?;
+        let entry = self.claim.entry(&answer);
+        let entry = entry.map_err(|error| Rejection::internal().with_cause(error))?;
+        idempotency::keep(connection, &entry, None).await?;
         // A commit that is cut off may have taken effect, and nobody is told.
         self.tell("begun", &erased);
         Ok((answer, erased))

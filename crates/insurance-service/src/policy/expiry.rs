@@ -301,10 +301,11 @@ pub(crate) async fn write_end(
     let change = store::Change {
         before: policy,
         after: &after,
+        erased: false,
         event: &event,
         event_id: new_event_id(),
         origin: &origin,
         entry: None,
     };
-    Ok(change.write(connection).await?.is_some())
+    change.write(connection).await
 }

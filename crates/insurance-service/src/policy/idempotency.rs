@@ -111,16 +111,15 @@ pub(crate) struct Entry<'a> {
 }
 
 impl Claim {
-    pub(crate) fn entry<'a>(&'a self, answer: &'a Answer) -> Result<Entry<'a>, Failure> {
+    pub(crate) fn entry<'a>(&'a self, answer: &'a Answer) -> serde_json::Result<Entry<'a>> {
         let headers = answer.headers.iter();
         let headers: Vec<_> = headers
             .map(|(name, value)| (name.as_str(), value))
             .collect();
-        let headers = serde_json::to_string(&headers);
         Ok(Entry {
             claim: self,
             status: i16::try_from(answer.status.as_u16()).unwrap_or_default(),
-            headers: headers.map_err(|error| Rejection::internal().with_cause(error))?,
+            headers: serde_json::to_string(&headers)?,
             body: &answer.body,
         })
     }

@@ -62,23 +62,32 @@ pub(crate) enum Failure {
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        // By name: the detail of a constraint's error holds the plate and is logged nowhere.
-        let answer = error.as_database_error();
-        let constraint = answer.and_then(DatabaseError::constraint);
-        match answer.and_then(DatabaseError::code).as_deref() {
-            Some("23P01") if constraint == Some("one_cover_at_a_time") => Self::Overlaps,
-            Some("55P03") => Self::Busy,
-            Some("40P01" | "40001") => Self::Deadlock,
-            // Its person was erased meanwhile.
-            Some("23514") if constraint == Some("only_the_ended_are_erased") => Self::Outdated,
-            _ => service_database::Error::from(error).into(),
-        }
+        service_database::Error::from(error).into()
     }
 }
 
 impl From<service_database::Error> for Failure {
     fn from(error: service_database::Error) -> Self {
-        Self::Rejected(error.into())
+        let named = match &error {
+            service_database::Error::Failed(cause) => cause.as_database_error().and_then(named),
+            _ => None,
+        };
+        named.unwrap_or_else(|| Self::Rejected(error.into()))
+    }
+}
+
+/// What an answer of the server says of a request. By name: the detail of a constraint's error holds
+/// the plate and is logged nowhere.
+fn named(answer: &(dyn DatabaseError + 'static)) -> Option<Failure> {
+    let constraint = answer.constraint();
+    match answer.code().as_deref()? {
+        "23P01" if constraint == Some("one_cover_at_a_time") => Some(Failure::Overlaps),
+        "23502" if answer.table() == Some("idempotency_keys") => Some(Failure::Claimed),
+        "55P03" => Some(Failure::Busy),
+        "40P01" | "40001" => Some(Failure::Deadlock),
+        // Its person was erased meanwhile.
+        "23514" if constraint == Some("only_the_ended_are_erased") => Some(Failure::Outdated),
+        _ => None,
     }
 }
 

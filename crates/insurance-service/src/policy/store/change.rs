@@ -11,49 +11,42 @@ use crate::policy::{idempotency::Entry, state::State};
 pub(crate) struct Change<'a> {
     pub(crate) before: &'a State,
     pub(crate) after: &'a State,
+    /// Whether the person is erased.
+    pub(crate) erased: bool,
     pub(crate) event: &'a PolicyEvent,
     pub(crate) event_id: Uuid,
     pub(crate) origin: &'a Origin,
     pub(crate) entry: Option<Entry<'a>>,
 }
 
-/// What a change has met.
-pub(crate) struct Written {
-    /// Whether the person is erased.
-    pub(crate) erased: bool,
-    /// Whether the key of its entry was free.
-    pub(crate) claimed: bool,
-}
-
 impl Change<'_> {
     /// Makes the row and the covers those of `after`, appends the event, and claims the key together
-    /// with its answer. `None`: the row has another version than `before`, and nothing is written.
-    pub(crate) async fn write(
-        &self,
-        connection: &mut PgConnection,
-    ) -> sqlx::Result<Option<Written>> {
+    /// with its answer. `false`: the row has another version than `before`, or its person was erased
+    /// or not, and nothing is written.
+    pub(crate) async fn write(&self, connection: &mut PgConnection) -> sqlx::Result<bool> {
         let written = self.write_row(&mut *connection).await?;
-        if written.is_some() {
+        if written {
             self.write_covers(connection).await?;
         }
         Ok(written)
     }
 
-    /// A round trip for all three. What hangs on `changed` comes after the row and its lock, and is
-    /// left out where there is no such row. The event is that of `EventLog::append`.
-    async fn write_row(&self, connection: &mut PgConnection) -> sqlx::Result<Option<Written>> {
+    /// All but the covers, in one statement, which may be a transaction of its own: each wait for a
+    /// lock is bounded, and a key that somebody else has claimed fails it. What hangs on `changed`
+    /// comes after the row and its lock. The event is that of `EventLog::append`.
+    pub(crate) async fn write_row(&self, connection: &mut PgConnection) -> sqlx::Result<bool> {
         let (after, origin, entry) = (self.after, self.origin, self.entry.as_ref());
         let data = serde_json::to_string(self.event).map_err(super::unreadable)?;
-        sqlx::query_as!(
-            Written,
+        let written = sqlx::query!(
             r#"with changed as (
                  update insurance.insurances
                  set product = $2, status = $3, version = $4, valid_from = $5::text::date,
                      valid_until = $6::text::date, cancelled_on = $7::text::date,
                      monthly_cost = $8::text::numeric, car_registration_number = $9
                  where insurance_id = $1 and version = $10
-                 returning insurance_id::text as id, version,
-                     personal_identity_number is null as erased
+                     and (personal_identity_number is null) = $24
+                     and set_config('lock_timeout', '250ms', true) is not null
+                 returning insurance_id::text as id, version
              ), told as (
                  insert into insurance_events.events
                      (event_id, aggregate_type, aggregate_id, version, event_type,
@@ -70,11 +63,11 @@ impl Change<'_> {
                  on conflict (caller, key) do update
                  set fingerprint = excluded.fingerprint, status = excluded.status,
                      headers = excluded.headers, body = excluded.body, subject = excluded.subject,
-                     created_at = excluded.created_at
-                 where kept.created_at <= now() - interval '24 hours'
-                 returning key
+                     -- Refused as null, where the key is kept.
+                     created_at = case when kept.created_at <= now() - interval '24 hours'
+                         then excluded.created_at end
              )
-             select erased as "erased!", exists (select from claimed) as "claimed!" from changed"#,
+             select version from changed"#,
             after.insurance_id,
             after.product.name(),
             after.status.name(),
@@ -97,10 +90,12 @@ impl Change<'_> {
             entry.map(|entry| entry.claim.fingerprint.as_slice()),
             entry.map(|entry| entry.status),
             entry.map(|entry| entry.headers.as_str()),
-            entry.map(|entry| entry.body)
+            entry.map(|entry| entry.body),
+            self.erased
         )
         .fetch_optional(connection)
-        .await
+        .await?;
+        Ok(written.is_some())
     }
 
     async fn write_covers(&self, connection: &mut PgConnection) -> sqlx::Result<()> {

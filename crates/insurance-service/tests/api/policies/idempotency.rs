@@ -402,6 +402,43 @@ async fn a_connection_that_is_cut_leaves_no_claim() {
     assert_eq!(again.header("idempotency-replayed"), "");
 }
 
+/// A change that one statement writes commits by itself, and is tried again where it was cut off.
+#[tokio::test]
+async fn a_change_that_is_cut_off_is_tried_again_and_takes_effect_once() {
+    let desk = Desk::open().await;
+    let (id, tag) = desk.activate("GHI789").await;
+    let (path, key) = (format!("{POLICIES}/{id}/transitions"), key());
+    let suspend = json!({ "to": "suspended", "reason": "other" });
+    let cut = "with cut as (
+            select pg_terminate_backend(pid) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock'
+                and query like 'with changed%')
+        select count(*) from cut";
+    let suspended = loop {
+        let mut lock = desk.0.database.lock("insurance_events.unplaced").await;
+        let mut answer = pin!(desk.post(&path, &key, &tag, &suspend));
+        let early = tokio::select! {
+            answer = &mut answer => Some(answer),
+            () = async { while desk.number(cut).await == 0 {} } => None,
+        };
+        lock.release().await;
+        let answer = match early {
+            Some(answer) => answer,
+            None => answer.await,
+        };
+        if answer.status == 200 {
+            break answer;
+        }
+        // It waited too long before it was cut, or after.
+        assert_eq!(answer.problem()["code"], "busy", "{}", answer.text());
+    };
+    assert_eq!(suspended.json()["status"], "suspended");
+    assert_eq!(desk.events(id).await.len(), 3);
+    let again = desk.post(&path, &key, &tag, &suspend).await;
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    assert_eq!(again.text(), suspended.text());
+}
+
 /// Whoever got no answer tries again under the key, as clients do.
 #[tokio::test]
 #[ignore = "takes half a minute; `.ci/run simulation` runs it"]

@@ -98,6 +98,31 @@ async fn whoever_covers_a_car_waits_for_its_lock_and_not_for_long() {
     assert_eq!(desk.go(id, &tag, "active").await.status, 200);
 }
 
+#[tokio::test]
+async fn a_policy_that_somebody_changes_is_waited_for_and_not_for_long() {
+    let desk = Desk::open().await;
+    let (id, tag) = desk.activate("GHI789").await;
+    let mut holder = desk.0.database.connect().await;
+    let lock =
+        format!("begin; select from insurance.insurances where insurance_id = {id} for update");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(lock))
+        .execute(&mut holder)
+        .await
+        .unwrap();
+    // With a car and without one.
+    let other = json!({ "effectiveOn": day(1), "carRegistrationNumber": "CCC111" });
+    for busy in [
+        desk.go(id, &tag, "suspended").await,
+        desk.change(id, &tag, &other).await,
+    ] {
+        assert_eq!(busy.status, 409, "{}", busy.text());
+        assert_eq!(busy.problem()["code"], "busy");
+        assert_eq!(busy.header("retry-after"), "1");
+    }
+    holder.close().await.unwrap();
+    assert_eq!(desk.go(id, &tag, "suspended").await.status, 200);
+}
+
 /// Each wait is within its bound, and both together are longer than any statement may take.
 #[tokio::test]
 async fn a_change_that_waits_for_both_of_its_cars_is_busy() {
