@@ -4,6 +4,7 @@
 //! Everything here is what a caller sees on the wire and nothing else: no I/O, no framework.
 //! Member names are camelCase; an absent value is written as `null`, never left out.
 
+mod consumer;
 mod day;
 mod deadline;
 mod event;
@@ -15,9 +16,15 @@ mod policy;
 mod policy_event;
 mod problem;
 mod registration_number;
+mod replay;
 mod vehicle;
 mod wire_enum;
 
+pub use consumer::{
+    Consumer, ConsumerChange, ConsumerControl, ConsumerList, ConsumerMode, ConsumerSnapshot,
+    DeadLetter, DeadLetterNote, DeadLetterPage, DeadLetterReason, DeadLetterRetry,
+    DeadLetterStatus, DeadLetterWithEvent, DeadLettersRetried,
+};
 pub use day::{Day, DayError};
 pub use deadline::{MAX_DEADLINE_MS, X_DEADLINE_MS};
 pub use event::{
@@ -47,6 +54,10 @@ pub use policy_event::{
 };
 pub use problem::{FieldError, PROBLEMS, Problem};
 pub use registration_number::{RegistrationNumber, RegistrationNumberError};
+pub use replay::{
+    ComparisonCount, ComparisonOutcome, Replay, ReplayList, ReplayMode, ReplayRequest,
+    ReplayStatus, ReplicaComparison, ReplicaDifference,
+};
 pub use vehicle::{
     BatchAnswer, BatchRequest, InvalidEntry, MAX_BATCH_SIZE, MAX_PAGE_SIZE, Vehicle,
     VehicleDetails, VehiclePage, VersionedVehicle,

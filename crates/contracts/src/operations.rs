@@ -173,7 +173,7 @@ pub struct VehicleGuardChange {
 }
 
 /// Reads an enum from its name only: serde would take `{"isolated": null}` for it as well.
-fn from_name<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+pub(crate) fn from_name<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     T::deserialize(Cow::<str>::deserialize(deserializer)?.into_deserializer())

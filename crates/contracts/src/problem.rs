@@ -35,6 +35,10 @@ pub const PROBLEMS: &[Value] = &[
     ("car_not_allowed", "Only the product `car` has a car."),
     ("car_required", "The product `car` has a car."),
     (
+        "consumer_not_found",
+        "Nobody consumes events under this name.",
+    ),
+    (
         "cover_in_the_past",
         "A cover begins today or later. Who has the scope `admin` may let one begin earlier.",
     ),
@@ -61,6 +65,14 @@ pub const PROBLEMS: &[Value] = &[
     (
         "dates_reversed",
         "The first day without cover is after the first day with cover.",
+    ),
+    (
+        "dead_letter_closed",
+        "The dead letter is closed already. Read it to see how.",
+    ),
+    (
+        "dead_letter_not_found",
+        "The consumer has no dead letter with this id.",
     ),
     (
         "deadline_exceeded",
@@ -153,6 +165,7 @@ pub const PROBLEMS: &[Value] = &[
         "invalid_from_position",
         "`fromPosition` is a whole number from 1 on, and stands without another beginning.",
     ),
+    ("invalid_id", "The id is a UUID."),
     (
         "invalid_host",
         "`Host` is sent once, as a name or an address and, if need be, a port (RFC 9112).",
@@ -178,6 +191,10 @@ pub const PROBLEMS: &[Value] = &[
         "The model is empty, too long, or holds what must not be kept.",
     ),
     ("invalid_model_year", "A model year is 1885 to 2100."),
+    (
+        "invalid_note",
+        "The note is empty, too long, or holds what must not be logged.",
+    ),
     (
         "invalid_owner",
         "The owner is empty, too long, or holds what must not be logged.",

@@ -1,9 +1,9 @@
 //! The Insurance service: answers for a person's policies and enriches car policies by calling
 //! Vehicle, which it never floods and about which it never lies.
 
+mod consumer;
 mod enrichment;
 mod error;
-mod guard_state;
 mod operations;
 mod policy;
 mod prefer;
@@ -143,7 +143,7 @@ impl InsuranceService {
                 async move { check(&database).await }
             })
             .with_check("vehicle_guard", move || {
-                ready(guard_state::check(&guard.guard_state()))
+                ready(operations::check(&guard.guard_state()))
             })
             .with_check("event_log", move || {
                 let kept = kept.clone();

@@ -67,6 +67,7 @@ const TIME_TO_ANSWER: Duration = Duration::from_millis(20);
     tags(
         (name = "Insurances", description = "Policies by person"),
         (name = "Policies", description = "Policies by number, by car and by status, and their changes"),
+        (name = "Replica", description = "The copy of Vehicle's cars and those who keep it; needs a key with the scope `admin`"),
         (name = "Vehicle guard", description = "Manual control; needs a key with the scope `admin`"),
         (name = "Events", description = "Every change in the order of the log; needs a key with the scope `feed`"),
         (name = "Audit", description = "Who changed what, and proofs; needs a key with the scope `audit`"),
@@ -114,17 +115,16 @@ pub(crate) fn api(
         .routes(routes!(look_up_insurances))
         .with_state(Service {
             stored: store::policies(database.clone()),
-            stored_with_copy: store::policies_with_copy(database),
+            stored_with_copy: store::policies_with_copy(database.clone()),
             enricher,
             time,
             settings,
             unreadable,
         })
         .layer(map_response(never_stored));
-    let operations = operations::api(vehicles).layer(map_response(never_stored));
     let routes = Routes::new(with_examples(Document::openapi(), EXAMPLES))
-        .with(Surface::keyed(&[Scope::Read, Scope::Api]), api)
-        .with(operations::surface(), operations);
+        .with(Surface::keyed(&[Scope::Read, Scope::Api]), api);
+    let routes = operations::mount(routes, vehicles, database);
     policy::surfaces(&policies)
         .into_iter()
         .fold(routes, |routes, (surface, api)| {
@@ -133,7 +133,7 @@ pub(crate) fn api(
 }
 
 /// Answers about people are stored nowhere on their way.
-async fn never_stored(mut response: Response) -> Response {
+pub(crate) async fn never_stored(mut response: Response) -> Response {
     response
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

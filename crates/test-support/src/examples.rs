@@ -292,6 +292,13 @@ fn make_log_timeless(value: &mut Value) {
     for (member, value) in members {
         match (member.as_str(), value) {
             ("time", time) => *time = "2026-11-21T10:15:30.123456Z".into(),
+            ("parkedAt" | "closedAt" | "updatedAt" | "seenAt", Value::String(time)) => {
+                "2026-01-01T12:00:00Z".clone_into(time);
+            }
+            ("control", Value::Object(control)) => {
+                control.insert("since".to_owned(), "2026-01-01T12:00:00Z".into());
+            }
+            ("lagSeconds", Value::Number(lag)) => *lag = 2.into(),
             ("placedAt", time) => *time = "2026-11-21T10:15:30.125000Z".into(),
             ("traceparent", Value::String(parent)) => {
                 "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".clone_into(parent);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use test_support::{API_KEY, Answer, Examples, FakeVehicle, Reply, Routes, record_shared};
 
 use super::{
+    consumers,
     operations_guard::{GUARD, ask, operated},
     policies,
     replica::copying,
@@ -22,6 +23,7 @@ async fn the_examples_are_answers_that_the_service_gives() {
     let mut examples = Examples::of(&service.document);
     record_profiles(&mut examples).await;
     record_operations(&mut examples, &service).await;
+    consumers::record(&mut examples).await;
     policies::record(&mut examples).await;
     for (operation, name, path) in [
         ("get_health", "ok", "/healthz"),

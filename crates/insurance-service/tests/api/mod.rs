@@ -3,6 +3,7 @@
 
 mod capture;
 mod causes;
+mod consumers;
 mod contradictions;
 mod document;
 mod enrichment;

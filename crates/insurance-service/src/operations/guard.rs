@@ -10,35 +10,14 @@ use contracts::{RegistrationNumber, VehicleGuard, VehicleGuardChange};
 use service_defaults::{
     extract::{Json, Path},
     request_context::RequestContext,
-    scope::Scope,
-    surface::{Limits, Surface},
     telemetry::AUDIT,
 };
-use utoipa_axum::{router::OpenApiRouter, routes};
 use vehicle_client::{IsolationOrder, VehicleClient};
 
-use crate::guard_state::{rfc3339, vehicle_guard};
-
-/// Apart from the API's: who takes control is not kept waiting by those that are to be stopped.
-const LIMITS: Limits = Limits::Own {
-    deadline: Duration::from_secs(5),
-    places: 8,
+use super::{
+    guard_state::{rfc3339, vehicle_guard},
+    key_id,
 };
-
-/// Where the routes are, and who may use them.
-pub(crate) fn surface() -> Surface {
-    Surface::keyed(&[Scope::Admin, Scope::Operations])
-        .with_limits(LIMITS)
-        .with_unknown_paths("/api/v1/operations/")
-}
-
-/// The routes.
-pub(crate) fn api(vehicles: VehicleClient) -> OpenApiRouter {
-    OpenApiRouter::new()
-        .routes(routes!(get_vehicle_guard, set_vehicle_guard))
-        .routes(routes!(erase_vehicle))
-        .with_state(vehicles)
-}
 
 /// What the guard around Vehicle is doing
 ///
@@ -47,7 +26,7 @@ pub(crate) fn api(vehicles: VehicleClient) -> OpenApiRouter {
     get, path = "/api/v1/operations/vehicle-guard", tag = "Vehicle guard",
     responses((status = 200, description = "The state of the guard", body = VehicleGuard, headers(("Cache-Control" = String, description = "`no-store`"))))
 )]
-async fn get_vehicle_guard(State(vehicles): State<VehicleClient>) -> Json<VehicleGuard> {
+pub(super) async fn get_vehicle_guard(State(vehicles): State<VehicleClient>) -> Json<VehicleGuard> {
     Json(vehicle_guard(vehicles.guard_state()))
 }
 
@@ -62,7 +41,7 @@ async fn get_vehicle_guard(State(vehicles): State<VehicleClient>) -> Json<Vehicl
     request_body = VehicleGuardChange,
     responses((status = 200, description = "The new state of the guard", body = VehicleGuard, headers(("Cache-Control" = String, description = "`no-store`"))))
 )]
-async fn set_vehicle_guard(
+pub(super) async fn set_vehicle_guard(
     State(vehicles): State<VehicleClient>,
     Extension(context): Extension<RequestContext>,
     Json(change): Json<VehicleGuardChange>,
@@ -105,7 +84,7 @@ async fn set_vehicle_guard(
     params(("registrationNumber" = String, Path, description = "Registration number in any spelling", example = "ABC123", max_length = 64, pattern = "^[ -]*([0-9A-Za-zÅÄÖåäö][ -]*){2,7}$")),
     responses((status = 204, description = "Nothing is known of the vehicle any more", headers(("Cache-Control" = String, description = "`no-store`"))))
 )]
-async fn erase_vehicle(
+pub(super) async fn erase_vehicle(
     State(vehicles): State<VehicleClient>,
     Extension(context): Extension<RequestContext>,
     Path(number): Path<RegistrationNumber>,
@@ -122,8 +101,4 @@ async fn erase_vehicle(
         "a vehicle is forgotten"
     );
     StatusCode::NO_CONTENT
-}
-
-fn key_id(context: &RequestContext) -> &str {
-    context.key_id().unwrap_or_default()
 }

@@ -1,0 +1,80 @@
+//! What those who operate the service may look at and change by hand.
+//!
+//! Every change is told by one audit line, which no log filter holds back.
+
+mod comparison;
+mod consumers;
+mod dead_letters;
+mod guard;
+mod guard_state;
+mod store;
+
+use std::time::Duration;
+
+use axum::{http::StatusCode, middleware::map_response};
+use service_database::Database;
+use service_defaults::{
+    problem::Rejection,
+    request_context::RequestContext,
+    scope::Scope,
+    surface::{Limits, Routes, Surface},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use vehicle_client::VehicleClient;
+
+pub(crate) use guard_state::check;
+
+use crate::routes::never_stored;
+
+/// Longest time of a request.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Apart from the API's: who takes control is not kept waiting by those that are to be stopped.
+const LIMITS: Limits = Limits::Own {
+    deadline: DEADLINE,
+    places: 8,
+};
+
+/// Adds the routes of operators to those of the service.
+pub(crate) fn mount(routes: Routes, vehicles: VehicleClient, database: Database) -> Routes {
+    let guard = OpenApiRouter::new()
+        .routes(routes!(guard::get_vehicle_guard, guard::set_vehicle_guard))
+        .routes(routes!(guard::erase_vehicle))
+        .with_state(vehicles);
+    let replica = OpenApiRouter::new()
+        .routes(routes!(consumers::list_consumers))
+        .routes(routes!(consumers::get_consumer, consumers::set_consumer))
+        .routes(routes!(dead_letters::list_dead_letters))
+        .routes(routes!(dead_letters::retry_dead_letters))
+        .routes(routes!(dead_letters::get_dead_letter))
+        .routes(routes!(dead_letters::retry_dead_letter))
+        .routes(routes!(dead_letters::resolve_dead_letter))
+        .routes(routes!(dead_letters::discard_dead_letter))
+        .routes(routes!(comparison::get_replica_comparison))
+        .with_state(database);
+    let [guard, replica] = [guard, replica].map(|it| it.layer(map_response(never_stored)));
+    let for_guard = Surface::keyed(&[Scope::Admin, Scope::Operations])
+        .with_limits(LIMITS)
+        .with_unknown_paths("/api/v1/operations/");
+    let for_replica = Surface::keyed(&[Scope::Admin]).with_limits(LIMITS);
+    routes.with(for_guard, guard).with(for_replica, replica)
+}
+
+fn key_id(context: &RequestContext) -> &str {
+    context.key_id().unwrap_or_default()
+}
+
+/// Who asked, as it is kept.
+fn actor(context: &RequestContext) -> String {
+    format!("key/{}", key_id(context))
+}
+
+/// Nobody has the name.
+fn consumer_not_found() -> Rejection {
+    Rejection::new(
+        StatusCode::NOT_FOUND,
+        "consumer_not_found",
+        "Consumer not found",
+        "Nobody consumes events under this name.",
+    )
+}
