@@ -59,7 +59,7 @@ async fn record_consumers(examples: &mut Examples, operator: &Operator) {
 }
 
 async fn record_letters(examples: &mut Examples, operator: &Operator) {
-    let none = format!("{CONSUMERS}/none/dead-letters");
+    let unknown_letters = format!("{CONSUMERS}/none/dead-letters");
     let [first, second, third] = [1, 2, 3].map(|number| operator.park(number, "parked"));
     let [first, second, third] = [first.await, second.await, third.await];
     let list = "list_dead_letters";
@@ -69,7 +69,7 @@ async fn record_letters(examples: &mut Examples, operator: &Operator) {
         let refused = operator.get(&format!("{LETTERS}?{query}")).await;
         examples.problem(list, &refused);
     }
-    examples.problem(list, &operator.get(&none).await);
+    examples.problem(list, &operator.get(&unknown_letters).await);
     let of = |id: &str| format!("{LETTERS}/{id}");
     let missing = of("0192f3c4-5b8f-7a60-9d5c-000000000009");
     examples.answer(
