@@ -4,9 +4,11 @@
 mod consumer;
 mod enrichment;
 mod error;
+mod lease;
 mod operations;
 mod policy;
 mod prefer;
+mod replica;
 mod routes;
 mod settings;
 mod store;
@@ -24,12 +26,13 @@ use service_defaults::{
     process::{NewLog, Process, ProcessError},
     service::Service,
 };
-use vehicle_client::{BuildError, VehicleClient};
+use vehicle_client::{BuildError, Feed, VehicleClient};
 
-use crate::{enrichment::Comparison, settings::DEFAULTS};
+use crate::{enrichment::Comparison, replica::Replica, settings::DEFAULTS};
 pub use crate::{
     enrichment::EnrichmentStrategy,
     policy::{Clock, Look, Worker},
+    replica::{Consumer, Turn, TurnError},
     settings::InsuranceSettings,
 };
 
@@ -136,7 +139,7 @@ impl InsuranceService {
         let log = EventLog::new(NAME);
         let runs = (process.tasks(), process.meter());
         let kept = log.keep(&settings.event_log, &database, TRIGGERS, runs);
-        let readiness = process
+        let mut readiness = process
             .readiness()
             .with_check("database", move || {
                 let database = checked.clone();
@@ -150,6 +153,11 @@ impl InsuranceService {
                 async move { kept.check().await }
             });
         Worker::spawn((&database, &log, &clock), process.tasks(), process.meter());
+        if settings.replica.enabled {
+            let feed = Feed::new(&settings.vehicle_client, USER_AGENT)?;
+            let replica = Replica::spawn(settings.replica, &database, &feed, runs);
+            readiness = readiness.with_check(replica::NAME, move || ready(replica.check()));
+        }
         let comparison = settings
             .replica
             .enabled

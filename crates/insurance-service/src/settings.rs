@@ -89,13 +89,15 @@ section! {
     #[derive(Copy)]
     pub struct ReplicaSettings checked by ReplicaSettings::in_order {
         /// Follows Vehicle's feed and keeps a copy of its cars. The key of `vehicle_client` needs the
-        /// scope "feed".
+        /// scopes "read" and "feed".
         pub enabled: bool = false;
         /// Vehicles of a copy that has not been up to date for so long are `stale`; it says of none
         /// that there is none.
         pub max_age: Duration = "60s", in seconds(1)..=DAY;
         /// A copy that has not been up to date for so long says nothing; over max_age.
         pub unusable_after: Duration = "24h", in seconds(1)..=seconds(30 * 86_400);
+        /// How long it is remembered that a vehicle is gone, and what was put aside and closed.
+        pub tombstones_kept_for: Duration = "30d", in seconds(30 * 86_400)..=seconds(366 * 86_400);
     }
 }
 

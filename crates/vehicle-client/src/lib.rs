@@ -36,3 +36,7 @@ pub use observe::Series;
 pub use options::{BreakerOptions, BudgetOptions, BuildError, CacheOptions, Options};
 pub use state::GuardState;
 pub use strategy::Strategy;
+pub use wire::{
+    event::{EventFault, EventFaultKind, VehicleEvent},
+    feed::{Feed, FeedError, FeedPage, FeedStart, RegisterPage},
+};

@@ -6,9 +6,7 @@ use std::{sync::Arc, time::Duration};
 use contracts::{Cause, EnrichmentStatus, Source, Vehicle};
 
 use super::outcome::Outcome;
-
-/// The consumer that keeps the copy, by its name in the database.
-pub(crate) const CONSUMER: &str = "vehicle_replica";
+pub(crate) use crate::replica::CONSUMER;
 
 /// What the copy holds of a car, as a statement read it.
 #[derive(Clone, Debug, PartialEq, Eq)]

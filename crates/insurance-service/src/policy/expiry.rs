@@ -2,7 +2,7 @@
 //! again.
 //!
 //! Every read judges a policy by its dates, so this changes no answer: the row's status and the
-//! event come afterwards. One process does it at a time, by its [`lease`].
+//! event come afterwards. One process does it at a time, by its [`Lease`].
 
 use std::{
     convert::Infallible,
@@ -24,13 +24,17 @@ use tokio::time::sleep;
 use super::{
     Clock,
     decide::{Command, Facts, decide},
-    idempotency, lease,
+    idempotency,
     state::State,
     store::{self, Due},
 };
+use crate::lease::Lease;
 
-/// Its row in `insurance.workers`.
 const NAME: &str = "expiry";
+const LEASE: Lease = Lease {
+    worker: NAME,
+    lasts: Duration::from_mins(2),
+};
 /// Between a look and the next. A lease outlasts several.
 const PAUSE: Duration = Duration::from_secs(30);
 /// How long a transaction may take.
@@ -241,11 +245,11 @@ fn hold<'a>(
     connection: &'a mut PgConnection,
     (held,): &'a (Option<i64>,),
 ) -> Step<'a, Option<i64>> {
-    Box::pin(async { Ok(lease::hold(connection, NAME, *held).await?) })
+    Box::pin(async { Ok(LEASE.hold(connection, *held).await?) })
 }
 
 fn give_back<'a>(connection: &'a mut PgConnection, fence: &'a i64) -> Step<'a, ()> {
-    Box::pin(async { Ok(lease::give_back(connection, NAME, *fence).await?) })
+    Box::pin(async { Ok(LEASE.give_back(connection, *fence).await?) })
 }
 
 fn end_one<'a>(
@@ -253,7 +257,7 @@ fn end_one<'a>(
     (fence, id, today): &'a (i64, i64, Day),
 ) -> Step<'a, Option<End>> {
     Box::pin(async {
-        if !lease::renew(connection, NAME, *fence).await? {
+        if !LEASE.renew(connection, *fence).await? {
             return Ok(None);
         }
         // Whoever has not committed a policy's next event must not hold up the policies after it.
@@ -268,7 +272,7 @@ fn end_one<'a>(
 
 fn delete_some<'a>(connection: &'a mut PgConnection, fence: &'a i64) -> Step<'a, Option<u64>> {
     Box::pin(async {
-        if !lease::renew(connection, NAME, *fence).await? {
+        if !LEASE.renew(connection, *fence).await? {
             return Ok(None);
         }
         Ok(Some(idempotency::delete_old(connection).await?))

@@ -10,7 +10,6 @@ mod execute;
 mod expiry;
 mod fold;
 mod idempotency;
-mod lease;
 mod overlaps;
 mod prices;
 mod read;

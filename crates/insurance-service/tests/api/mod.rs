@@ -9,6 +9,7 @@ mod document;
 mod enrichment;
 mod examples;
 mod explanation;
+mod following;
 mod metrics;
 mod operations;
 mod operations_guard;

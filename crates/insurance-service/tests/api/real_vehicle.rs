@@ -10,13 +10,13 @@ use vehicle_service::{VehicleService, VehicleSettings};
 use super::service::{PERSON, enriched, enrichments, patient, without_vehicle};
 
 /// Serves Vehicle on a loopback socket until the test ends: where.
-async fn serve_vehicle() -> String {
-    let database = TestDatabase::new(vehicle_service::NAME, vehicle_service::SCHEMA).await;
+pub(crate) async fn serve_vehicle(database: &TestDatabase) -> String {
     // Time enough for a machine that is busy with other tests.
     let patience = [
         ("VEHICLE__DATABASE__ACQUIRE_TIMEOUT", "10s"),
         ("VEHICLE__DATABASE__STATEMENT_TIMEOUT", "30s"),
         ("VEHICLE__SERVER__REQUEST_DEADLINE", "60s"),
+        ("VEHICLE__API_KEYS__TEST__SCOPES", "read,feed"),
     ];
     let patience = patience.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let variables = database.variables().into_iter().chain(patience);
@@ -34,20 +34,24 @@ async fn serve_vehicle() -> String {
 }
 
 /// Insurance in front of this Vehicle.
-async fn insurance(vehicle: &str, settings: &[(&str, &str)]) -> (TestDatabase, Api) {
-    let database = TestDatabase::new(insurance_service::NAME, insurance_service::SCHEMA).await;
-    let sources = patient(&database, vehicle, Arguments::default(), settings);
+pub(crate) fn insurance_on(
+    database: &TestDatabase,
+    vehicle: &str,
+    settings: &[(&str, &str)],
+) -> Api {
+    let sources = patient(database, vehicle, Arguments::default(), settings);
     let process = Process::new(insurance_service::NAME, sources).unwrap();
-    let api = Api(InsuranceService::build(&process).unwrap().public);
-    (database, api)
+    Api(InsuranceService::build(&process).unwrap().public)
 }
 
 #[tokio::test]
 async fn every_sample_car_is_enriched_by_the_real_vehicle_service() {
-    let vehicle = serve_vehicle().await;
+    let register = TestDatabase::new(vehicle_service::NAME, vehicle_service::SCHEMA).await;
+    let vehicle = serve_vehicle(&register).await;
     for (batch, source) in [("false", "live"), ("true", "batch")] {
         let settings = [("FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL", batch)];
-        let (database, api) = insurance(&vehicle, &settings).await;
+        let database = TestDatabase::new(insurance_service::NAME, insurance_service::SCHEMA).await;
+        let api = insurance_on(&database, &vehicle, &settings);
         database
             .execute(
                 "insert into insurance.insurances

@@ -2,6 +2,8 @@
 
 mod connector;
 mod contract;
+pub(crate) mod event;
+pub(crate) mod feed;
 mod retry_after;
 mod transport;
 

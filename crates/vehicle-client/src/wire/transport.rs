@@ -31,7 +31,7 @@ use crate::{
     observe::{ABORTED, Instruments},
 };
 
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+pub(super) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: &str = "traceparent";
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
