@@ -93,7 +93,7 @@ section! {
         pub enabled: bool = false;
         /// Vehicles of a copy that has not been up to date for so long are `stale`; it says of none
         /// that there is none.
-        pub max_age: Duration = "60s", in seconds(1)..=DAY;
+        pub max_age: Duration = "60s", in seconds(5)..=DAY;
         /// A copy that has not been up to date for so long says nothing; over max_age.
         pub unusable_after: Duration = "24h", in seconds(1)..=seconds(30 * 86_400);
         /// How long it is remembered that a vehicle is gone, and what was put aside and closed.

@@ -40,7 +40,7 @@ struct Row {
     car_registration_number: Option<String>,
     /// In seconds; nothing where there is no copy.
     copy_age: Option<f64>,
-    lacks_change: bool,
+    lacks_change_for: Option<f64>,
     is_known: bool,
     make: Option<String>,
     model: Option<String>,
@@ -115,7 +115,7 @@ pub(crate) async fn select(
 ) -> sqlx::Result<Vec<Found>> {
     let people = digits(people);
     let select = select!(
-        r#"null::float8 as copy_age, false as "lacks_change!", false as "is_known!",
+        r#"null::float8 as copy_age, null::float8 as lacks_change_for, false as "is_known!",
                  null as make, null as model, null::smallint as model_year"#,
         "",
         &people as &[&str],
@@ -133,9 +133,10 @@ async fn select_with_copy(
 ) -> sqlx::Result<Vec<Found>> {
     let people = digits(people);
     let select = select!(
-        r#"extract(epoch from statement_timestamp() - least(copy.caught_up_at, copy.parked_at))::float8
-                     as "copy_age?",
-                 copy.parked_at is not null as "lacks_change!", copy.version is not null as "is_known!",
+        r#"extract(epoch from statement_timestamp() - copy.caught_up_at)::float8 as "copy_age?",
+                 extract(epoch from statement_timestamp() - copy.parked_at)::float8
+                     as "lacks_change_for?",
+                 copy.version is not null as "is_known!",
                  copy.make as "make?", copy.model as "model?", copy.model_year as "model_year?""#,
         "
              left join lateral (
@@ -226,10 +227,11 @@ impl TryFrom<Row> for Policy {
             })
         });
         // A clock that was set back makes nothing younger than new.
+        let time = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
         let copied = row.copy_age.map(|age| Copied {
             vehicle,
-            age: Duration::try_from_secs_f64(age).unwrap_or_default(),
-            lacks_change: row.lacks_change,
+            age: time(age),
+            lacks_change_for: row.lacks_change_for.map(time),
         });
         Ok(Self {
             insurance_id,

@@ -39,8 +39,9 @@ const ONE_OF: u64 = 100;
 const PACE: Duration = Duration::from_millis(200);
 /// Most answers that wait; more are not compared.
 const QUEUE: usize = 5;
-/// Time between an answer and the second look.
-const SECOND_LOOK: Duration = Duration::from_secs(2);
+/// Time between an answer and the second look. A copy at the end of a quiet log knows nothing newer
+/// than the last question to Vehicle but one, each of which waits for 2 s.
+const SECOND_LOOK: Duration = Duration::from_secs(6);
 /// How long counting may take.
 const LIMIT: Duration = Duration::from_secs(2);
 

@@ -13,10 +13,10 @@ pub(crate) use crate::replica::CONSUMER;
 pub(crate) struct Copied {
     /// The vehicle, if it has one of this number.
     pub(crate) vehicle: Option<Arc<Vehicle>>,
-    /// Since when it may lack a change of the car.
+    /// How long ago it was up to date.
     pub(crate) age: Duration,
-    /// Whether it lacks one for certain: an event of the car is a dead letter.
-    pub(crate) lacks_change: bool,
+    /// How long it has lacked a change of the car for certain: an event of it is a dead letter.
+    pub(crate) lacks_change_for: Option<Duration>,
 }
 
 /// For how long the copy is good.
@@ -50,7 +50,8 @@ impl Bounds {
         let Some(copied) = copied.filter(|copied| copied.age <= self.unusable_after) else {
             return Told::Failing(NOTHING);
         };
-        let is_caught_up = copied.age <= self.max_age && !copied.lacks_change;
+        let lacks_change = copied.lacks_change_for.is_some();
+        let is_caught_up = copied.age <= self.max_age && !lacks_change;
         let Some(vehicle) = &copied.vehicle else {
             return if is_caught_up {
                 Told::Now(Outcome::NotFound(Source::Replica))
@@ -66,9 +67,9 @@ impl Bounds {
                 EnrichmentStatus::Stale
             },
             source: Source::Replica,
-            age: copied.age,
+            age: copied.age.max(copied.lacks_change_for.unwrap_or_default()),
         };
-        if copied.lacks_change {
+        if lacks_change {
             Told::Failing(vehicle)
         } else {
             Told::Now(vehicle)
@@ -85,7 +86,7 @@ mod tests {
     use super::{Bounds, Copied, NOTHING, Told};
     use crate::enrichment::outcome::Outcome;
 
-    fn told(age: u64, known: bool, lacks_change: bool) -> Told {
+    fn told(age: u64, known: bool, lacks_change_for: Option<u64>) -> Told {
         let bounds = Bounds {
             max_age: Duration::from_mins(1),
             unusable_after: Duration::from_mins(10),
@@ -93,7 +94,7 @@ mod tests {
         bounds.tell(Some(&Copied {
             vehicle: known.then(vehicle),
             age: Duration::from_secs(age),
-            lacks_change,
+            lacks_change_for: lacks_change_for.map(Duration::from_secs),
         }))
     }
 
@@ -118,23 +119,26 @@ mod tests {
     #[test]
     fn a_vehicle_is_enriched_then_stale_then_nothing() {
         use EnrichmentStatus::{Enriched, Stale};
-        assert_eq!(told(60, true, false), Told::Now(known(Enriched, 60)));
-        assert_eq!(told(61, true, false), Told::Now(known(Stale, 61)));
-        assert_eq!(told(600, true, false), Told::Now(known(Stale, 600)));
-        assert_eq!(told(601, true, false), Told::Failing(NOTHING));
+        assert_eq!(told(60, true, None), Told::Now(known(Enriched, 60)));
+        assert_eq!(told(61, true, None), Told::Now(known(Stale, 61)));
+        assert_eq!(told(600, true, None), Told::Now(known(Stale, 600)));
+        assert_eq!(told(601, true, None), Told::Failing(NOTHING));
     }
 
     #[test]
     fn only_a_copy_that_is_caught_up_says_that_there_is_none() {
         let none = Told::Now(Outcome::NotFound(Source::Replica));
-        assert_eq!(told(60, false, false), none);
-        assert_eq!(told(61, false, false), Told::Failing(NOTHING));
-        assert_eq!(told(0, false, true), Told::Failing(NOTHING));
+        assert_eq!(told(60, false, None), none);
+        assert_eq!(told(61, false, None), Told::Failing(NOTHING));
+        assert_eq!(told(0, false, Some(0)), Told::Failing(NOTHING));
     }
 
     #[test]
     fn a_car_with_a_dead_letter_is_stale_however_new_the_copy_is() {
-        let stale = known(EnrichmentStatus::Stale, 1);
-        assert_eq!(told(1, true, true), Told::Failing(stale));
+        let stale = |age| Told::Failing(known(EnrichmentStatus::Stale, age));
+        assert_eq!(told(1, true, Some(0)), stale(1));
+        // An old letter makes no copy unusable that is up to date.
+        assert_eq!(told(1, true, Some(601)), stale(601));
+        assert_eq!(told(601, true, Some(1)), Told::Failing(NOTHING));
     }
 }

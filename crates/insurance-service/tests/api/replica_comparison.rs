@@ -38,7 +38,7 @@ async fn assert_compared(service: &Service, outcome: &str) {
 /// The time until the second look is over.
 async fn pass_the_second_look() {
     pause();
-    advance(Duration::from_secs(3)).await;
+    advance(Duration::from_secs(7)).await;
     resume();
 }
 

@@ -118,7 +118,7 @@ fn each_value_out_of_bounds_is_refused_by_name() {
         (
             "REPLICA__MAX_AGE",
             "0s",
-            "replica.max_age: 0s is outside 1s..=1day",
+            "replica.max_age: 0s is outside 5s..=1day",
         ),
         (
             "ENRICHMENT__DEADLINE",
