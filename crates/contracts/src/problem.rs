@@ -236,6 +236,10 @@ pub const PROBLEMS: &[Value] = &[
     ),
     ("invalid_until", "`until` is a moment (RFC 3339, UTC)."),
     (
+        "invalid_until_position",
+        "`untilPosition` is a whole number from 1 on, not before `fromPosition`, and stands with it.",
+    ),
+    (
         "invalid_valid_from",
         "`validFrom` is a day from 1900-01-01 to 2199-12-31.",
     ),
@@ -295,6 +299,23 @@ pub const PROBLEMS: &[Value] = &[
         "rate_limited",
         "The key makes more requests than it may (`rate_limit`). Ask again after `Retry-After`.",
     ),
+    (
+        "replay_ended",
+        "The replay has ended already. Read it to see how.",
+    ),
+    (
+        "replay_needed",
+        "The copy that is read is of another log than Vehicle has now, so that there has to be a new one.",
+    ),
+    ("replay_not_found", "There is no replay with this id."),
+    (
+        "replay_running",
+        "A replay of the consumer is at work; `replayId` is its id. Wait for its end, or cancel it.",
+    ),
+    (
+        "replica_off",
+        "This process does not follow Vehicle (`replica.enabled`), or there is no copy yet.",
+    ),
     ("route_not_found", "No route has this path."),
     (
         "too_broad",
@@ -346,6 +367,14 @@ pub const PROBLEMS: &[Value] = &[
     (
         "version_conflict",
         "It has none of the versions that `If-Match` names: somebody has changed it meanwhile. `currentETag`, and the header `ETag`, are of the present one. Read it again.",
+    ),
+    (
+        "window_empty",
+        "The log has no event in the window, as far as the copy is.",
+    ),
+    (
+        "window_too_large",
+        "The window is longer than 30 days or has over 1000000 events; `days` and `events` say how many. Ask for less, or send `confirm`.",
     ),
     (
         "wildcard_not_allowed",

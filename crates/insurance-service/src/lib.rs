@@ -8,13 +8,14 @@ mod lease;
 mod operations;
 mod policy;
 mod prefer;
+mod replay;
 mod replica;
 mod routes;
 mod settings;
 mod store;
 mod unreadable;
 
-use std::{future::ready, path::PathBuf};
+use std::{future::ready, path::PathBuf, sync::Arc};
 
 use ::settings::{Arguments, Sources};
 use event_log::{EventLog, NewLogError, StateError, Triggers, VerifyError};
@@ -28,7 +29,7 @@ use service_defaults::{
 };
 use vehicle_client::{BuildError, Feed, VehicleClient};
 
-use crate::{enrichment::Comparison, replica::Replica, settings::DEFAULTS};
+use crate::{enrichment::Comparison, operations::Replays, replica::Replica, settings::DEFAULTS};
 pub use crate::{
     enrichment::EnrichmentStrategy,
     policy::{Clock, Look, Worker},
@@ -153,9 +154,16 @@ impl InsuranceService {
                 async move { kept.check().await }
             });
         Worker::spawn((&database, &log, &clock), process.tasks(), process.meter());
+        let mut replays = Replays {
+            database: database.clone(),
+            feed: None,
+            wake: Arc::default(),
+        };
         if settings.replica.enabled {
             let feed = Feed::new(&settings.vehicle_client, USER_AGENT)?;
             let replica = Replica::spawn(settings.replica, &database, &feed, runs);
+            replay::Worker::spawn(&database, &feed, &replays.wake, runs);
+            replays.feed = Some(feed);
             readiness = readiness.with_check(replica::NAME, move || ready(replica.check()));
         }
         let comparison = settings
@@ -167,7 +175,7 @@ impl InsuranceService {
         Relay::spawn(&settings.relay.nats, source, (&log, &database), runs);
         let live = process.live().clone();
         let routes = routes::api(
-            database.clone(),
+            replays,
             vehicles,
             comparison,
             log.clone(),

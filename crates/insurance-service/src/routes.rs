@@ -15,7 +15,6 @@ use contracts::{
 };
 use event_log::EventLog;
 use opentelemetry::metrics::Meter;
-use service_database::Database;
 use service_defaults::{
     extract::{Json, Path, invalid_member, invalid_parameter},
     limits::RequestDeadline,
@@ -33,7 +32,7 @@ use vehicle_client::VehicleClient;
 use crate::{
     enrichment::{Caller, Comparison, Enricher, Plan, summary},
     error::Error,
-    operations,
+    operations::{self, Replays},
     policy::{self, Clock},
     prefer::{HANDLING_STRICT, PREFERENCE_APPLIED, Strict},
     settings::InsuranceSettings,
@@ -90,7 +89,7 @@ struct Service {
 /// The API of the service.
 #[expect(deprecated, reason = "the path form stays for those who have it")]
 pub(crate) fn api(
-    database: Database,
+    replays: Replays,
     vehicles: VehicleClient,
     comparison: Option<Comparison>,
     log: EventLog,
@@ -98,6 +97,7 @@ pub(crate) fn api(
     clock: Clock,
     meter: &Meter,
 ) -> Routes {
+    let database = replays.database.clone();
     let enricher = Enricher::new(vehicles.clone(), comparison, meter);
     let unreadable = UnreadableCounter::new(meter);
     let time = settings.snapshot().service.enrichment.deadline;
@@ -115,7 +115,7 @@ pub(crate) fn api(
         .routes(routes!(look_up_insurances))
         .with_state(Service {
             stored: store::policies(database.clone()),
-            stored_with_copy: store::policies_with_copy(database.clone()),
+            stored_with_copy: store::policies_with_copy(database),
             enricher,
             time,
             settings,
@@ -124,7 +124,7 @@ pub(crate) fn api(
         .layer(map_response(never_stored));
     let routes = Routes::new(with_examples(Document::openapi(), EXAMPLES))
         .with(Surface::keyed(&[Scope::Read, Scope::Api]), api);
-    let routes = operations::mount(routes, vehicles, database);
+    let routes = operations::mount(routes, vehicles, replays);
     policy::surfaces(&policies)
         .into_iter()
         .fold(routes, |routes, (surface, api)| {

@@ -12,6 +12,7 @@ use crate::{
     NAME,
     enrichment::{EnrichmentStrategy, Plan},
     policy::IdempotencySettings,
+    replay,
 };
 
 /// Where the defaults differ from the common ones.
@@ -237,6 +238,7 @@ impl Checked for InsuranceSettings {
         ];
         figures.extend(client);
         figures.extend(self.oldest_copies());
+        figures.push(replay::longest());
         figures.extend(self.database.worst_case());
         figures.extend(event_log::worst_case());
         figures

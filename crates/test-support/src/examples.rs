@@ -292,7 +292,15 @@ fn make_log_timeless(value: &mut Value) {
     for (member, value) in members {
         match (member.as_str(), value) {
             ("time", time) => *time = "2026-11-21T10:15:30.123456Z".into(),
-            ("parkedAt" | "closedAt" | "updatedAt" | "seenAt", Value::String(time)) => {
+            ("replayId", Value::String(id)) => {
+                "0192f3c4-5b8f-7a60-9d5c-0c3f5e7d2b11".clone_into(id);
+            }
+            ("perSecond", Value::Number(rate)) => *rate = 0.into(),
+            (
+                "parkedAt" | "closedAt" | "updatedAt" | "seenAt" | "createdAt" | "endedAt"
+                | "estimatedEndAt",
+                Value::String(time),
+            ) => {
                 "2026-01-01T12:00:00Z".clone_into(time);
             }
             ("control", Value::Object(control)) => {

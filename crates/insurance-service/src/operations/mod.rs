@@ -7,12 +7,12 @@ mod consumers;
 mod dead_letters;
 mod guard;
 mod guard_state;
+mod replays;
 mod store;
 
 use std::time::Duration;
 
 use axum::{http::StatusCode, middleware::map_response};
-use service_database::Database;
 use service_defaults::{
     problem::Rejection,
     request_context::RequestContext,
@@ -23,6 +23,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use vehicle_client::VehicleClient;
 
 pub(crate) use guard_state::check;
+pub(crate) use replays::Replays;
 
 use crate::routes::never_stored;
 
@@ -36,7 +37,7 @@ const LIMITS: Limits = Limits::Own {
 };
 
 /// Adds the routes of operators to those of the service.
-pub(crate) fn mount(routes: Routes, vehicles: VehicleClient, database: Database) -> Routes {
+pub(crate) fn mount(routes: Routes, vehicles: VehicleClient, replays: Replays) -> Routes {
     let guard = OpenApiRouter::new()
         .routes(routes!(guard::get_vehicle_guard, guard::set_vehicle_guard))
         .routes(routes!(guard::erase_vehicle))
@@ -51,7 +52,9 @@ pub(crate) fn mount(routes: Routes, vehicles: VehicleClient, database: Database)
         .routes(routes!(dead_letters::resolve_dead_letter))
         .routes(routes!(dead_letters::discard_dead_letter))
         .routes(routes!(comparison::get_replica_comparison))
-        .with_state(database);
+        .routes(routes!(replays::start_replay, replays::list_replays))
+        .routes(routes!(replays::get_replay, replays::cancel_replay))
+        .with_state(replays);
     let [guard, replica] = [guard, replica].map(|it| it.layer(map_response(never_stored)));
     let for_guard = Surface::keyed(&[Scope::Admin, Scope::Operations])
         .with_limits(LIMITS)

@@ -1,10 +1,12 @@
 use http::Method;
 use serde_json::{Value, json};
-use test_support::{API_KEY, Examples};
+use test_support::{API_KEY, Examples, Reply};
 
 use super::{
     Operator,
+    feed::{self, LOG},
     operator::{CONSUMER, CONSUMERS, LETTERS},
+    replays::{REPLAYS, dry_run, following},
 };
 
 const COMPARISON: &str = "/api/v1/operations/replica/comparison";
@@ -26,6 +28,7 @@ pub(crate) async fn record(examples: &mut Examples) {
     operator.0.database.execute(found).await;
     let found = operator.get(COMPARISON).await;
     examples.answer("get_replica_comparison", "found", &found);
+    record_replays(examples).await;
     refuse_foreign_keys(examples, &operator).await;
 }
 
@@ -156,6 +159,10 @@ async fn refuse_foreign_keys(examples: &mut Examples, operator: &Operator) {
             Method::POST,
             format!("{letter}/discard"),
         ),
+        ("start_replay", Method::POST, REPLAYS.to_owned()),
+        ("list_replays", Method::GET, REPLAYS.to_owned()),
+        ("get_replay", Method::GET, format!("{REPLAYS}/{LOG}")),
+        ("cancel_replay", Method::DELETE, format!("{REPLAYS}/{LOG}")),
         ("get_replica_comparison", Method::GET, COMPARISON.to_owned()),
     ] {
         let request = http::Request::builder().method(method).uri(path);
@@ -166,4 +173,63 @@ async fn refuse_foreign_keys(examples: &mut Examples, operator: &Operator) {
             .send(request.body(axum::body::Body::empty()).unwrap());
         examples.problem(operation, &refused.await);
     }
+}
+
+/// Every answer about replays. Nobody has the lease, so that none goes on by itself.
+async fn record_replays(examples: &mut Examples) {
+    let (operation, missing) = ("start_replay", format!("{REPLAYS}/{LOG}"));
+    let operator = following(feed::of(30).await, 30).await;
+    let nobody = "update insurance.workers set leased_until = 'infinity' where worker = 'replays'";
+    operator.0.database.execute(nobody).await;
+    let dry = dry_run(&json!({ "fromPosition": 1, "reason": "trust, but verify" }));
+    examples.request(operation, "dry_run", &dry);
+    let started = operator.post(REPLAYS, &dry).await;
+    examples.answer(operation, "dry_run", &started);
+    let replay = started.header("location").to_owned();
+    examples.problem(operation, &operator.post(REPLAYS, &dry).await);
+    examples.answer("list_replays", "pending", &operator.get(REPLAYS).await);
+    examples.answer("get_replay", "pending", &operator.get(&replay).await);
+    let end = async |replay: &str| operator.ask(Method::DELETE, replay, &Value::Null).await;
+    examples.answer("cancel_replay", "cancelled", &end(&replay).await);
+    examples.problem("cancel_replay", &end(&replay).await);
+    let rebuild = json!({ "consumer": "vehicle_replica", "mode": "rebuild",
+                          "reason": "the dry run found differences" });
+    examples.request(operation, "rebuild", &rebuild);
+    let rebuilding = operator.post(REPLAYS, &rebuild).await;
+    examples.answer(operation, "rebuild", &rebuilding);
+    let restored = "update insurance_replica.consumers set log_id = gen_random_uuid()";
+    operator.0.database.execute(restored).await;
+    let needed = end(rebuilding.header("location")).await;
+    examples.problem("cancel_replay", &needed);
+    examples.problem(operation, &operator.post(REPLAYS, &dry).await);
+    for id in [&*missing, &format!("{REPLAYS}/1")] {
+        examples.problem("cancel_replay", &end(id).await);
+        examples.problem("get_replay", &operator.get(id).await);
+    }
+    record_refused_replays(examples).await;
+}
+
+async fn record_refused_replays(examples: &mut Examples) {
+    let operation = "start_replay";
+    let operator = following(feed::of(30).await, 30).await;
+    for members in [
+        json!({}),
+        json!({ "fromPosition": 1, "reason": "" }),
+        json!({ "fromPosition": 1, "until": "2026-01-02T00:00:00Z" }),
+        json!({ "from": "2026-01-02T00:00:00Z", "untilPosition": 1 }),
+        json!({ "from": "2026-01-02" }),
+        json!({ "fromPosition": 1, "mode": "all" }),
+        json!({ "fromPosition": 31 }),
+        json!({ "fromPosition": 1, "consumer": "none" }),
+    ] {
+        let refused = operator.post(REPLAYS, &dry_run(&members)).await;
+        examples.problem(operation, &refused);
+    }
+    operator.0.vehicle.script(|_| Reply::status(500));
+    let from_one = dry_run(&json!({ "fromPosition": 1 }));
+    examples.problem(operation, &operator.post(REPLAYS, &from_one).await);
+    let large = following(feed::far(1_000_001, 1).await, 1).await;
+    let position = "update insurance_replica.consumers set position = 1000001";
+    large.0.database.execute(position).await;
+    examples.problem(operation, &large.post(REPLAYS, &from_one).await);
 }

@@ -1,0 +1,315 @@
+//! Does what replays ask for, one after the other, in one process at a time.
+
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+
+use contracts::{ReplayMode, ReplayStatus};
+use futures_util::future::BoxFuture;
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Gauge, Meter},
+};
+use service_database::{Database, Error};
+use service_defaults::{
+    chain,
+    tasks::{OnEnd, Tasks},
+};
+use sqlx::PgConnection;
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+use uuid::Uuid;
+use vehicle_client::{Feed, FeedError, FeedStart, VehicleEvent};
+
+use super::{
+    LIMIT, PAGE,
+    compare::MOST_DIFFERENCES,
+    store::{self, Active, DryRun},
+};
+use crate::lease::Lease;
+
+const LEASE: Lease = Lease {
+    worker: "replays",
+    lasts: Duration::from_secs(20),
+};
+/// Between a look and the next, and after a failure.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Failures in a row of Vehicle's feed that end a dry run.
+const MOST_FAILURES: u32 = 30;
+
+/// The worker of one process.
+pub(crate) struct Worker {
+    database: Database,
+    feed: Feed,
+    /// Of the lease that this process has or had.
+    fence: Option<i64>,
+    failures: u32,
+    running: Gauge<u64>,
+    ended: Counter<u64>,
+}
+
+/// What a look has done.
+enum Look {
+    /// Nothing is to be done here.
+    Idle,
+    /// There is more to do, or another replay.
+    Again,
+    /// There is more to do after a pause.
+    Later,
+}
+
+impl Worker {
+    /// Runs a worker in this process until it stops. A new replay wakes it.
+    pub(crate) fn spawn(
+        database: &Database,
+        feed: &Feed,
+        wake: &Arc<Notify>,
+        (tasks, meter): (&Tasks, &Meter),
+    ) {
+        let (database, feed, wake) = (database.clone(), feed.clone(), wake.clone());
+        let running = meter
+            .u64_gauge("replays.running")
+            .with_unit("{replay}")
+            .with_description("Replays that this process is at")
+            .build();
+        let ended = meter
+            .u64_counter("replays")
+            .with_unit("{replay}")
+            .with_description("Replays that this process has seen end")
+            .build();
+        running.record(0, &[]);
+        for status in [ReplayStatus::Completed, ReplayStatus::Failed] {
+            ended.add(0, &[KeyValue::new("status", status.name())]);
+        }
+        tasks.spawn(LEASE.worker, OnEnd::Restart, move |told| {
+            let mut worker = Self {
+                database: database.clone(),
+                feed: feed.clone(),
+                fence: None,
+                failures: 0,
+                running: running.clone(),
+                ended: ended.clone(),
+            };
+            let wake = wake.clone();
+            async move {
+                told.run_until_cancelled(worker.run(&wake)).await;
+                worker.give_back().await;
+            }
+        });
+    }
+
+    async fn run(&mut self, wake: &Notify) -> Infallible {
+        loop {
+            match self.look().await {
+                Ok(Look::Again) => {}
+                Ok(Look::Later) => sleep(PAUSE).await,
+                Ok(Look::Idle) => {
+                    self.running.record(0, &[]);
+                    // Whether it was woken or not, it looks.
+                    let _ = timeout(PAUSE, wake.notified()).await;
+                }
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "a replay does not go on");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<Look, Error> {
+        let active = self
+            .database
+            .read((), |connection, ()| Box::pin(store::active(connection)));
+        let Some(Active { id, mode }) = active.await? else {
+            return Ok(Look::Idle);
+        };
+        let held = (self.fence,);
+        self.fence = self.database.transaction(LIMIT, &held, hold).await?;
+        let Some(fence) = self.fence else {
+            return Ok(Look::Idle);
+        };
+        self.running.record(1, &[]);
+        match mode {
+            ReplayMode::Rebuild => self.watch(fence, id).await,
+            ReplayMode::DryRun => self.dry_run(fence, id).await,
+        }
+    }
+
+    async fn watch(&self, fence: i64, id: Uuid) -> Result<Look, Error> {
+        let step = (fence, id);
+        let seen = self.database.transaction(LIMIT, &step, watch);
+        if let Some(status) = seen.await? {
+            self.count(status);
+        }
+        Ok(Look::Later)
+    }
+
+    fn count(&self, status: ReplayStatus) {
+        self.ended.add(1, &[KeyValue::new("status", status.name())]);
+    }
+
+    /// Goes on with a dry run, page by page, until it ends or the feed fails.
+    async fn dry_run(&mut self, fence: i64, id: Uuid) -> Result<Look, Error> {
+        let step = (fence, id);
+        let resumed = self.database.transaction(LIMIT, &step, resume).await?;
+        let Some(mut run) = resumed else {
+            return Ok(Look::Again);
+        };
+        loop {
+            let failure = match self.page(&mut run).await {
+                Ok(told) => {
+                    self.failures = 0;
+                    let step = (fence, run, told);
+                    let Some(next) = self.database.transaction(LIMIT, &step, advance).await? else {
+                        return Ok(Look::Again);
+                    };
+                    run = next;
+                    if run.findings.differences.len() > MOST_DIFFERENCES {
+                        Some("too_many_differences")
+                    } else if run.position < run.until {
+                        continue;
+                    } else {
+                        None
+                    }
+                }
+                Err(error) => {
+                    let Some(failure) = self.judge(&error) else {
+                        return Ok(Look::Later);
+                    };
+                    Some(failure)
+                }
+            };
+            let step = (fence, run.id, failure);
+            self.database.transaction(LIMIT, &step, finish).await?;
+            self.count(match failure {
+                None => ReplayStatus::Completed,
+                Some(_) => ReplayStatus::Failed,
+            });
+            return Ok(Look::Again);
+        }
+    }
+
+    /// Why the feed's failure ends a dry run, if it does.
+    fn judge(&mut self, error: &FeedError) -> Option<&'static str> {
+        self.failures += 1;
+        tracing::debug!(%error, failures = self.failures, "the feed gave no page to a dry run");
+        let lasting = matches!(error, FeedError::UnknownEvent);
+        if !lasting && self.failures < MOST_FAILURES {
+            return None;
+        }
+        self.failures = 0;
+        Some(error.label())
+    }
+
+    /// The last states that the next page tells, by vehicle.
+    async fn page(&self, run: &mut DryRun) -> Result<Told, FeedError> {
+        let start = match run.event_id {
+            Some(event) => FeedStart::After(event),
+            None => FeedStart::Position(run.from),
+        };
+        let left = run.until - run.position.max(run.from - 1);
+        let limit = u16::try_from(left).map_or(PAGE, |left| left.clamp(1, PAGE));
+        let page = self.feed.events(&start, limit, Duration::ZERO).await?;
+        // Its places are of another log: nothing there is what was asked for.
+        if page.log_id != run.log_id {
+            return Err(FeedError::UnknownEvent);
+        }
+        if page.events.is_empty() {
+            return Err(FeedError::Contract("an event that was there is missing"));
+        }
+        let mut told = BTreeMap::new();
+        for event in &page.events {
+            run.seen += 1;
+            if let Ok(event) = VehicleEvent::read(event.get()) {
+                run.position = event.position;
+                told.insert(event.registration_number.clone(), event);
+            } else {
+                run.failed += 1;
+                // The log has no gaps.
+                run.position = run.position.max(run.from - 1) + 1;
+            }
+        }
+        run.event_id = page.next;
+        Ok(told)
+    }
+
+    /// Lets another process take over at once. Without it, the lease ends by the clock.
+    async fn give_back(&mut self) {
+        let Some(fence) = self.fence.take() else {
+            return;
+        };
+        let given = self.database.transaction(LIMIT, &fence, give_back);
+        if let Err(error) = given.await {
+            tracing::debug!(error = chain(&error), "the lease was not given back");
+        }
+    }
+}
+
+type Told = BTreeMap<contracts::RegistrationNumber, VehicleEvent>;
+type Step<'a, T> = BoxFuture<'a, Result<T, Error>>;
+
+fn hold<'a>(
+    connection: &'a mut PgConnection,
+    (held,): &'a (Option<i64>,),
+) -> Step<'a, Option<i64>> {
+    Box::pin(async { Ok(LEASE.hold(connection, *held).await?) })
+}
+
+fn give_back<'a>(connection: &'a mut PgConnection, fence: &'a i64) -> Step<'a, ()> {
+    Box::pin(async { Ok(LEASE.give_back(connection, *fence).await?) })
+}
+
+fn watch<'a>(
+    connection: &'a mut PgConnection,
+    (fence, id): &'a (i64, Uuid),
+) -> Step<'a, Option<ReplayStatus>> {
+    Box::pin(async {
+        if !LEASE.renew(connection, *fence).await? {
+            return Ok(None);
+        }
+        store::watch(connection, *id).await
+    })
+}
+
+fn resume<'a>(
+    connection: &'a mut PgConnection,
+    (fence, id): &'a (i64, Uuid),
+) -> Step<'a, Option<DryRun>> {
+    Box::pin(async {
+        if !LEASE.renew(connection, *fence).await? {
+            return Ok(None);
+        }
+        store::resume(connection, *id).await
+    })
+}
+
+/// Compares a page and writes down how far the dry run is. `None`: it has ended, or another process
+/// has the lease.
+fn advance<'a>(
+    connection: &'a mut PgConnection,
+    (fence, run, told): &'a (i64, DryRun, Told),
+) -> Step<'a, Option<DryRun>> {
+    Box::pin(async {
+        if !LEASE.renew(connection, *fence).await? {
+            return Ok(None);
+        }
+        let numbers: Vec<_> = told.keys().map(|it| it.as_str().to_owned()).collect();
+        let kept = store::kept(connection, &numbers).await?;
+        let mut run = run.clone();
+        run.findings.take(told, &kept);
+        let goes_on = store::advance(connection, &run).await?;
+        Ok(goes_on.then_some(run))
+    })
+}
+
+fn finish<'a>(
+    connection: &'a mut PgConnection,
+    (fence, id, failure): &'a (i64, Uuid, Option<&'static str>),
+) -> Step<'a, ()> {
+    Box::pin(async {
+        if !LEASE.renew(connection, *fence).await? {
+            return Ok(());
+        }
+        store::finish(connection, *id, *failure).await
+    })
+}
