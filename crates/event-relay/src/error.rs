@@ -50,12 +50,18 @@ pub(crate) enum Error {
     /// The stream deletes events by itself, so that an emptied one cannot be told from a new one.
     #[error("the stream {0} deletes events by their age or their use: it has to keep them")]
     Forgetful(String),
+    /// Messages of the stream were deleted, or others were written to it: it is not the whole log.
+    #[error("the stream {0} does not have each event up to its last one once: delete it")]
+    Incomplete(String),
 }
 
 impl Error {
     /// Whether only people can help.
     pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self, Self::Diverged(_) | Self::Forgetful(_))
+        matches!(
+            self,
+            Self::Diverged(_) | Self::Forgetful(_) | Self::Incomplete(_)
+        )
     }
 
     /// Whether it passes without a word: everything is looked at anew.

@@ -111,6 +111,13 @@ impl Broker {
             // The sequence first: whatever is written after this look makes it wrong.
             let sequence = info.state.last_sequence;
             let last = Box::pin(last_event(&stream, &subjects(service))).await?;
+            if last.is_some_and(|(written, _)| written > sequence) {
+                return Err(Error::Overtaken);
+            }
+            let last = last.map(|(_, place)| place);
+            if !is_whole(info, last) {
+                return Err(Error::Incomplete(name.clone()));
+            }
             Ok((sequence, last))
         };
         let (sequence, last) = self.within(Box::pin(opening)).await?;
@@ -122,11 +129,10 @@ impl Broker {
         })
     }
 
-    /// Whether somebody has emptied the stream: the log has to go there anew.
-    pub(crate) async fn is_emptied(&self, opened: &Opened) -> Result<bool, Error> {
+    /// Whether the stream still has what was published, and nothing else.
+    pub(crate) async fn is_whole(&self, opened: &Opened) -> Result<bool, Error> {
         let stream = self.within(self.stream(&opened.name)).await?;
-        let messages = stream.map_or(0, |it| it.cached_info().state.messages);
-        Ok(messages == 0 && opened.last.is_some())
+        Ok(stream.is_some_and(|it| is_whole(it.cached_info(), opened.last)))
     }
 
     async fn stream(&self, name: &str) -> Result<Option<Stream<Info>>, Error> {
@@ -209,8 +215,16 @@ fn config(name: &str, service: &str, replicas: usize) -> Config {
     }
 }
 
-/// The last event of a stream. One that is not ours has no place in the log, which is told as such.
-async fn last_event(stream: &Stream<Info>, subjects: &str) -> Result<Option<Place>, Error> {
+/// Positions have no gaps and begin at 1, and a stream has the whole log: it has as many messages as
+/// its last event's position says.
+fn is_whole(info: &Info, last: Option<Place>) -> bool {
+    let position = last.map_or(0, |(position, _)| position);
+    i64::try_from(info.state.messages) == Ok(position)
+}
+
+/// The last event of a stream, and its sequence there. One that is not ours has no place in the log,
+/// which is told as such.
+async fn last_event(stream: &Stream<Info>, subjects: &str) -> Result<Option<(u64, Place)>, Error> {
     let last = match stream.get_last_raw_message_by_subject(subjects).await {
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(None),
         last => last?,
@@ -222,7 +236,7 @@ async fn last_event(stream: &Stream<Info>, subjects: &str) -> Result<Option<Plac
         let name = stream.cached_info().config.name.clone();
         Error::Diverged(name)
     });
-    place.map(Some)
+    Ok(Some((last.sequence, place?)))
 }
 
 #[cfg(test)]

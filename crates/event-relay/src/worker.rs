@@ -100,7 +100,8 @@ impl Relay {
                 sleep(PAUSE).await;
                 continue;
             };
-            if error.is_passing() {
+            // The pause is longer where nothing was published since the last error.
+            if error.is_passing() && self.pause == FIRST_PAUSE {
                 tracing::debug!(error = chain(&error), "the relay looks at the stream anew");
             } else {
                 self.failed(&error);
@@ -159,6 +160,9 @@ impl Relay {
         let replicas = self.settings.replicas;
         let open = broker.open(self.log.service(), log_id, &former, replicas);
         let mut opened = open.await?;
+        // At once: the row may still be of another stream, or of this one before it was emptied.
+        let position = opened.last.map_or(0, |(position, _)| position);
+        self.note(&opened.name, position).await?;
         loop {
             let page = self.next(log_id, &opened).await?;
             let events = page.events.len() as u64;
@@ -168,7 +172,7 @@ impl Relay {
             self.instruments.published(events);
             self.instruments.lags((page.end - position).max(0));
             if self.renewed.elapsed() >= PAUSE {
-                if !self.renew().await? || broker.is_emptied(&opened).await? {
+                if !self.renew().await? || !broker.is_whole(&opened).await? {
                     return Err(Error::Changed);
                 }
                 self.note(&opened.name, position).await?;

@@ -70,6 +70,23 @@ async fn a_publisher_that_was_overtaken_is_refused_also_when_its_ids_are_forgott
 }
 
 #[tokio::test]
+async fn a_stream_that_was_purged_before_the_next_event_is_refused() {
+    let Some(nats) = Nats::start() else { return };
+    let broker = broker(&nats).await;
+    let mut opened = open(&broker).await;
+    let events = (1..=3).map(event).collect();
+    broker.publish(&mut opened, events).await.unwrap();
+    assert!(broker.is_whole(&opened).await.unwrap());
+    let stream = broker.stream(&opened.name).await.unwrap().unwrap();
+    stream.purge().await.unwrap();
+    // The sequence goes on after a purge, so the server takes it.
+    broker.publish(&mut opened, vec![event(4)]).await.unwrap();
+    assert!(!broker.is_whole(&opened).await.unwrap());
+    let refused = broker.open("vehicle", Uuid::from_u128(1), &[], 1).await;
+    assert!(matches!(refused, Err(Error::Incomplete(it)) if it == opened.name));
+}
+
+#[tokio::test]
 async fn a_stream_that_deletes_by_age_or_that_holds_what_is_not_ours_is_refused() {
     let Some(nats) = Nats::start() else { return };
     let broker = broker(&nats).await;

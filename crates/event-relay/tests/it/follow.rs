@@ -18,11 +18,11 @@ async fn a_relay_goes_on_after_the_last_event_of_the_stream() {
         bed.place();
         bed.append(events - u32::try_from(bed.logged().await.len()).unwrap())
             .await;
+        let note = format!("update insurance_events.relays set position = {noted}");
+        bed.database.execute(&note).await;
         bed.relay();
         bed.assert_complete(events as usize).await;
         bed.cut().await;
-        let note = format!("update insurance_events.relays set position = {noted}");
-        bed.database.execute(&note).await;
         sleep(DUPLICATE_WINDOW * 2).await;
     }
 }
@@ -50,6 +50,43 @@ async fn a_stream_that_somebody_deletes_or_empties_is_filled_from_the_log() {
     sleep(DUPLICATE_WINDOW * 2).await;
     stream.purge().await.unwrap();
     bed.assert_complete(301).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_lacks_events_is_refused_until_it_is_deleted() {
+    let Some(mut bed) = Bed::new().await else {
+        return;
+    };
+    bed.make_stream(-1).await;
+    bed.place();
+    bed.relay();
+    bed.append(10).await;
+    bed.assert_complete(10).await;
+    let (context, name) = (bed.jetstream().await, bed.name().await);
+    let stream = context.get_stream(&name).await.unwrap();
+    stream.purge().keep(1).await.unwrap();
+    bed.append(1).await;
+    bed.until("refused").await;
+    context.delete_stream(&name).await.unwrap();
+    bed.assert_complete(11).await;
+    bed.until("publishing").await;
+}
+
+/// The broker takes no event again whose id it still knows.
+#[tokio::test]
+async fn a_stream_that_cannot_be_filled_yet_is_seen_as_waiting_and_behind() {
+    let Some(mut bed) = Bed::new().await else {
+        return;
+    };
+    bed.place();
+    bed.relay();
+    bed.append(10).await;
+    bed.assert_complete(10).await;
+    let stream = bed.jetstream().await.get_stream(bed.name().await).await;
+    stream.unwrap().purge().await.unwrap();
+    bed.until("waiting").await;
+    bed.until_measured("relay_lag_events", &[("relay", "nats")], 10)
+        .await;
 }
 
 /// Events were lost by a restore, and other ones have their positions now.

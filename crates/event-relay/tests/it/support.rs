@@ -12,11 +12,17 @@ use service_database::{Database, Schema};
 use service_defaults::metrics::Metrics;
 use sqlx::AssertSqlSafe;
 use test_support::{Nats, TestDatabase, metric};
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use uuid::Uuid;
 
 /// The shortest that a server takes. A relay that sends an event again later is not saved by it.
 pub(crate) const DUPLICATE_WINDOW: Duration = Duration::from_millis(100);
+
+/// How long something may take until the test fails.
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// A log, and a broker for its events.
 pub(crate) struct Bed {
@@ -126,14 +132,17 @@ impl Bed {
     pub(crate) async fn assert_complete(&self, events: usize) {
         let name = self.name().await;
         let context = self.jetstream().await;
-        loop {
-            if let Ok(stream) = context.get_stream(&name).await
-                && stream.cached_info().state.messages >= events as u64
-            {
-                break;
+        let complete = async {
+            loop {
+                if let Ok(stream) = context.get_stream(&name).await
+                    && stream.cached_info().state.messages >= events as u64
+                {
+                    break;
+                }
+                sleep(Duration::from_millis(20)).await;
             }
-            sleep(Duration::from_millis(20)).await;
-        }
+        };
+        within_limit(&format!("{events} messages"), complete).await;
         let logged = self.logged().await;
         assert_eq!(logged.len(), events);
         assert_eq!(places(&messages(&context, &name).await), logged);
@@ -141,14 +150,28 @@ impl Bed {
 
     /// Waits until the relay is in this state.
     pub(crate) async fn until(&self, state: &str) {
-        while self.measured("relay_state", &[("state", state)]) != 1 {
-            sleep(Duration::from_millis(20)).await;
-        }
+        self.until_measured("relay_state", &[("state", state)], 1)
+            .await;
+    }
+
+    /// Waits until a metric has this value.
+    pub(crate) async fn until_measured(&self, name: &str, labels: &[(&str, &str)], value: i64) {
+        let measured = async {
+            while self.measured(name, labels) != value {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within_limit(&format!("{name} {labels:?} = {value}"), measured).await;
     }
 
     pub(crate) fn measured(&self, name: &str, labels: &[(&str, &str)]) -> i64 {
         metric(&self.metrics.render().unwrap(), name, labels)
     }
+}
+
+async fn within_limit(what: &str, wait: impl Future<Output = ()>) {
+    let waited = timeout(LIMIT, wait).await;
+    assert!(waited.is_ok(), "not within {LIMIT:?}: {what}");
 }
 
 /// The messages that a stream has.
