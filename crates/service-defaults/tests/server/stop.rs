@@ -5,7 +5,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::Notify,
-    task::{JoinSet, yield_now},
+    task::{JoinHandle, JoinSet, yield_now},
     time::{Instant, advance},
 };
 
@@ -54,15 +54,19 @@ async fn a_request_in_flight_ends_well_after_nobody_listens_any_more() {
     within(server.end).await.unwrap().unwrap();
 }
 
-/// Sent before its caller could know of the stop, which goes on for half a second.
-#[tokio::test(start_paused = true)]
-async fn a_request_on_a_kept_connection_is_answered_when_nobody_listens_any_more() {
-    // Who has something to do keeps a paused clock where it is.
-    let busy = tokio::spawn(async {
+/// Keeps a paused clock where it is: it goes on by itself where nobody has anything to do.
+fn hold_the_clock() -> JoinHandle<()> {
+    tokio::spawn(async {
         loop {
             yield_now().await;
         }
-    });
+    })
+}
+
+/// Sent before its caller could know of the stop, which goes on for half a second.
+#[tokio::test(start_paused = true)]
+async fn a_request_on_a_kept_connection_is_answered_when_nobody_listens_any_more() {
+    let clock = hold_the_clock();
     let server = Running::behind_edge(&AT_ONCE, Gate::default().routes()).await;
     let (mut caller, mut idle) = (server.connect().await, server.connect().await);
     for kept in [&mut caller, &mut idle] {
@@ -79,13 +83,15 @@ async fn a_request_on_a_kept_connection_is_answered_when_nobody_listens_any_more
     );
     assert!(!server.end.is_finished());
     advance(Duration::from_millis(500)).await;
-    busy.abort();
+    clock.abort();
     assert_eq!(idle.rest().await, "");
     within(server.end).await.unwrap().unwrap();
 }
 
-#[tokio::test]
+/// On a clock that stands still the stop does not wait for the runtime to learn of connections.
+#[tokio::test(start_paused = true)]
 async fn a_connection_that_waits_to_be_accepted_is_served_by_the_stop() {
+    let clock = hold_the_clock();
     // Often, because which of two things that are ready comes first may be left to chance.
     for _ in 0..16 {
         let server = Running::behind_edge(&AT_ONCE, Gate::default().routes()).await;
@@ -105,6 +111,7 @@ async fn a_connection_that_waits_to_be_accepted_is_served_by_the_stop() {
             "{head}"
         );
     }
+    clock.abort();
 }
 
 #[tokio::test]
