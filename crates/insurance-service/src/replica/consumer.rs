@@ -29,6 +29,11 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// After a failure; doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Between two copies that were begun because the log was another one: shorter than a lease. Two
+/// Vehicles behind one address, each with a log of its own, are not copied in turns without a rest.
+const LONGEST_BETWEEN_LOGS: Duration = Duration::from_secs(10);
+/// After this long with one log, the next one is the first again.
+const SAME_LOG: Duration = Duration::from_mins(10);
 /// Between two looks for dead letters to be tried again.
 const BETWEEN_TRIES: Duration = Duration::from_millis(500);
 /// Between two sweeps, once one found little.
@@ -47,6 +52,8 @@ pub enum Turn {
     Paused,
     /// A page of the register is in the copy that is being filled.
     Copied,
+    /// Vehicle has another log, and a copy of its own is begun for it.
+    Lost,
     /// These events were applied or put aside, or all is otherwise than it was.
     Followed {
         /// How many of them.
@@ -127,6 +134,7 @@ impl Consumer {
     /// Consumes until it is told to stop, and then lets another process take over at once.
     pub(super) async fn run(&mut self, told: &CancellationToken) {
         let (mut pause, mut failures) = (Duration::ZERO, 0);
+        let (mut logs, mut lost) = (0, Instant::now());
         while told.run_until_cancelled(sleep(pause)).await.is_some() {
             let turn = self.turn(told).await;
             if failures > 0 && turn.is_ok() {
@@ -136,6 +144,11 @@ impl Consumer {
             pause = match turn {
                 Ok(Turn::Leased | Turn::Paused) => BETWEEN_LOOKS,
                 Ok(Turn::Followed { at_the_end, .. }) if at_the_end => BETWEEN_PAGES,
+                Ok(Turn::Lost) => {
+                    logs = if lost.elapsed() > SAME_LOG { 1 } else { logs + 1 };
+                    lost = Instant::now();
+                    doubled(logs).min(LONGEST_BETWEEN_LOGS)
+                }
                 Ok(_) => Duration::ZERO,
                 Err(error) => {
                     failures += 1;
@@ -189,8 +202,12 @@ impl Consumer {
         }
         self.register_is_next = true;
         let turn = self.follow(fence, state, told).await?;
-        if turn != Turn::Told {
-            self.look_after(fence, turn).await?;
+        // What is done beside does not hold up what is followed.
+        if turn != Turn::Told
+            && let Err(error) = self.look_after(fence, turn).await
+        {
+            let error = chain(&error);
+            tracing::warn!(error, "the copy of Vehicle's cars is not looked after");
         }
         Ok(turn)
     }
@@ -234,7 +251,7 @@ impl Consumer {
         let done = done.await?;
         (self.alone, self.begun) = (0, None);
         self.done(done);
-        Ok(Turn::Copied)
+        Ok(if lost { Turn::Lost } else { Turn::Copied })
     }
 
     /// Copies a page of the register.
@@ -265,6 +282,7 @@ impl Consumer {
             }
             plausible
         });
+        let filled = from.filling;
         let copied = Copied {
             fence,
             from,
@@ -273,8 +291,9 @@ impl Consumer {
         };
         let done = self.database.transaction(LIMIT, &copied, apply::copy);
         let done = done.await?;
+        let lost = matches!(&done, Done::State(state) if state.filling != filled);
         self.done(done);
-        Ok(Turn::Copied)
+        Ok(if lost { Turn::Lost } else { Turn::Copied })
     }
 
     /// Reads the next events and applies them.
@@ -502,13 +521,14 @@ impl Consumer {
             }
         );
         if at_the_end && self.sweeps <= Instant::now() {
+            self.sweeps = Instant::now() + BETWEEN_SWEEPS;
             let step = (fence, self.keep_tombstones);
             let swept = self
                 .database
                 .transaction(LIMIT, &step, apply::sweep)
                 .await?;
-            if swept < 1_000 {
-                self.sweeps = Instant::now() + BETWEEN_SWEEPS;
+            if swept >= 1_000 {
+                self.sweeps = Instant::now();
             }
         }
         if at_the_end && self.counts <= Instant::now() {
@@ -552,8 +572,12 @@ impl Consumer {
 }
 
 fn pause_after(failures: u32) -> Duration {
-    let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
-    doubled.min(LONGEST_PAUSE)
+    doubled(failures).min(LONGEST_PAUSE)
+}
+
+/// The first pause, doubled with each time after the first.
+fn doubled(times: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(times.saturating_sub(1)))
 }
 
 /// To be put aside; only the last event of a page has its id for sure.
