@@ -49,7 +49,7 @@ def cost(stack, database, full):
         create table benchmark_rows (like insurance.insurances including all);
         insert into benchmark_rows select * from insurance.insurances;
         grant select, update on benchmark_rows to insurance_service;
-        analyze;""",
+        analyze insurance.insurances, insurance.covers, benchmark_rows;""",
         encoding="utf-8",
     )
     database.run(services.name, file)
