@@ -124,8 +124,9 @@ def paths(value, above=()):
 
 template = json.loads((top / "secrets.local.json.template").read_text())
 made = {("_" if path[0] == "postgres" else "__").join(path).upper() for path in paths(template)}
-# No secret: whoever starts the profile `broker` says where it is.
-used = set(re.findall(r"\$\{(\w+)", compose_text)) - {BROKER}
+# No secret: what has a value without one, and where the profile `broker` is.
+optional = set(re.findall(r"\$\{(\w+):-", compose_text))
+used = set(re.findall(r"\$\{(\w+)", compose_text)) - optional
 expect(used == made, f"compose: variables of init.sh that are not used, or the reverse: {sorted(used ^ made)}")
 
 # A value of a secret is that of the variable with the same name; only psql wants another one.
@@ -142,7 +143,8 @@ for name, service in services.items():
     if service["image"] not in built:
         continue
     binary, kind = built[service["image"]], name.split("-")[0]
-    given = {key: re.sub(r"\$\{(\w+)[^}]*\}", lambda it: "nats://nats:4222" if it[1] == BROKER else secret[it[1]], str(value))
+    values = {**secret, BROKER: "nats://nats:4222"}
+    given = {key: re.sub(r"\$\{(\w+)(?::-)?([^}]*)\}", lambda it: values.get(it[1], it[2]), str(value))
              for key, value in service["environment"].items()}
     said = subprocess.run([binaries / binary, "check", "--output", "json"], env=given, capture_output=True, text=True)
     figures = json.loads(said.stdout)
