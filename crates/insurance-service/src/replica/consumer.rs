@@ -145,7 +145,11 @@ impl Consumer {
                 Ok(Turn::Leased | Turn::Paused) => BETWEEN_LOOKS,
                 Ok(Turn::Followed { at_the_end, .. }) if at_the_end => BETWEEN_PAGES,
                 Ok(Turn::Lost) => {
-                    logs = if lost.elapsed() > SAME_LOG { 1 } else { logs + 1 };
+                    logs = if lost.elapsed() > SAME_LOG {
+                        1
+                    } else {
+                        logs + 1
+                    };
                     lost = Instant::now();
                     doubled(logs).min(LONGEST_BETWEEN_LOGS)
                 }
