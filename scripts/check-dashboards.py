@@ -466,7 +466,8 @@ def main():
         folder.chmod(0o755)  # PostgreSQL runs as another account where this is root
         environment = {key: value for key, value in os.environ.items() if key != "THREADPILOT_DATABASE_URL"}
         environment |= {f"INSURANCE__VEHICLE_CLIENT__{name}": value for name, value in QUICK.items()}
-        environment["INSURANCE__REPLICA__ENABLED"] = "true"
+        # A broker that is away has its series, too.
+        environment |= {"INSURANCE__REPLICA__ENABLED": "true", "INSURANCE__RELAY__NATS__URL": "nats://127.0.0.1:1"}
         command = [BINARIES / "threadpilot", "--vehicle-port", "0", "--insurance-port", "0", "--data-dir", folder / "data"]
         process = stack_of.enter_context(running(command, folder / "stack.log", signal.SIGINT, env=environment))
         stack = Stack(folder, process)
