@@ -122,7 +122,7 @@ impl Pair {
 }
 
 async fn within<T>(work: impl Future<Output = T>) -> T {
-    timeout(Duration::from_mins(1), work).await.unwrap()
+    timeout(Duration::from_mins(5), work).await.unwrap()
 }
 
 async fn texts(database: &TestDatabase, sql: &str) -> Vec<String> {
