@@ -103,13 +103,13 @@ impl PublicKey {
     /// [`Forged`] where a signature says that it is of this key and is not, or the note is none.
     pub fn open(&self, note: &str) -> Result<Option<Checkpoint>, Forged> {
         let checkpoint = Checkpoint::read(note).ok_or(Forged)?;
-        let (_, signatures) = note.split_once("\n\n").ok_or(Forged)?;
+        // The note's own text: a later release may say more in it.
+        let (text, signatures) = note.split_at(note.find("\n\n").ok_or(Forged)? + 1);
         let prefix = format!("— {} ", self.name);
         for signature in signatures.lines().filter_map(|it| it.strip_prefix(&prefix)) {
             let signature = STANDARD.decode(signature).map_err(|_| Forged)?;
             let (id, signature) = signature.split_first_chunk().ok_or(Forged)?;
             if *id == self.id() {
-                let text = checkpoint.to_string();
                 let good =
                     UnparsedPublicKey::new(&ED25519, self.key).verify(text.as_bytes(), signature);
                 return good.map(|()| Some(checkpoint)).map_err(|_| Forged);
@@ -172,9 +172,14 @@ impl SigningKey {
     /// A note with the key's signature.
     pub fn sign(&self, checkpoint: &Checkpoint) -> String {
         let text = checkpoint.to_string();
+        format!("{text}\n{}", self.signature(&text))
+    }
+
+    /// The line of a note's signature over its text.
+    fn signature(&self, text: &str) -> String {
         let signature = self.pair.sign(text.as_bytes());
         let signature = [self.public().id().as_slice(), signature.as_ref()].concat();
-        format!("{text}\n— {} {}\n", self.name, STANDARD.encode(signature))
+        format!("— {} {}\n", self.name, STANDARD.encode(signature))
     }
 }
 
@@ -231,6 +236,17 @@ mod tests {
         ] {
             assert_eq!(key.public().open(&changed), Err(Forged), "{changed}");
         }
+    }
+
+    #[test]
+    fn a_note_in_which_a_later_release_says_more_is_opened() {
+        let key = key("1");
+        let text = format!("{}said later\n", checkpoint());
+        let signature = key.signature(&text);
+        let note = format!("{text}\n{signature}");
+        assert_eq!(key.public().open(&note), Ok(Some(checkpoint())));
+        let changed = note.replace("said later", "said never");
+        assert_eq!(key.public().open(&changed), Err(Forged));
     }
 
     #[test]

@@ -38,6 +38,12 @@ pub enum NewLogError {
     /// Nothing says that events were lost.
     #[error("no checkpoint shows that events were lost: give the newest one, or --even-if-whole")]
     Whole,
+    /// Nothing says that what is left is what it was.
+    #[error(
+        "no checkpoint that was given agrees with the log, so what is left of it may have been changed: \
+         give an older one as well, or --even-if-none-agrees"
+    )]
+    NoneAgrees,
     /// A service is placing events.
     #[error("the log grows: stop the service first")]
     Grows,
@@ -75,6 +81,10 @@ pub async fn new_log(
     }
     if !report.needs_another_id && !wanted.even_if_whole {
         return Err(NewLogError::Whole);
+    }
+    // Those that are stored do not count: whoever made the log anew may have let a service sign it.
+    if report.given == 0 && !wanted.even_if_none_agrees {
+        return Err(NewLogError::NoneAgrees);
     }
     let mut transaction = connection.begin().await?;
     let log_id = renew(&log, &mut transaction, head).await?;

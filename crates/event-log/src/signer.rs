@@ -222,10 +222,11 @@ struct Stored {
 /// What was done, and the last checkpoint that is known now.
 type Outcome = (Signed, Option<(u64, Hash)>);
 
-/// Nobody places or signs meanwhile. `None`: somebody does.
+/// Nobody places or signs meanwhile. `None`: somebody does. No event has a place that is later than
+/// this moment, also where the clock was set back.
 async fn lock(log: &EventLog, connection: &mut PgConnection) -> sqlx::Result<Option<Head>> {
     let lock = log.sql(
-        "select log_id, position, edge, clock_timestamp() as now
+        "select log_id, position, edge, greatest(clock_timestamp(), placed_at) as now
          from event_log.head for update skip locked",
     );
     sqlx::query_as(lock).fetch_optional(connection).await

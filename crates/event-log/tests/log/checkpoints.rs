@@ -73,6 +73,18 @@ async fn a_checkpoint_extends_the_one_before() {
     ));
 }
 
+/// Also where the clock was set back since they got their places.
+#[tokio::test]
+async fn a_checkpoint_is_never_older_than_the_events_that_it_covers() {
+    let (database, log) = insurance().await;
+    database
+        .execute("update insurance_events.head set placed_at = '2100-01-01'")
+        .await;
+    grow(&database, &log, 1).await;
+    let signed_at = sign(&mut signer(&database, &log)).await.signed_at.unwrap();
+    assert!(signed_at.to_string().starts_with("2100-"), "{signed_at}");
+}
+
 #[tokio::test]
 async fn a_log_that_does_not_extend_its_checkpoint_is_not_signed() {
     const CHANGE: &str =

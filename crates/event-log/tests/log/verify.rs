@@ -7,7 +7,7 @@ use test_support::TestDatabase;
 
 use crate::{
     checkpoints::{grow, key, sign_note, signer},
-    support::{drain, insurance, sequencer, tamper},
+    support::{THINGS, drain, fill, insurance, rewrite, sequencer, tamper},
 };
 
 /// 700 events, with checkpoints of the sizes 200 and 600 that were exported. Somebody has kept what
@@ -47,6 +47,19 @@ async fn a_log_that_nobody_touched_is_whole() {
             .contains("700 events and 4 checkpoints are as they were"),
         "{report}"
     );
+}
+
+/// Whoever places events is told the moment that was kept, as the owner of the database can.
+async fn stop_the_clock(database: &TestDatabase) {
+    let stop = "create schema stopped;
+        grant usage on schema stopped to public;
+        create function stopped.clock_timestamp() returns timestamptz
+            language plpgsql security definer
+            as 'begin return (select placed_at from public.kept); end';
+        do $$ begin
+            execute format('alter database %I set search_path = stopped, pg_catalog, public', current_database());
+        end $$";
+    database.execute(stop).await;
 }
 
 #[tokio::test]
@@ -93,7 +106,8 @@ async fn six_kinds_of_tampering_are_found_with_the_first_bad_position() {
             "update insurance_events.events set actor = 'key/other' where sequence = 300;
              delete from insurance_events.log where position > 200;
              delete from insurance_events.event_tiles;
-             update insurance_events.head set position = kept.position, edge = kept.edge from kept;
+             update insurance_events.head
+                 set position = kept.position, edge = kept.edge, placed_at = kept.placed_at from kept;
              insert into insurance_events.unplaced
                  select sequence, event_id from insurance_events.events where sequence > 200",
             201,
@@ -102,6 +116,7 @@ async fn six_kinds_of_tampering_are_found_with_the_first_bad_position() {
         let (database, log, exported) = filled().await;
         tamper(&database, &format!("{changes};{FORGET}")).await;
         if kind == "rewrite" {
+            stop_the_clock(&database).await;
             drain(&mut sequencer(&database, &log)).await;
         }
         let report = verify(&database, &log, &exported).await;
@@ -142,6 +157,15 @@ async fn what_is_kept_beside_the_events_is_compared_with_them() {
         ),
         ("update insurance_events.hours set events = events - 1 where hour = (select min(hour) from insurance_events.hours)", 701),
         ("delete from insurance_events.hours", 701),
+        (
+            "alter table insurance_events.events drop constraint events_pkey;
+             insert into insurance_events.events (event_id, sequence, aggregate_type, aggregate_id, version,
+                 event_type, actor, correlation_id, data)
+             select event_id, 0, 'policy', 'A', 1, 'policy.drafted.v1', 'key/x', 'none', '{}'
+             from insurance_events.log where position = 300;
+             delete from insurance_events.unplaced",
+            300,
+        ),
         (
             "alter table insurance_events.log drop constraint position_starts_at_one;
              insert into insurance_events.events (event_id, sequence, aggregate_type, aggregate_id, version,
@@ -212,4 +236,44 @@ async fn events_that_came_after_a_restore_are_not_taken_for_changed_ones() {
     assert_eq!((*position, &report.fault), (201, &None), "{report}");
     assert!(what.contains("from here to 300"), "{report}");
     assert_eq!((report.events, report.checkpoints), (350, 3), "{report}");
+}
+
+/// A backup holds events that wait for their places: they are placed anew, at another time.
+#[tokio::test]
+async fn events_that_waited_in_a_backup_are_not_taken_for_changed_ones() {
+    let (database, log) = insurance().await;
+    grow(&database, &log, 200).await;
+    let kept = sign_note(&mut signer(&database, &log)).await;
+    let values = THINGS.replace("n::text", "'waiting ' || n");
+    fill(&database, 50, &values).await;
+    let backup = database.copy().await;
+    assert_eq!(drain(&mut sequencer(&database, &log)).await, 50);
+    let lost = sign_note(&mut signer(&database, &log)).await;
+    database.restore(&backup).await;
+    let log = EventLog::new("insurance");
+    assert_eq!(drain(&mut sequencer(&database, &log)).await, 50);
+    let report = verify(&database, &log, &[kept, lost]).await;
+    let Fault { position, what } = report.lost.as_ref().unwrap();
+    assert_eq!((*position, &report.fault), (201, &None), "{report}");
+    assert!(what.contains("from here to 250"), "{report}");
+    assert_eq!((report.checkpoints, report.given), (2, 1), "{report}");
+}
+
+/// Every checkpoint that was kept is then one of a log that is not known here, as after a restore.
+#[tokio::test]
+async fn a_log_that_was_rewritten_under_another_id_is_not_one_that_was_lost() {
+    let (database, log, exported) = filled().await;
+    let changes = "update insurance_events.events set actor = 'key/other' where sequence = 300;
+        delete from insurance_events.checkpoints;
+        update insurance_events.head set log_id = gen_random_uuid()";
+    rewrite(&database, &log, changes).await;
+    for signed_since in [false, true] {
+        if signed_since {
+            sign_note(&mut signer(&database, &log)).await;
+        }
+        let report = verify(&database, &log, &exported).await;
+        let fault = report.fault.as_ref().unwrap();
+        assert_eq!((fault.position, &report.lost), (1, &None), "{report}");
+        assert!(fault.what.contains("another log"), "{report}");
+    }
 }

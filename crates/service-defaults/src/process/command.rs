@@ -115,13 +115,16 @@ pub struct NewLog {
     /// Why, for those who wonder later; names no person
     #[arg(long, value_name = "TEXT")]
     pub because: String,
-    /// A checkpoint that was exported and kept elsewhere, the newest one at least; may be given
-    /// several times
+    /// A checkpoint that was exported and kept elsewhere, the newest one and an older one at least;
+    /// given several times
     #[arg(long, value_name = "FILE")]
     pub checkpoint: Vec<PathBuf>,
     /// Also where no checkpoint shows that events were lost
     #[arg(long)]
     pub even_if_whole: bool,
+    /// Also where none of the checkpoints agrees with what is left of the log
+    #[arg(long)]
+    pub even_if_none_agrees: bool,
 }
 
 /// How another process has started this one.

@@ -56,6 +56,10 @@ async fn told(database: &TestDatabase, command: &[&str]) -> (Option<i32>, String
     (output.status.code(), text(&output.stdout))
 }
 
+fn renewal<'a>(because: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
+    [&["new-log", "--because", because], arguments].concat()
+}
+
 #[tokio::test]
 async fn a_log_that_lost_events_gets_a_new_id_and_its_readers_are_told() {
     const LOG: &str = "select log_id::text from vehicle_events.head";
@@ -95,19 +99,19 @@ async fn a_log_that_lost_events_gets_a_new_id_and_its_readers_are_told() {
     for (arguments, why) in [
         (&["restored"][..], "give the newest one"),
         (&["restored", "--checkpoint", &old], "give the newest one"),
+        (&["restored", "--checkpoint", &newest], "give an older one"),
         (
             &["for 19900101-1234", "--checkpoint", &newest],
             "--because has",
         ),
         (&[" ", "--checkpoint", &newest], "--because has"),
     ] {
-        let command = [&["new-log", "--because"], arguments].concat();
-        let (code, said) = told(&database, &command).await;
+        let (code, said) = told(&database, &renewal(arguments[0], &arguments[1..])).await;
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains(why), "{said}");
     }
     assert_eq!(value(&database, LOG).await, log);
-    let renew = ["new-log", "--because", "restored", "--checkpoint", &newest];
+    let renew = renewal("restored", &["--checkpoint", &newest, "--checkpoint", &old]);
     let (code, said) = told(&database, &renew).await;
     assert_eq!(code, Some(0), "{said}");
     let renewed = value(&database, LOG).await;
@@ -152,13 +156,8 @@ async fn a_log_that_lost_events_gets_a_new_id_and_its_readers_are_told() {
     let (code, said) = verify(&next).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("is SHORTER than it was"), "{said}");
-    let renew = [
-        "new-log",
-        "--because",
-        "restored again",
-        "--checkpoint",
-        &next,
-    ];
+    let next = ["--checkpoint", &next, "--even-if-none-agrees"];
+    let renew = renewal("restored again", &next);
     let (code, said) = told(&database, &renew).await;
     assert_eq!(code, Some(0), "{said}");
     let again = value(&database, LOG).await;
@@ -177,7 +176,7 @@ async fn a_log_that_was_written_to_since_its_restore_is_shorter_and_not_changed(
     let database = TestDatabase::new(NAME, SCHEMA).await;
     let folder = tempdir().unwrap();
     let mut serving = Serving::start(&database, &[KEY]).await;
-    export(&mut serving, &database, (&folder, "old")).await;
+    let old = export(&mut serving, &database, (&folder, "old")).await;
     let backup = database.copy().await;
     let newest = export(&mut serving, &database, (&folder, "newest")).await;
     drop(serving);
@@ -190,7 +189,7 @@ async fn a_log_that_was_written_to_since_its_restore_is_shorter_and_not_changed(
     let (code, said) = told(&database, &["verify-log", "--checkpoint", &newest]).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("is SHORTER than it was"), "{said}");
-    let renew = ["new-log", "--because", "restored", "--checkpoint", &newest];
+    let renew = renewal("restored", &["--checkpoint", &newest, "--checkpoint", &old]);
     let (code, said) = told(&database, &renew).await;
     assert_eq!(code, Some(0), "{said}");
     let (code, said) = told(&database, &["verify-log"]).await;
@@ -205,9 +204,9 @@ async fn a_log_that_was_changed_keeps_its_id() {
     let database = TestDatabase::new(NAME, SCHEMA).await;
     let folder = tempdir().unwrap();
     let mut serving = Serving::start(&database, &[KEY]).await;
-    export(&mut serving, &database, (&folder, "old")).await;
+    let old = export(&mut serving, &database, (&folder, "old")).await;
     drop(serving);
-    let renew = ["new-log", "--because", "a drill", "--even-if-whole"];
+    let renew = renewal("a drill", &["--checkpoint", &old, "--even-if-whole"]);
     let (code, said) = told(&database, &renew).await;
     assert_eq!(code, Some(0), "{said}");
     database
