@@ -19,7 +19,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use uuid::Uuid;
-use vehicle_client::{Feed, FeedError, FeedStart, VehicleEvent};
+use vehicle_client::{EventFaultKind, Feed, FeedError, FeedStart, VehicleEvent};
 
 use super::{
     LIMIT, PAGE,
@@ -220,13 +220,16 @@ impl Worker {
         let mut told = BTreeMap::new();
         for event in &page.events {
             run.seen += 1;
-            if let Ok(event) = VehicleEvent::read(event.get()) {
-                run.position = event.position;
-                told.insert(event.registration_number.clone(), event);
-            } else {
-                run.failed += 1;
-                // The log has no gaps.
-                run.position = run.position.max(run.from - 1) + 1;
+            // The log has no gaps.
+            run.position = run.position.max(run.from - 1) + 1;
+            match VehicleEvent::read(event.get()) {
+                Ok(event) => {
+                    run.position = event.position;
+                    told.insert(event.registration_number.clone(), event);
+                }
+                // The known version comes, too.
+                Err(fault) if fault.kind == EventFaultKind::Later => {}
+                Err(_) => run.failed += 1,
             }
         }
         run.event_id = page.next;

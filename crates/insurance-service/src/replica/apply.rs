@@ -22,22 +22,23 @@ pub(super) type Step<'a, T> = BoxFuture<'a, Result<T, Error>>;
 pub(super) enum Done {
     /// Another process has taken the lease.
     Overtaken,
-    /// It has its effect, or none, because all is otherwise than it was: how it is now.
+    /// It has no effect, because all is otherwise than it was: how it is now.
+    Otherwise(State),
+    /// It has its effect: how all is after it.
     State(State),
 }
 
-impl From<VehicleEvent> for Row {
-    fn from(event: VehicleEvent) -> Self {
-        let gone = event.vehicle.is_none();
-        let vehicle = event.vehicle;
+impl From<&VehicleEvent> for Row {
+    fn from(event: &VehicleEvent) -> Self {
+        let vehicle = event.vehicle.clone();
         let (make, model, model_year) =
             vehicle.map_or((None, None, None), |it| (it.make, it.model, it.model_year));
         Self {
-            registration_number: event.registration_number,
+            registration_number: event.registration_number.clone(),
             make,
             model,
             model_year,
-            gone,
+            gone: event.vehicle.is_none(),
             version: event.version,
             position: Some(event.position),
         }
@@ -58,12 +59,12 @@ impl From<VersionedVehicle> for Row {
     }
 }
 
-/// A page of events, or nothing new at the end of the log.
-pub(super) struct Page {
+/// Events of a page, or nothing new at the end of the log.
+pub(super) struct Piece<'p> {
     pub(super) fence: i64,
-    /// As it was when the page was asked for.
-    pub(super) from: State,
-    pub(super) events: Vec<VehicleEvent>,
+    /// As it was when they were asked for, or after the piece before.
+    pub(super) from: &'p State,
+    pub(super) events: Vec<&'p VehicleEvent>,
     /// Put aside in place of events.
     pub(super) letter: Option<Letter>,
     pub(super) to: Reached,
@@ -123,16 +124,16 @@ pub(super) fn begin_filling<'a>(
 }
 
 /// Effect, checkpoint and the look for duplicates.
-pub(super) fn follow<'a>(connection: &'a mut PgConnection, page: &'a Page) -> Step<'a, Done> {
+pub(super) fn follow<'a>(connection: &'a mut PgConnection, page: &'a Piece<'_>) -> Step<'a, Done> {
     Box::pin(async {
         let Some(now) = enter(connection, page.fence).await? else {
             return Ok(Done::Overtaken);
         };
-        let from = &page.from;
+        let from = page.from;
         let as_before =
             (now.position, now.log_id, now.event_id) == (from.position, from.log_id, from.event_id);
         if !as_before || now.mode == "paused" {
-            return Ok(Done::State(now));
+            return Ok(Done::Otherwise(now));
         }
         if !page.events.is_empty() {
             keep(connection, &now.followed(), &page.events).await?;
@@ -157,16 +158,16 @@ pub(super) fn follow<'a>(connection: &'a mut PgConnection, page: &'a Page) -> St
 async fn keep(
     connection: &mut PgConnection,
     generations: &[i64],
-    events: &[VehicleEvent],
+    events: &[&VehicleEvent],
 ) -> sqlx::Result<()> {
     let mut newest: HashMap<&RegistrationNumber, &VehicleEvent> = HashMap::new();
-    for event in events {
+    for &event in events {
         let newest = newest.entry(&event.registration_number).or_insert(event);
         if newest.version < event.version {
             *newest = event;
         }
     }
-    let rows: Vec<Row> = newest.values().map(|it| (*it).clone().into()).collect();
+    let rows: Vec<Row> = newest.values().map(|it| Row::from(*it)).collect();
     store::keep(connection, generations, &rows).await?;
     let told = newest.iter();
     let (numbers, positions): (Vec<_>, Vec<_>) = told
@@ -191,7 +192,7 @@ pub(super) fn copy<'a>(connection: &'a mut PgConnection, copied: &'a Copied) -> 
         let (from, page) = (&copied.from, &copied.page);
         let as_before = (now.filling, &now.snapshot_at) == (from.filling, &from.snapshot_at);
         let (Some(filling), true) = (now.filling, as_before && now.mode != "paused") else {
-            return Ok(Done::State(now));
+            return Ok(Done::Otherwise(now));
         };
         if now.log_id.is_some_and(|known| known != page.log_id) {
             store::begin_filling(connection, true).await?;
@@ -203,9 +204,8 @@ pub(super) fn copy<'a>(connection: &'a mut PgConnection, copied: &'a Copied) -> 
         for letter in &copied.letters {
             too_many |= dead_letters::park(connection, letter).await?;
         }
-        let next = page.next.as_ref().map(RegistrationNumber::as_str);
         let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
-        store::copied(connection, (page.log_id, page.last_event), next, count).await?;
+        store::copied(connection, page, count).await?;
         if too_many {
             store::stop(connection, "too_many_dead_letters").await?;
         }
@@ -237,14 +237,17 @@ pub(super) fn failed<'a>(
     })
 }
 
-/// Those to be tried again, while there is one copy and it is followed.
-pub(super) fn take_due<'a>(connection: &'a mut PgConnection, fence: &'a i64) -> Step<'a, Vec<Due>> {
+/// One to be tried again, while there is one copy and it is followed.
+pub(super) fn take_due<'a>(
+    connection: &'a mut PgConnection,
+    fence: &'a i64,
+) -> Step<'a, Option<Due>> {
     Box::pin(async {
         let state = enter(connection, *fence).await?;
         if state.is_some_and(|it| it.is_settled() && it.mode == "follow") {
             return Ok(dead_letters::take_due(connection).await?);
         }
-        Ok(Vec::new())
+        Ok(None)
     })
 }
 
@@ -271,8 +274,4 @@ pub(super) fn sweep<'a>(
             None => Ok(0),
         }
     })
-}
-
-pub(super) fn count<'a>(connection: &'a mut PgConnection, (): &'a ()) -> Step<'a, (i64, i64)> {
-    Box::pin(async { Ok(store::count(connection).await?) })
 }

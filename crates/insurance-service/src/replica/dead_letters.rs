@@ -11,8 +11,6 @@ use super::{ACTOR, CONSUMER, store};
 const MOST_OPEN: i64 = 1_000;
 /// Longest body that is kept, in bytes.
 const LONGEST_BODY: usize = 65_536;
-/// How many are tried again in a turn.
-const TRIED: i64 = 10;
 
 /// Why an event was put aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +27,7 @@ impl From<EventFaultKind> for Reason {
     fn from(kind: EventFaultKind) -> Self {
         match kind {
             EventFaultKind::Unreadable => Self::Unreadable,
-            EventFaultKind::Contract => Self::Contract,
+            EventFaultKind::Contract | EventFaultKind::Later => Self::Contract,
         }
     }
 }
@@ -58,8 +56,9 @@ pub(super) struct Letter {
     pub(super) event: String,
 }
 
-/// Puts an event aside. One whose statement failed is tried again by itself. `true`: so many are
-/// open now that the consumer has to stop.
+/// Puts an event aside. One that may be innocent is tried again by itself: its statement failed, or
+/// the process died while it had the event in hand. `true`: so many are open now that the consumer
+/// has to stop.
 pub(super) async fn park(connection: &mut PgConnection, letter: &Letter) -> sqlx::Result<bool> {
     let bytes = letter.event.as_bytes();
     let body = &bytes[..bytes.len().min(LONGEST_BODY)];
@@ -70,7 +69,7 @@ pub(super) async fn park(connection: &mut PgConnection, letter: &Letter) -> sqlx
          select gen_random_uuid(), $1, $2, $3, $4, $5, $6, $7,
              case when again then 1 else 0 end, case when again then 'retrying' else 'parked' end,
              case when again then clock_timestamp() + interval '1 second' end
-         from (select $5 = 'effect' as again) as tried
+         from (select $5 in ('effect', 'crash') as again) as tried
          on conflict (consumer, event_id) do update
          set position = excluded.position, reason = excluded.reason, detail = excluded.detail,
              attempts = excluded.attempts, status = excluded.status,
@@ -135,9 +134,9 @@ pub(super) struct Due {
     event: Vec<u8>,
 }
 
-/// Those whose time has come. That they are tried is written before: one of which the process dies
-/// is tried after 1 s, 5 s and 30 s, and then left to an operator.
-pub(super) async fn take_due(connection: &mut PgConnection) -> sqlx::Result<Vec<Due>> {
+/// The oldest one whose time has come. That it is tried is written before: one of which the process
+/// dies is tried after 1 s, 5 s and 30 s, and then left to an operator.
+pub(super) async fn take_due(connection: &mut PgConnection) -> sqlx::Result<Option<Due>> {
     sqlx::query_as!(
         Due,
         "update insurance_replica.dead_letters
@@ -151,13 +150,12 @@ pub(super) async fn take_due(connection: &mut PgConnection) -> sqlx::Result<Vec<
          where dead_letter_id in (
              select dead_letter_id from insurance_replica.dead_letters
              where consumer = $1 and status = 'retrying' and next_try_at <= clock_timestamp()
-             order by position limit $2
+             order by position limit 1
          )
          returning dead_letter_id, event",
-        CONSUMER,
-        TRIED
+        CONSUMER
     )
-    .fetch_all(connection)
+    .fetch_optional(connection)
     .await
 }
 
@@ -170,7 +168,7 @@ pub(super) async fn apply(
     let text = String::from_utf8_lossy(&due.event);
     match VehicleEvent::read(&text) {
         Ok(event) => {
-            let kept = store::keep(connection, generations, &[event.into()]).await?;
+            let kept = store::keep(connection, generations, &[(&event).into()]).await?;
             let note = if kept > 0 { "applied" } else { "superseded" };
             close(connection, due, note).await
         }

@@ -6,14 +6,15 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use opentelemetry::{
     KeyValue,
     metrics::{Counter, Gauge, Meter},
 };
-use service_database::Database;
+use service_database::{Database, Error};
 use service_defaults::{chain, health::Check};
 use sqlx::PgConnection;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
     CONSUMER, NAME,
@@ -23,6 +24,9 @@ use super::{
 
 /// Between two looks.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+/// Between two counts of a copy.
+const BETWEEN_COUNTS: Duration = Duration::from_mins(5);
+const LONGEST_COUNT: Duration = Duration::from_secs(10);
 /// A copy that is so old is worth telling.
 const OLD: f64 = 60.0;
 
@@ -89,7 +93,7 @@ impl Instruments {
                 .build(),
         };
         instruments.restarts.add(0, &consumer());
-        for outcome in ["applied", "duplicate", "dead_letter"] {
+        for outcome in ["applied", "duplicate", "skipped", "dead_letter"] {
             instruments
                 .events
                 .add(0, &[KeyValue::new("outcome", outcome)]);
@@ -101,35 +105,56 @@ impl Instruments {
         self.restarts.add(1, &consumer());
     }
 
-    pub(super) fn duplicate(&self) {
-        self.events.add(1, &[KeyValue::new("outcome", "duplicate")]);
+    /// Events of a page that had its effect before.
+    pub(super) fn duplicate(&self, events: usize) {
+        self.became("duplicate", events);
     }
 
-    pub(super) fn applied(&self, events: usize, put_aside: bool) {
-        let label = |outcome| [KeyValue::new("outcome", outcome)];
-        self.events.add(events as u64, &label("applied"));
-        self.events.add(put_aside.into(), &label("dead_letter"));
+    /// Events of later versions of what is known.
+    pub(super) fn skipped(&self, events: usize) {
+        self.became("skipped", events);
     }
 
-    pub(super) fn counted(&self, (rows, tombstones): (i64, i64)) {
-        self.rows.record(rows, &[]);
-        self.tombstones.record(tombstones, &[]);
+    pub(super) fn applied(&self, events: usize, put_aside: usize) {
+        self.became("applied", events);
+        self.became("dead_letter", put_aside);
+    }
+
+    fn became(&self, outcome: &'static str, events: usize) {
+        let outcome = [KeyValue::new("outcome", outcome)];
+        self.events.add(events as u64, &outcome);
     }
 
     /// Looks for as long as it is polled. Every process does, so that a copy that nobody keeps is
-    /// seen, too.
+    /// seen, too, and no process tells of a time when it was the one that consumed.
     pub(super) async fn look(self, database: Database) -> Infallible {
+        let (mut counted, mut counts) = (0, Instant::now());
         loop {
             let looked = database.read((), |connection, ()| Box::pin(see(connection)));
-            match looked.await {
-                Ok((seen, open)) => self.saw(seen, &open),
-                Err(error) => tracing::debug!(error = chain(&error), "the copy was not looked at"),
+            let looked = looked.await.map(|(seen, open)| self.saw(seen, &open));
+            let looked = match looked {
+                Ok(copy) if copy != counted || counts.elapsed() >= BETWEEN_COUNTS => {
+                    (counted, counts) = (copy, Instant::now());
+                    let counts = database.transaction(LONGEST_COUNT, &(), count).await;
+                    counts.map(|counts| self.counted(counts))
+                }
+                looked => looked.map(drop),
+            };
+            if let Err(error) = looked {
+                tracing::debug!(error = chain(&error), "the copy was not looked at");
             }
             sleep(BETWEEN_LOOKS).await;
         }
     }
 
-    fn saw(&self, seen: Seen, open: &[(String, i64)]) {
+    fn counted(&self, (rows, tombstones): (i64, i64)) {
+        self.rows.record(rows, &[]);
+        self.tombstones.record(tombstones, &[]);
+    }
+
+    /// Tells of what was seen: which copy is read.
+    fn saw(&self, seen: Seen, open: &[(String, i64)]) -> i64 {
+        let copy = seen.generation;
         self.lag.record(seen.lag, &[]);
         let behind = (seen.source_position - seen.position).max(0);
         self.lag_events.record(behind, &[]);
@@ -143,6 +168,7 @@ impl Instruments {
                 .record(count.map_or(0, |(_, count)| *count), &labels);
         }
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+        copy
     }
 
     /// Information only: answers say themselves how old the copy is.
@@ -161,7 +187,7 @@ impl Instruments {
         if seen.mode == "paused" {
             return Check::warn(NAME, "an operator has paused it");
         }
-        if !seen.copied {
+        if seen.generation == 0 {
             return Check::warn(NAME, "the first copy is being made");
         }
         if seen.lag > OLD {
@@ -178,4 +204,11 @@ fn consumer() -> [KeyValue; 1] {
 async fn see(connection: &mut PgConnection) -> sqlx::Result<(Seen, Vec<(String, i64)>)> {
     let seen = store::see(connection).await?;
     Ok((seen, dead_letters::open(connection).await?))
+}
+
+fn count<'a>(
+    connection: &'a mut PgConnection,
+    (): &'a (),
+) -> BoxFuture<'a, Result<(i64, i64), Error>> {
+    Box::pin(async { Ok(store::count(connection).await?) })
 }

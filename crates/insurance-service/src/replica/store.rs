@@ -5,6 +5,7 @@ use std::time::Duration;
 use contracts::RegistrationNumber;
 use sqlx::PgConnection;
 use uuid::Uuid;
+use vehicle_client::RegisterPage;
 
 use super::{ACTOR, CONSUMER};
 
@@ -35,6 +36,13 @@ pub(super) struct State {
 }
 
 impl State {
+    /// The place of the next event. `None`: the register did not say which place its events are
+    /// followed from.
+    pub(super) fn next_position(&self) -> Option<i64> {
+        let is_known = self.position > 0 || self.event_id.is_none();
+        is_known.then_some(self.position + 1)
+    }
+
     /// Whether the copy that is read is of the log that is followed.
     pub(super) fn is_followed(&self) -> bool {
         self.generation > 0 && self.log_id.is_some() && self.copy_log_id == self.log_id
@@ -103,21 +111,23 @@ pub(super) async fn begin_filling(connection: &mut PgConnection, lost: bool) -> 
 /// Notes that a page of the register was copied. The first one says where to follow from.
 pub(super) async fn copied(
     connection: &mut PgConnection,
-    (log_id, last_event): (Uuid, Option<Uuid>),
-    next: Option<&str>,
+    page: &RegisterPage,
     vehicles: i64,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update insurance_replica.consumers
          set snapshot_at = $2, filled = filled + $3, log_id = coalesce(log_id, $4),
              event_id = case when log_id is null then $5 else event_id end,
+             position = case when log_id is null then $6 else position end,
+             source_position = case when log_id is null then $6 else source_position end,
              updated_at = clock_timestamp(), last_error = null, last_error_at = null
          where consumer = $1",
         CONSUMER,
-        next,
+        page.next.as_ref().map(RegistrationNumber::as_str),
         vehicles,
-        log_id,
-        last_event
+        page.log_id,
+        page.last_event,
+        page.position.unwrap_or_default()
     )
     .execute(connection)
     .await
@@ -331,8 +341,8 @@ pub(super) struct Seen {
     pub(super) position: i64,
     pub(super) source_position: i64,
     pub(super) mode: String,
-    /// Whether there is a copy to read.
-    pub(super) copied: bool,
+    /// The copy that is read; 0 for none.
+    pub(super) generation: i64,
     /// Seconds since the copy had everything, or since the first one was begun.
     pub(super) lag: f64,
     pub(super) last_error: Option<String>,
@@ -341,7 +351,7 @@ pub(super) struct Seen {
 pub(super) async fn see(connection: &mut PgConnection) -> sqlx::Result<Seen> {
     sqlx::query_as!(
         Seen,
-        r#"select position, source_position, mode, generation > 0 as "copied!", last_error,
+        r#"select position, source_position, mode, generation, last_error,
              coalesce(extract(epoch from
                  clock_timestamp() - coalesce(caught_up_at, filling_since))::float8, 0) as "lag!"
          from insurance_replica.consumers where consumer = $1"#,

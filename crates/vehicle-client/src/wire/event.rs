@@ -28,6 +28,8 @@ pub struct EventFault {
     pub kind: EventFaultKind,
     /// What exactly.
     pub detail: &'static str,
+    /// Which event it is, where its envelope could be read.
+    pub id: Option<Uuid>,
 }
 
 /// What is wrong with an event.
@@ -37,6 +39,9 @@ pub enum EventFaultKind {
     Unreadable,
     /// It is an event, but not one of those that Vehicle promises.
     Contract,
+    /// A later version of a kind that is known. For one release it comes beside the known one, which
+    /// tells the same change.
+    Later,
 }
 
 #[derive(Deserialize)]
@@ -54,28 +59,40 @@ struct Envelope {
 impl VehicleEvent {
     /// Reads an event as it was sent.
     pub fn read(event: &str) -> Result<Self, EventFault> {
-        Self::checked(event).map_err(|(kind, detail)| EventFault { kind, detail })
-    }
-
-    /// The place of an event in the log and the vehicle that it is about, as far as these can be
-    /// read.
-    pub fn sketch(event: &str) -> (Option<i64>, Option<RegistrationNumber>) {
-        let members: Value = serde_json::from_str(event).unwrap_or_default();
-        let position = members["sequence"].as_str().and_then(position);
-        (position, members["subject"].as_str().and_then(vehicle_of))
-    }
-
-    fn checked(event: &str) -> Result<Self, (EventFaultKind, &'static str)> {
-        let unreadable = |what| (EventFaultKind::Unreadable, what);
-        let broken = |what| (EventFaultKind::Contract, what);
+        let unreadable = |detail| EventFault {
+            kind: EventFaultKind::Unreadable,
+            detail,
+            id: None,
+        };
         let envelope: Envelope =
             object(event).ok_or(unreadable("it is no event of CloudEvents with all members"))?;
         let id = Uuid::parse_str(&envelope.id).map_err(|_| unreadable("its id is no UUID"))?;
         let position = position(&envelope.sequence).ok_or(unreadable("its place is no number"))?;
+        Self::checked(&envelope, (id, position)).map_err(|(kind, detail)| EventFault {
+            kind,
+            detail,
+            id: Some(id),
+        })
+    }
+
+    /// The vehicle that an event is about, as far as that can be read.
+    pub fn subject(event: &str) -> Option<RegistrationNumber> {
+        let members: Value = serde_json::from_str(event).unwrap_or_default();
+        members["subject"].as_str().and_then(vehicle_of)
+    }
+
+    fn checked(
+        envelope: &Envelope,
+        (id, position): (Uuid, i64),
+    ) -> Result<Self, (EventFaultKind, &'static str)> {
+        let broken = |what| (EventFaultKind::Contract, what);
         if envelope.specversion != "1.0" {
             return Err(broken("it is not of CloudEvents 1.0"));
         }
         let number = vehicle_of(&envelope.subject).ok_or(broken("it is about no vehicle"))?;
+        if is_later(&envelope.r#type) {
+            return Err((EventFaultKind::Later, "it is of a later version"));
+        }
         let version = envelope.aggregateversion;
         if version < 1 {
             return Err(broken("its version is below 1"));
@@ -104,6 +121,19 @@ impl VehicleEvent {
             vehicle,
         })
     }
+}
+
+/// Whether a type is one of those that are known in a version from 2 on.
+fn is_later(kind: &str) -> bool {
+    let Some((name, version)) = kind.rsplit_once(".v") else {
+        return false;
+    };
+    let known = [
+        "vehicle.registered",
+        "vehicle.changed",
+        "vehicle.deregistered",
+    ];
+    known.contains(&name) && version.parse::<u32>().is_ok_and(|version| version > 1)
 }
 
 /// A place in the log: digits, from 1 on.
@@ -160,11 +190,15 @@ mod tests {
             &CHANGED.replace("\"aggregateversion\":7,", ""),
         ] {
             let fault = VehicleEvent::read(text).unwrap_err();
-            assert_eq!(fault.kind, EventFaultKind::Unreadable, "{text}");
+            assert_eq!(
+                (fault.kind, fault.id),
+                (EventFaultKind::Unreadable, None),
+                "{text}"
+            );
         }
-        let (position, number) = VehicleEvent::sketch(&CHANGED.replace("0192f3c4", "x"));
-        assert_eq!((position, number.unwrap().as_str()), (Some(42), "ABC123"));
-        assert_eq!(VehicleEvent::sketch("["), (None, None));
+        let number = VehicleEvent::subject(&CHANGED.replace("0192f3c4", "x"));
+        assert_eq!(number.unwrap().as_str(), "ABC123");
+        assert_eq!(VehicleEvent::subject("["), None);
     }
 
     #[test]
@@ -172,7 +206,10 @@ mod tests {
         let gone = gone();
         for text in [
             CHANGED.replace("\"1.0\"", "\"2.0\""),
-            CHANGED.replace("vehicle.changed.v1", "vehicle.changed.v2"),
+            CHANGED.replace("vehicle.changed.v1", "vehicle.inspected.v1"),
+            CHANGED.replace("vehicle.changed.v1", "vehicle.inspected.v2"),
+            CHANGED.replace("vehicle.changed.v1", "vehicle.changed.v0"),
+            CHANGED.replace("vehicle.changed.v1", "vehicle.changed.vx"),
             CHANGED.replace("vehicle/ABC123", "policy/1"),
             CHANGED.replace("vehicle/ABC123", "vehicle/abc 123"),
             CHANGED.replace("vehicle/ABC123", "vehicle/DEF456"),
@@ -186,6 +223,15 @@ mod tests {
         ] {
             let fault = VehicleEvent::read(&text).unwrap_err();
             assert_eq!(fault.kind, EventFaultKind::Contract, "{text}");
+        }
+    }
+    #[test]
+    fn a_later_version_of_a_known_kind_is_no_breach() {
+        for kind in ["registered", "changed", "deregistered"] {
+            let text = CHANGED.replace("changed.v1", &format!("{kind}.v12"));
+            let fault = VehicleEvent::read(&text).unwrap_err();
+            assert_eq!(fault.kind, EventFaultKind::Later, "{text}");
+            assert!(fault.id.is_some());
         }
     }
 }

@@ -69,6 +69,9 @@ pub struct FeedPage {
     pub next: Option<Uuid>,
     /// The events as they were sent; none at the end of the log.
     pub events: Vec<Box<RawValue>>,
+    /// What was changed longer ago than this, before the page was asked for, has its place in the
+    /// log. Zero of a Vehicle that does not say so.
+    pub behind: Duration,
 }
 
 /// A page of the register.
@@ -78,6 +81,8 @@ pub struct RegisterPage {
     pub log_id: Uuid,
     /// The last event before the page was read; `None` where there is none.
     pub last_event: Option<Uuid>,
+    /// The place of that event; `None` of a Vehicle that does not say so.
+    pub position: Option<i64>,
     /// The vehicles, each once.
     pub vehicles: Vec<VersionedVehicle>,
     /// After which number the next page begins; `None` at the end.
@@ -174,14 +179,12 @@ impl Feed {
         let broken = FeedError::Contract;
         let events: Vec<Box<RawValue>> =
             serde_json::from_slice(&body).map_err(|_| broken("the page is no list"))?;
-        let position = header(&parts, "log-position")?.and_then(|it| it.parse().ok());
         let page = FeedPage {
             log_id: log_id(&parts)?,
-            log_position: position
-                .filter(|it| *it >= 0)
-                .ok_or(broken("there is no Log-Position"))?,
+            log_position: log_position(&parts)?.ok_or(broken("there is no Log-Position"))?,
             next: uuid(&parts, "next-event-id")?,
             events,
+            behind: behind(&parts)?,
         };
         if page.events.len() > limit.into() {
             return Err(broken("there are more events than were asked for"));
@@ -192,15 +195,18 @@ impl Feed {
         Ok(page)
     }
 
-    /// The next vehicles of the register in their order, 1,000 at most.
+    /// The next vehicles of the register in their order, `limit` of 1 to 1,000 at most.
     pub async fn vehicles(
         &self,
         after: Option<&RegistrationNumber>,
+        limit: u16,
     ) -> Result<RegisterPage, FeedError> {
-        let query = after.map_or_else(String::new, |after| {
+        let mut query = format!("limit={limit}");
+        if let Some(after) = after {
             let after = utf8_percent_encode(after.as_str(), NON_ALPHANUMERIC);
-            format!("after={after}")
-        });
+            // Writing to a text never fails.
+            let _ = write!(query, "&after={after}");
+        }
         let (parts, body) = self.get("vehicles", &query, JSON, PATIENCE).await?;
         let broken = FeedError::Contract;
         let page: VehiclePage =
@@ -216,6 +222,9 @@ impl Feed {
         if page.next.is_some() && page.next.as_ref() == after {
             return Err(broken("the page was sent before"));
         }
+        if numbers.len() > limit.into() {
+            return Err(broken("there are more vehicles than were asked for"));
+        }
         numbers.sort_unstable();
         if numbers.windows(2).any(|two| two[0] == two[1]) {
             return Err(broken("a vehicle is there twice"));
@@ -226,6 +235,7 @@ impl Feed {
         Ok(RegisterPage {
             log_id: log_id(&parts)?,
             last_event: uuid(&parts, "feed-position")?,
+            position: log_position(&parts)?,
             vehicles: page.vehicles,
             next: page.next,
         })
@@ -299,4 +309,18 @@ fn uuid(parts: &Parts, name: &str) -> Result<Option<Uuid>, FeedError> {
 
 fn log_id(parts: &Parts) -> Result<Uuid, FeedError> {
     uuid(parts, "log-id")?.ok_or(FeedError::Contract("there is no Log-Id"))
+}
+
+fn log_position(parts: &Parts) -> Result<Option<i64>, FeedError> {
+    let position = header(parts, "log-position")?.map(str::parse::<u64>);
+    let position = position.map(|it| it.ok().and_then(|it| i64::try_from(it).ok()));
+    let broken = FeedError::Contract("the Log-Position is no place");
+    position.map(|it| it.ok_or(broken)).transpose()
+}
+
+fn behind(parts: &Parts) -> Result<Duration, FeedError> {
+    let behind = header(parts, "log-behind-ms")?.map(str::parse);
+    let behind = behind.transpose();
+    let behind = behind.map_err(|_| FeedError::Contract("the Log-Behind-Ms is no number"))?;
+    Ok(Duration::from_millis(behind.unwrap_or_default()))
 }

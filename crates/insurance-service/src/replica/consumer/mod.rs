@@ -1,0 +1,220 @@
+//! Fills a copy from Vehicle's register and follows the feed, one page at a time.
+
+mod fill;
+mod follow;
+mod pace;
+mod page;
+mod upkeep;
+
+use std::time::Duration;
+
+use contracts::RegistrationNumber;
+use service_database::{Database, Error};
+use service_defaults::chain;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use vehicle_client::{Feed, FeedError};
+
+use self::pace::{BETWEEN_PAGES, Pace};
+use super::{apply, observe::Instruments, page_size::PageSize, store::State};
+
+/// How long a transaction may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What a turn has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Another process consumes.
+    Leased,
+    /// An operator, or too many dead letters, have stopped it.
+    Paused,
+    /// A page of the register is in the copy that is being filled.
+    Copied,
+    /// Vehicle has another log, and a copy of its own is begun for it.
+    Lost,
+    /// These events were applied or put aside, or all is otherwise than it was.
+    Followed {
+        /// How many of them.
+        events: usize,
+        /// Whether the log had no more.
+        at_the_end: bool,
+    },
+    /// The process stops.
+    Told,
+}
+
+/// Why a turn had no effect.
+#[derive(Debug, thiserror::Error)]
+pub enum TurnError {
+    /// The database was busy, away or refused a statement.
+    #[error("the copy cannot be written")]
+    Database(#[from] Error),
+    /// Vehicle gave no page.
+    #[error("Vehicle's feed cannot be read")]
+    Feed(#[from] FeedError),
+}
+
+/// Which vehicle an event is about, as far as that can be read.
+struct About(Option<RegistrationNumber>);
+
+/// The consumer of one process.
+pub struct Consumer {
+    database: Database,
+    feed: Feed,
+    keep_tombstones: Duration,
+    instruments: Instruments,
+    /// Of the lease that this process has or had.
+    fence: Option<i64>,
+    /// What the last transaction left, where nothing can have changed since but the mode.
+    known: Option<State>,
+    /// Of the feed.
+    size: PageSize,
+    /// Of the register.
+    register_size: PageSize,
+    /// So many events are begun one by one: one of them fails, or the process died of one.
+    alone: i64,
+    /// The position after which the page or the event begins that this process has begun.
+    begun: Option<i64>,
+    /// How often what was begun after a position took too long or lost the connection.
+    strikes: (i64, u8),
+    /// The next event is asked for alone, because only the last one of a page has its id for sure.
+    is_nameless: bool,
+    /// The event before, where it could not be read.
+    unreadable: Option<About>,
+    register_is_next: bool,
+    asked: Instant,
+    tries: Instant,
+    sweeps: Instant,
+}
+
+impl Consumer {
+    /// It takes one connection at a time, and none while it waits for Vehicle.
+    pub(super) fn new(
+        database: Database,
+        feed: Feed,
+        keep_tombstones: Duration,
+        instruments: Instruments,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            database,
+            feed,
+            keep_tombstones,
+            instruments,
+            fence: None,
+            known: None,
+            size: PageSize::of_events(),
+            register_size: PageSize::of_register(),
+            alone: 0,
+            begun: None,
+            strikes: (0, 0),
+            is_nameless: false,
+            unreadable: None,
+            register_is_next: true,
+            asked: now,
+            tries: now,
+            sweeps: now,
+        }
+    }
+
+    /// Consumes until it is told to stop, and then lets another process take over at once.
+    pub(super) async fn run(&mut self, told: &CancellationToken) {
+        let (mut pace, mut pause) = (Pace::new(), Duration::ZERO);
+        while told.run_until_cancelled(sleep(pause)).await.is_some() {
+            let turn = self.turn(told).await;
+            let was_failing = pace.is_failing();
+            pause = pace.after(&turn);
+            match turn {
+                Err(error) => {
+                    if !was_failing {
+                        let error = chain(&error);
+                        tracing::warn!(error, "the copy of Vehicle's cars is not kept");
+                    }
+                    self.note(&error).await;
+                }
+                Ok(_) if was_failing => {
+                    tracing::info!("the copy of Vehicle's cars is kept again");
+                }
+                Ok(_) => {}
+            }
+        }
+        self.give_back().await;
+    }
+
+    /// Writes down why there was no page, for operators.
+    async fn note(&self, error: &TurnError) {
+        if let (TurnError::Feed(error), Some(fence)) = (error, self.fence) {
+            let step = (fence, error.label());
+            // What cannot be written is no news: the next turn says so.
+            let _ = self.database.transaction(LIMIT, &step, apply::failed).await;
+        }
+    }
+
+    /// Does what is next.
+    pub async fn turn(&mut self, told: &CancellationToken) -> Result<Turn, TurnError> {
+        let Some((fence, state)) = self.hold().await? else {
+            return Ok(Turn::Leased);
+        };
+        if state.mode == "paused" {
+            return Ok(Turn::Paused);
+        }
+        let turn = self.page(fence, state, told).await?;
+        // What is done beside does not hold up what is followed.
+        if let Err(error) = self.look_after(fence, turn).await {
+            let error = chain(&error);
+            tracing::warn!(error, "the copy of Vehicle's cars is not looked after");
+        }
+        Ok(turn)
+    }
+
+    /// The next page: of the register and of the feed in turns, while a copy is being filled.
+    async fn page(
+        &mut self,
+        fence: i64,
+        state: State,
+        told: &CancellationToken,
+    ) -> Result<Turn, TurnError> {
+        if state.filling.is_none() && (state.mode == "snapshot" || !state.is_followed()) {
+            return self.begin_filling(fence, false).await;
+        }
+        let copies = state.snapshot_at.is_some() && state.filling.is_some();
+        let feed_is_due = state.log_id.is_some() && self.asked.elapsed() >= BETWEEN_PAGES;
+        if copies && (self.register_is_next || !feed_is_due) {
+            self.register_is_next = false;
+            return self.copy(fence, state, told).await;
+        }
+        self.register_is_next = true;
+        self.follow(fence, state, told).await
+    }
+
+    /// The lease, and the state that is known or is read now.
+    async fn hold(&mut self) -> Result<Option<(i64, State)>, Error> {
+        if let (Some(fence), Some(state)) = (self.fence, self.known.take()) {
+            return Ok(Some((fence, state)));
+        }
+        let held = (self.fence,);
+        let found = self.database.transaction(LIMIT, &held, apply::hold).await?;
+        self.fence = found.as_ref().map(|(fence, _)| *fence);
+        if let Some((fence, state)) = &found
+            && held.0 != Some(*fence)
+        {
+            // Whoever had it before may have died of what it had begun.
+            let left = state.page_until.map_or(0, |until| until - state.position);
+            self.alone = left.clamp(i64::from(state.attempts > 0), PageSize::MOST_EVENTS.into());
+            self.begun = None;
+            self.unreadable = None;
+        }
+        Ok(found)
+    }
+
+    async fn give_back(&mut self) {
+        self.known = None;
+        let Some(fence) = self.fence.take() else {
+            return;
+        };
+        let given = self.database.transaction(LIMIT, &fence, apply::give_back);
+        if let Err(error) = given.await {
+            tracing::debug!(error = chain(&error), "the lease was not given back");
+        }
+    }
+}

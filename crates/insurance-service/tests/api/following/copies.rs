@@ -1,0 +1,204 @@
+//! The copy that is read, and the one that is filled beside it.
+
+use insurance_service::Turn;
+use tokio_util::sync::CancellationToken;
+
+use super::{Pair, texts, within};
+
+#[tokio::test]
+async fn an_older_version_never_wins_and_events_that_come_again_have_no_effect() {
+    let pair = Pair::new().await;
+    let mut consumer = pair.consumer();
+    pair.caught_up(&mut consumer).await;
+    let change = "update vehicle.vehicles set model = 'new' where registration_number = 'ABC123'";
+    pair.vehicle.execute(change).await;
+    pair.vehicle
+        .execute("delete from vehicle.vehicles where registration_number = 'DEF456'")
+        .await;
+    pair.caught_up(&mut consumer).await;
+    pair.assert_equal().await;
+    // It reads the log from its beginning, as if it had forgotten all.
+    let forget = "update insurance_replica.consumers set event_id = null, position = 0";
+    pair.insurance.execute(forget).await;
+    let newer = "update insurance_replica.vehicles set version = version + 1000, make = 'kept'
+        where registration_number = 'ABC123'";
+    pair.insurance.execute(newer).await;
+    pair.end_lease().await;
+    pair.caught_up(&mut pair.consumer()).await;
+    let rows = "select registration_number || coalesce(make, '') || (deleted_at is null)
+        from insurance_replica.vehicles where registration_number in ('ABC123', 'DEF456') order by 1";
+    assert_eq!(
+        texts(&pair.insurance, rows).await,
+        ["ABC123kepttrue", "DEF456false"]
+    );
+}
+
+#[tokio::test]
+async fn one_consumes_at_a_time_and_one_that_was_overtaken_has_no_effect() {
+    let pair = Pair::new().await;
+    let (mut first, mut second) = (pair.consumer(), pair.consumer());
+    pair.caught_up(&mut first).await;
+    let told = CancellationToken::new();
+    assert_eq!(second.turn(&told).await.unwrap(), Turn::Leased);
+    pair.end_lease().await;
+    let before = pair.state("position").await;
+    let overtake =
+        "update insurance.workers set fence = fence + 1 where worker = 'vehicle_replica'";
+    pair.insurance.execute(overtake).await;
+    pair.vehicle
+        .execute("delete from vehicle.vehicles where registration_number = 'ABC123'")
+        .await;
+    assert_eq!(first.turn(&told).await.unwrap(), Turn::Leased);
+    assert_eq!(pair.state("position").await, before);
+    pair.caught_up(&mut second).await;
+    pair.assert_equal().await;
+    assert_eq!(first.turn(&told).await.unwrap(), Turn::Leased);
+}
+
+#[tokio::test]
+async fn another_log_is_copied_beside_the_old_copy_which_is_swept_afterwards() {
+    let pair = Pair::new().await;
+    let mut consumer = pair.consumer();
+    pair.caught_up(&mut consumer).await;
+    assert_eq!(pair.state("generation").await, "1");
+    let age = pair.state("caught_up_at").await;
+    let told = CancellationToken::new();
+    for (generation, lost) in [
+        // Restored, and `new-log`.
+        (2, "vehicle_events.head set log_id = gen_random_uuid()"),
+        // Failed over: the event that was read last is not there.
+        (
+            3,
+            "insurance_replica.consumers set event_id = gen_random_uuid()",
+        ),
+    ] {
+        let database = if generation == 2 {
+            &pair.vehicle
+        } else {
+            &pair.insurance
+        };
+        database.execute(&format!("update {lost}")).await;
+        let change = format!("update vehicle.vehicles set model = 'L{generation}'");
+        pair.vehicle.execute(&change).await;
+        pair.end_lease().await;
+        let mut consumer = pair.consumer();
+        within(async {
+            while pair.state("filling is null").await == "true" {
+                consumer.turn(&told).await.unwrap();
+            }
+        })
+        .await;
+        // Read as it was, and as old as it is.
+        assert_eq!(pair.state("generation").await, (generation - 1).to_string());
+        let read = format!(
+            "select (count(*) > 2)::text from insurance_replica.vehicles where generation = {generation} - 1"
+        );
+        assert_eq!(texts(&pair.insurance, &read).await, ["true"]);
+        if generation == 2 {
+            assert_eq!(pair.state("caught_up_at").await, age);
+        }
+        pair.caught_up(&mut consumer).await;
+        assert_eq!(
+            pair.state("generation || mode").await,
+            format!("{generation}follow")
+        );
+        pair.assert_equal().await;
+        pair.end_lease().await;
+        let mut consumer = pair.consumer();
+        pair.vehicle
+            .execute("update vehicle.vehicles set model = 'swept'")
+            .await;
+        pair.caught_up(&mut consumer).await;
+        let old = format!(
+            "select count(*)::text from insurance_replica.vehicles where generation < {generation}"
+        );
+        assert_eq!(texts(&pair.insurance, &old).await, ["0"]);
+    }
+}
+
+#[tokio::test]
+async fn a_new_snapshot_is_filled_while_the_copy_that_is_read_is_followed() {
+    let pair = Pair::new().await;
+    let mut consumer = pair.consumer();
+    pair.caught_up(&mut consumer).await;
+    let load = "insert into vehicle.vehicles (registration_number)
+        select 'T' || n from generate_series(10000, 11499) n";
+    pair.vehicle.execute(load).await;
+    pair.caught_up(&mut consumer).await;
+    let order = "update insurance_replica.consumers set mode = 'snapshot'";
+    pair.insurance.execute(order).await;
+    pair.end_lease().await;
+    let (mut consumer, told) = (pair.consumer(), CancellationToken::new());
+    // The first page of two is there; then cars of both pages change.
+    within(async {
+        while pair.state("filled").await != "1000" {
+            consumer.turn(&told).await.unwrap();
+        }
+    })
+    .await;
+    let change = "update vehicle.vehicles set model = 'new';
+        delete from vehicle.vehicles where registration_number in ('ABC123', 'T11499')";
+    pair.vehicle.execute(change).await;
+    let read = "select count(*)::text from insurance_replica.vehicles
+        where generation = 1 and model = 'new'";
+    within(async {
+        while texts(&pair.insurance, read).await == ["0"] {
+            consumer.turn(&told).await.unwrap();
+        }
+    })
+    .await;
+    pair.caught_up(&mut consumer).await;
+    assert_eq!(pair.state("generation").await, "2");
+    pair.assert_equal().await;
+}
+
+#[tokio::test]
+async fn what_was_given_up_is_swept_while_another_copy_is_filled() {
+    let pair = Pair::new().await;
+    let given_up = "update insurance_replica.consumers set generations = 7;
+        insert into insurance_replica.vehicles (generation, registration_number, version)
+        values (3, 'OLD123', 1)";
+    pair.insurance.execute(given_up).await;
+    let (mut consumer, told) = (pair.consumer(), CancellationToken::new());
+    assert_eq!(consumer.turn(&told).await.unwrap(), Turn::Copied);
+    let rows = "select count(*)::text from insurance_replica.vehicles where generation = 3";
+    assert_eq!(texts(&pair.insurance, rows).await, ["0"]);
+    assert_eq!(pair.state("filling || ' ' || filled").await, "8 0");
+}
+
+#[tokio::test]
+async fn a_pause_is_obeyed_by_the_page_in_hand() {
+    let pair = Pair::new().await;
+    let mut consumer = pair.consumer();
+    pair.caught_up(&mut consumer).await;
+    let before = pair.state("position").await;
+    // The page is asked for, and the pause comes before its effect.
+    let mut lock = pair.insurance.lock("insurance_replica.consumers").await;
+    pair.vehicle
+        .execute("update vehicle.vehicles set model = 'new'")
+        .await;
+    let told = CancellationToken::new();
+    let pause = async {
+        lock.queued(1).await;
+        let pausing = pair
+            .insurance
+            .execute("update insurance_replica.consumers set mode = 'paused'");
+        tokio::join!(pausing, async {
+            lock.queued(2).await;
+            lock.release().await;
+        });
+    };
+    let (turn, ()) = within(Box::pin(async {
+        tokio::join!(consumer.turn(&told), pause)
+    }))
+    .await;
+    turn.unwrap();
+    assert_eq!(consumer.turn(&told).await.unwrap(), Turn::Paused);
+    let after = pair.state("position").await;
+    pair.insurance
+        .execute("update insurance_replica.consumers set mode = 'follow'")
+        .await;
+    pair.caught_up(&mut consumer).await;
+    pair.assert_equal().await;
+    assert_eq!(after, before);
+}

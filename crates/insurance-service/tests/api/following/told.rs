@@ -1,0 +1,65 @@
+//! A Vehicle that has no cars and tells the events that a test says.
+
+use serde_json::json;
+use test_support::{Reply, Request};
+
+/// Id of the event of this number, from 1 on; that of 0 is the log's.
+pub(super) fn id(number: usize) -> String {
+    format!("00000000-0000-7000-8000-{number:012}")
+}
+
+/// The event of this number at this place: of a car of its own.
+pub(super) fn event(number: usize, place: usize) -> String {
+    let car = format!("C{number:06}");
+    let event = json!({
+        "specversion": "1.0", "id": id(number), "type": "vehicle.registered.v1",
+        "subject": format!("vehicle/{car}"), "sequence": format!("{place:020}"),
+        "aggregateversion": number, "method": null,
+        "data": { "registrationNumber": car, "make": "Volvo", "model": null, "modelYear": 2021,
+                  "version": number },
+    });
+    event.to_string()
+}
+
+/// One that is none, about a car.
+pub(super) fn unreadable(place: usize, car: &str) -> String {
+    json!({ "sequence": format!("{place:020}"), "subject": format!("vehicle/{car}") }).to_string()
+}
+
+/// Events at these places.
+pub(super) fn events(places: &[usize]) -> Vec<String> {
+    let places = (1..).zip(places);
+    places
+        .map(|(number, place)| event(number, *place))
+        .collect()
+}
+
+/// What Vehicle says where its log has these events and ends at this place.
+pub(super) fn answer(request: &Request, events: &[String], end: usize) -> Reply {
+    let path = request.path.as_str();
+    let mut headers = vec![("log-id", id(0))];
+    if path.starts_with("/api/v1/vehicles") {
+        headers.push(("content-type", "application/json".to_owned()));
+        headers.push(("log-position", "0".to_owned()));
+        let body = "{\"vehicles\":[],\"next\":null}".to_owned();
+        return Reply::Answer(200, headers, body);
+    }
+    let named = path.split_once("lastEventId=00000000-0000-7000-8000-");
+    let after = named.map_or(0, |(_, number)| number[..12].parse().unwrap());
+    let (_, limit) = path.split_once("limit=").unwrap();
+    let limit = limit.split('&').next().unwrap().parse().unwrap();
+    let page: Vec<_> = events.iter().skip(after).take(limit).cloned().collect();
+    let kind = "application/cloudevents-batch+json".to_owned();
+    headers.push(("content-type", kind));
+    headers.push(("log-position", end.to_string()));
+    headers.push(("next-event-id", id(after + page.len())));
+    Reply::Answer(200, headers, format!("[{}]", page.join(",")))
+}
+
+/// The same, for as long as it is asked.
+pub(super) fn telling(
+    events: Vec<String>,
+    end: usize,
+) -> impl FnMut(&Request) -> Reply + Send + 'static {
+    move |request| answer(request, &events, end)
+}
