@@ -1,8 +1,8 @@
 //! Events that answer a question about the past, newest first, and counts of them.
 //!
-//! Each question is read by an index in the order of positions, and a page looks at
-//! [`LOOKED_AT`] rows at most, so that page n costs as much as page 1. Those about one thing or one
-//! request are read [by indexes in orders of their own](crate::few).
+//! Each question is read by an index in the order of positions, or by two of them where they meet,
+//! so that page n costs as much as page 1. Those about one thing or one request are read [by indexes
+//! in orders of their own](crate::few).
 
 use std::time::SystemTime;
 
@@ -11,11 +11,13 @@ use uuid::Uuid;
 
 use crate::{
     Event, EventLog, Timestamp,
-    feed::{LOOKED_AT, PAGE_BYTES, is_full},
+    feed::{PAGE_BYTES, is_full},
     few::Few,
     stored::{event_columns, page_of_bytes},
 };
 
+/// Most looks at both indexes of a page that is about a type and an actor, each at two entries.
+const LOOKS: i64 = 1_000;
 /// Most buckets of a statistic.
 const BUCKETS: i64 = 1_000;
 
@@ -155,93 +157,116 @@ impl EventLog {
     }
 }
 
-/// Rows of the log in the order of positions: those of a type, of an actor or all of a window.
-/// `$1` is the type or the actor. Its order is that of its own index and of no other, so that no plan
-/// walks over the rows of all types, however it guesses their numbers.
-macro_rules! looked_at {
+/// Places in the order of positions: those of a type, of an actor or all of a window. `$1` is the
+/// type or the actor. Its order is that of its own index and of no other, so that no plan walks over
+/// the rows of all types, however it guesses their numbers.
+macro_rules! places {
     (window) => {
-        "select position, event_id, placed_at, actor from event_log.log
-         where $1::text is null and position > $2 and position < $3 order by position desc"
+        "select position, event_id, placed_at from event_log.log
+         where $1::text is null and position > $2 and position < $3 order by position desc limit $4"
     };
     ($key:ident) => {
         concat!(
-            "select position, event_id, placed_at, event_type, actor from event_log.log where (",
+            "select position, event_id, placed_at from event_log.log where (",
             stringify!($key),
             ", position) > ($1, $2) and (",
             stringify!($key),
             ", position) < ($1, $3) order by ",
-            newest_first!($key)
+            stringify!($key),
+            " desc, position desc limit $4"
         )
     };
 }
-macro_rules! newest_first {
-    (window) => {
-        "position desc"
-    };
-    ($key:ident) => {
-        concat!(stringify!($key), " desc, position desc")
-    };
-}
-macro_rules! page_in_order {
-    ($key:ident) => {
+/// The events at places, newest first.
+macro_rules! events_at {
+    ($places:expr, $bytes:literal) => {
         page_of_bytes!(
             concat!(
                 "select ",
                 event_columns!(),
-                " from (
-                     select * from (",
-                looked_at!($key),
-                " limit $4) looked
-                     where $5::text is null or actor = $5 order by ",
-                newest_first!($key),
-                " limit $6
-                 ) log join lateral (
+                " from (",
+                $places,
+                ") log join lateral (
                      select * from event_log.events where event_id = log.event_id limit 1
                  ) events on true"
             ),
             "position desc",
-            "$7"
+            $bytes
         )
     };
 }
 
-/// By the index on types, else on actors, else on positions.
+/// By the index on types, or on actors, else on positions.
 async fn in_order(
     log: &EventLog,
     connection: &mut PgConnection,
     question: &Question,
     (from, until): Window,
 ) -> sqlx::Result<Answer> {
-    let (event_type, actor) = (question.event_type.as_ref(), question.actor.as_ref());
-    let (page, key) = match (event_type, actor) {
-        (Some(_), _) => (page_in_order!(event_type), event_type),
-        (None, Some(_)) => (page_in_order!(actor), actor),
-        (None, None) => (page_in_order!(window), None),
+    let (page, key) = match (&question.event_type, &question.actor) {
+        (Some(event_type), Some(actor)) => {
+            let both = (event_type.as_str(), actor.as_str());
+            return by_both(log, connection, (both, question.limit), (from, until)).await;
+        }
+        (Some(event_type), None) => (events_at!(places!(event_type), "$5"), Some(event_type)),
+        (None, Some(actor)) => (events_at!(places!(actor), "$5"), Some(actor)),
+        (None, None) => (events_at!(places!(window), "$5"), None),
     };
-    let filter = event_type.and(actor);
-    let query = sqlx::query_as(log.sql(page))
-        .bind(key)
-        .bind(from)
-        .bind(until);
-    let query = query
-        .bind(LOOKED_AT)
-        .bind(filter)
-        .bind(i64::from(question.limit))
-        .bind(PAGE_BYTES);
-    let events: Vec<Event> = query.fetch_all(&mut *connection).await?;
-    let mut next = None;
-    if is_full(&events, question.limit) {
-        next = events.last().map(|it| it.position);
-    } else if filter.is_some() {
-        let last = sqlx::query_scalar(log.sql(concat!(
-            "select position from (",
-            looked_at!(event_type),
-            " offset $4 - 1 limit 1) last"
-        )));
-        let last = last.bind(key).bind(from).bind(until).bind(LOOKED_AT);
-        next = last.fetch_optional(connection).await?;
-    }
+    let query = sqlx::query_as(log.sql(page)).bind(key);
+    let query = query.bind(from).bind(until);
+    let query = query.bind(i64::from(question.limit)).bind(PAGE_BYTES);
+    let events: Vec<Event> = query.fetch_all(connection).await?;
+    let cut = is_full(&events, question.limit);
+    let next = events.last().filter(|_| cut).map(|it| it.position);
     Ok(Answer { events, next })
+}
+
+/// Of a type and by an actor: down both indexes in turn, from the last place in the one to the last
+/// one in the other that is not above it. Where either is rare, it leaps over what the other has
+/// between.
+async fn by_both(
+    log: &EventLog,
+    connection: &mut PgConnection,
+    ((event_type, actor), limit): ((&str, &str), u16),
+    (from, until): Window,
+) -> sqlx::Result<Answer> {
+    let walk = log.sql(
+        "with recursive walk (looks, found, position, rest) as (
+             select 0::bigint, 0::bigint, null::bigint, $4::bigint - 1
+           union all
+             select looks + 1, found + is_both::int,
+                 case when is_both then by_actor.position end, by_actor.position - is_both::int
+             from walk join lateral (
+                 select position from event_log.log
+                 where (event_type, position) > ($1, $3) and (event_type, position) <= ($1, rest)
+                 order by event_type desc, position desc limit 1
+             ) by_type on true join lateral (
+                 select position, position = by_type.position as is_both from event_log.log
+                 where (actor, position) > ($2, $3) and (actor, position) <= ($2, by_type.position)
+                 order by actor desc, position desc limit 1
+             ) by_actor on true
+             where looks < $5 and found < $6
+         )
+         select coalesce(array_agg(position) filter (where position is not null), '{}'),
+             min(rest) filter (where looks = $5 or found = $6) + 1
+         from walk",
+    );
+    let walk = sqlx::query_as(walk).bind(event_type).bind(actor);
+    let walk = walk.bind(from).bind(until);
+    let walk = walk.bind(LOOKS).bind(i64::from(limit));
+    let (places, rest): (Vec<i64>, Option<i64>) = walk.fetch_one(&mut *connection).await?;
+    let events = events_at!(
+        "select position, event_id, placed_at from event_log.log where position = any($1)",
+        "$2"
+    );
+    let events = sqlx::query_as(log.sql(events)).bind(&places);
+    let events: Vec<Event> = events.bind(PAGE_BYTES).fetch_all(connection).await?;
+    let is_cut = events.len() < places.len();
+    let last = events.last().filter(|_| is_cut).map(|it| it.position);
+    Ok(Answer {
+        events,
+        next: last.or(rest),
+    })
 }
 
 impl Question {
