@@ -1,7 +1,5 @@
 //! One batch of the sequencer: a transaction that gives events their places.
 
-use std::collections::BTreeMap;
-
 use sqlx::{FromRow, PgConnection, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
@@ -164,54 +162,54 @@ async fn write(
     mut edge: Edge,
     waiting: &[Waiting],
 ) -> sqlx::Result<()> {
-    let events: Vec<_> = waiting.iter().map(|it| &it.event).collect();
-    let (Some(first), Some(last)) = (events.first(), events.last()) else {
-        return Ok(());
-    };
-    let leaves: Vec<Hash> = events.iter().map(|it| it.leaf_hash()).collect();
+    let leaves: Vec<Hash> = waiting.iter().map(|it| it.event.leaf_hash()).collect();
+    let size = edge.size();
     for leaf in &leaves {
         edge.push(*leaf);
     }
-    insert_places(log, connection, &events, &leaves).await?;
-    let size = u64::try_from(first.position - 1).unwrap_or_default();
+    insert_places(log, connection, &edge, (waiting, &leaves)).await?;
     let tiles = tile::complete(log, connection, size, leaves).await?;
-    insert_tiles(log, connection, &tiles).await?;
-    count(log, connection, &events).await?;
-    let placed: Vec<_> = waiting.iter().map(|it| it.sequence).collect();
-    let delete = log.sql("delete from event_log.unplaced where sequence = any($1)");
-    sqlx::query(delete)
-        .bind(placed)
-        .execute(&mut *connection)
-        .await?;
-    let update = log.sql("update event_log.head set position = $1, edge = $2, placed_at = $3");
-    let update = sqlx::query(update).bind(last.position).bind(edge.bytes());
-    update
-        .bind(last.placed_at)
-        .execute(connection)
-        .await
-        .map(drop)
+    insert_tiles(log, connection, &tiles).await
 }
 
+/// Gives the events their places, counts them for the statistics and moves the head to the last one,
+/// in one statement: readers wait for each way to the server and back.
 async fn insert_places(
     log: &EventLog,
     connection: &mut PgConnection,
-    events: &[&Event],
-    leaves: &[Hash],
+    edge: &Edge,
+    (waiting, leaves): (&[Waiting], &[Hash]),
 ) -> sqlx::Result<()> {
-    let positions: Vec<i64> = events.iter().map(|it| it.position).collect();
-    let ids: Vec<Uuid> = events.iter().map(|it| it.event_id).collect();
-    let types: Vec<&str> = events.iter().map(|it| it.event_type.as_str()).collect();
-    let actors: Vec<&str> = events.iter().map(|it| it.actor.as_str()).collect();
+    let events = || waiting.iter().map(|it| &it.event);
+    let positions: Vec<i64> = events().map(|it| it.position).collect();
+    let ids: Vec<Uuid> = events().map(|it| it.event_id).collect();
+    let types: Vec<&str> = events().map(|it| it.event_type.as_str()).collect();
+    let actors: Vec<&str> = events().map(|it| it.actor.as_str()).collect();
     let leaves: Vec<&[u8]> = leaves.iter().map(Hash::as_slice).collect();
-    let placed_at = events.first().map(|it| it.placed_at);
+    let sequences: Vec<i64> = waiting.iter().map(|it| it.sequence).collect();
     let insert = log.sql(
-        "insert into event_log.log (position, event_id, event_type, actor, leaf_hash, placed_at)
-         select position, event_id, event_type, actor, leaf_hash, $6
-         from unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::bytea[])
-             as placed (position, event_id, event_type, actor, leaf_hash)",
+        "with batch as (
+             select * from unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::bytea[])
+                 as batch (position, event_id, event_type, actor, leaf_hash)
+         ), places as (
+             insert into event_log.log (position, event_id, event_type, actor, leaf_hash, placed_at)
+             select position, event_id, event_type, actor, leaf_hash, $6::timestamptz from batch
+         ), counts as (
+             insert into event_log.hours as hours (hour, event_type, actor, events)
+             select date_trunc('hour', $6::timestamptz, 'UTC'), event_type, actor, count(*)
+             from batch group by event_type, actor
+             on conflict (hour, event_type, actor)
+                 do update set events = hours.events + excluded.events
+         ), taken as (
+             delete from event_log.unplaced where sequence = any($7)
+         )
+         update event_log.head set position = $8, edge = $9, placed_at = $6::timestamptz",
     );
     let insert = sqlx::query(insert).bind(positions).bind(ids).bind(types);
-    let insert = insert.bind(actors).bind(leaves).bind(placed_at);
+    let insert = insert.bind(actors).bind(leaves);
+    let insert = insert.bind(events().next().map(|it| it.placed_at));
+    let insert = insert.bind(sequences).bind(tile::signed(edge.size()));
+    let insert = insert.bind(edge.bytes());
     insert.execute(connection).await.map(drop)
 }
 
@@ -232,26 +230,4 @@ async fn insert_tiles(
         insert.execute(&mut *connection).await?;
     }
     Ok(())
-}
-
-/// Counts for the statistics.
-async fn count(
-    log: &EventLog,
-    connection: &mut PgConnection,
-    events: &[&Event],
-) -> sqlx::Result<()> {
-    let mut counts: BTreeMap<(&str, &str), i64> = BTreeMap::new();
-    for event in events {
-        *counts.entry((&event.event_type, &event.actor)).or_default() += 1;
-    }
-    let ((types, actors), counts): ((Vec<_>, Vec<_>), Vec<_>) = counts.into_iter().unzip();
-    let placed_at = events.first().map(|it| it.placed_at);
-    let insert = log.sql(
-        "insert into event_log.hours as hours (hour, event_type, actor, events)
-         select date_trunc('hour', $1::timestamptz, 'UTC'), placed.*
-         from unnest($2::text[], $3::text[], $4::bigint[]) as placed
-         on conflict (hour, event_type, actor) do update set events = hours.events + excluded.events",
-    );
-    let insert = sqlx::query(insert).bind(placed_at).bind(types).bind(actors);
-    insert.bind(counts).execute(connection).await.map(drop)
 }

@@ -27,7 +27,8 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(10);
 /// Between a look and the next. Events of the meantime share a batch.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
-/// The pause doubles up to this while nothing comes.
+/// The pause grows up to this while nothing comes, each time by an eighth: a writer who was held up
+/// waits for an eighth of that time at most.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// After a failure.
 const FAILURE_PAUSE: Duration = Duration::from_millis(250);
@@ -127,7 +128,7 @@ impl Sequencer {
             pause = match step {
                 Ok(Step::Placed { full: true, .. }) => continue,
                 Ok(Step::Placed { .. }) => SHORTEST_PAUSE,
-                Ok(Step::Idle | Step::Busy) => LONGEST_PAUSE.min(pause * 2),
+                Ok(Step::Idle | Step::Busy) => LONGEST_PAUSE.min(pause + pause / 8),
                 Err(ref error) => {
                     if !failing {
                         tracing::error!(error = chain(error), "events get no places");

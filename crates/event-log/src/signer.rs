@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::TryStreamExt as _;
 use opentelemetry::metrics::{Gauge, Meter};
 use service_database::Database;
 use service_defaults::{
@@ -203,6 +202,14 @@ struct Head {
 }
 
 impl Head {
+    /// No event up to its position has a place that is later than its moment, also where the clock
+    /// was set back.
+    async fn read(log: &EventLog, connection: &mut PgConnection) -> sqlx::Result<Self> {
+        let select = "select log_id, position, edge, greatest(clock_timestamp(), placed_at) as now
+             from event_log.head";
+        sqlx::query_as(log.sql(select)).fetch_one(connection).await
+    }
+
     /// Of the log as it ends here; `None` where that is not what was placed.
     fn checkpoint(&self, key: &SigningKey) -> Option<Checkpoint> {
         let size = self.position.unsigned_abs();
@@ -211,7 +218,7 @@ impl Head {
     }
 }
 
-/// The last checkpoint in the table.
+/// A checkpoint in the table.
 #[derive(FromRow)]
 struct Stored {
     position: i64,
@@ -222,16 +229,6 @@ struct Stored {
 /// What was done, and the last checkpoint that is known now.
 type Outcome = (Signed, Option<(u64, Hash)>);
 
-/// Nobody places or signs meanwhile. `None`: somebody does. No event has a place that is later than
-/// this moment, also where the clock was set back.
-async fn lock(log: &EventLog, connection: &mut PgConnection) -> sqlx::Result<Option<Head>> {
-    let lock = log.sql(
-        "select log_id, position, edge, greatest(clock_timestamp(), placed_at) as now
-         from event_log.head for update skip locked",
-    );
-    sqlx::query_as(lock).fetch_optional(connection).await
-}
-
 /// Signs the first checkpoint of a new log, where it has events. The last one of the log before
 /// stays where it has the same size.
 pub(crate) async fn sign_first(
@@ -239,38 +236,56 @@ pub(crate) async fn sign_first(
     connection: &mut PgConnection,
     key: &SigningKey,
 ) -> sqlx::Result<Option<String>> {
-    let head = lock(log, connection).await?;
-    match head.and_then(|it| it.checkpoint(key)) {
+    match Head::read(log, connection).await?.checkpoint(key) {
         Some(first) if first.size > 0 => store(log, connection, key, &first).await.map(Some),
         _ => Ok(None),
     }
 }
 
+/// Events are placed meanwhile: what is signed and what it is compared with stays as it is. So the
+/// last checkpoint is read before the head, which is never shorter then.
 async fn sign(
     log: &EventLog,
     connection: &mut PgConnection,
     key: &SigningKey,
     known: Option<(u64, Hash)>,
 ) -> Result<Outcome, Error> {
-    let Some(head) = lock(log, connection).await? else {
+    if !lock(log, connection).await? {
         return Ok((Signed::Busy, None));
-    };
-    let checkpoint = head.checkpoint(key).ok_or(Error::Edge(head.position))?;
-    let (size, root) = (checkpoint.size, checkpoint.root);
-    let stored = match last_stored(log, connection, key, head.log_id).await? {
+    }
+    let stored = match last_stored(log, connection, key).await? {
         Ok(stored) => stored,
         Err(size) => return Ok((Signed::Refused(size), None)),
     };
-    for before in [known, stored].into_iter().flatten() {
-        if !extends(log, connection, before, (size, root)).await? {
+    let head = Head::read(log, connection).await?;
+    let checkpoint = head.checkpoint(key).ok_or(Error::Edge(head.position))?;
+    if let Some(stored) = &stored {
+        let lineage = Lineage::read(log, connection, head.log_id).await?;
+        if lineage.largest_of(&stored.origin) < Some(stored.size) {
+            return Ok((Signed::Refused(stored.size), None));
+        }
+    }
+    let stored = stored.map(|it| (it.size, it.root));
+    let now = (checkpoint.size, checkpoint.root);
+    let other = known.filter(|known| stored != Some(*known));
+    for before in [other, stored].into_iter().flatten() {
+        if !extends(log, connection, before, now).await? {
             return Ok((Signed::Refused(before.0), None));
         }
     }
-    if size == 0 || stored.is_some_and(|(last, _)| last == size) {
+    if now.0 == 0 || stored.is_some_and(|(last, _)| last == now.0) {
         return Ok((Signed::Nothing, stored));
     }
     let note = store(log, connection, key, &checkpoint).await?;
-    Ok((Signed::Note(note), Some((size, root))))
+    Ok((Signed::Note(note), Some(now)))
+}
+
+/// Whoever holds this lock signs. The sequencer's would keep it from its work meanwhile.
+async fn lock(log: &EventLog, connection: &mut PgConnection) -> sqlx::Result<bool> {
+    let lock = "select pg_try_advisory_xact_lock(5084, 'event_log.checkpoints'::regclass::integer)";
+    sqlx::query_scalar(log.sql(lock))
+        .fetch_one(connection)
+        .await
 }
 
 /// Signs a checkpoint, and stores it where there is none of its size.
@@ -299,37 +314,36 @@ async fn last_stored(
     log: &EventLog,
     connection: &mut PgConnection,
     key: &SigningKey,
-    log_id: Uuid,
-) -> sqlx::Result<Result<Option<(u64, Hash)>, u64>> {
+) -> sqlx::Result<Result<Option<Checkpoint>, u64>> {
     let (select, public) = (
-        log.sql("select position, root, note from event_log.checkpoints order by position desc"),
+        "select position, root, note from event_log.checkpoints order by position desc limit 1",
         key.public(),
     );
-    let mut rows = sqlx::query_as::<_, Stored>(select).fetch(&mut *connection);
-    let Some(last) = rows.try_next().await? else {
+    let last: Option<Stored> = sqlx::query_as(log.sql(select))
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(last) = last else {
         return Ok(Ok(None));
     };
     let size = last.position.unsigned_abs();
     let told = match public.open(&last.note) {
         Ok(Some(told)) => Some(told),
         Ok(None) => {
-            while let Some(before) = rows.try_next().await? {
-                if public.open(&before.note) != Ok(None) {
-                    return Ok(Err(size));
-                }
+            let notes = log.sql("select note from event_log.checkpoints");
+            let notes: Vec<String> = sqlx::query_scalar(notes).fetch_all(connection).await?;
+            if notes.iter().any(|note| public.open(note) != Ok(None)) {
+                return Ok(Err(size));
             }
             Checkpoint::read(&last.note)
         }
         Err(_) => None,
     };
-    drop(rows);
-    let lineage = Lineage::read(log, connection, log_id).await?;
     let same = told.filter(|told| {
-        let ours =
-            told.origin.starts_with(key.name()) && lineage.largest_of(&told.origin) >= Some(size);
-        ours && told.size == size && told.root.as_slice() == last.root
+        told.origin.starts_with(key.name())
+            && told.size == size
+            && told.root.as_slice() == last.root
     });
-    Ok(same.map(|told| Some((size, told.root))).ok_or(size))
+    Ok(same.map(Some).ok_or(size))
 }
 
 /// Whether the log, as its rows are now, begins with the tree of a checkpoint.

@@ -8,6 +8,7 @@ use test_support::TestDatabase;
 
 use crate::support::{
     THINGS, connect, drain, fill, insurance, measured, rewrite, sequencer, tamper,
+    waiting_for_a_lock,
 };
 
 pub(crate) fn key() -> SigningKey {
@@ -71,6 +72,33 @@ async fn a_checkpoint_extends_the_one_before() {
         (613, second.root),
         &proof
     ));
+}
+
+/// Readers would wait for each proof that the signer makes first.
+#[tokio::test]
+async fn events_get_their_places_while_somebody_signs() {
+    let (database, log) = insurance().await;
+    grow(&database, &log, 3).await;
+    let slow = "create function insurance_events.wait() returns trigger language plpgsql as
+            'begin perform pg_advisory_xact_lock(7); return new; end';
+        create trigger wait before insert on insurance_events.checkpoints
+            for each row execute function insurance_events.wait()";
+    database.execute(slow).await;
+    let mut gate = database.connect().await;
+    sqlx::raw_sql("select pg_advisory_lock(7)")
+        .execute(&mut gate)
+        .await
+        .unwrap();
+    let mut signer = signer(&database, &log);
+    let signing = tokio::spawn(async move { sign(&mut signer).await });
+    waiting_for_a_lock(&mut gate).await;
+    grow(&database, &log, 2).await;
+    sqlx::raw_sql("select pg_advisory_unlock(7)")
+        .execute(&mut gate)
+        .await
+        .unwrap();
+    assert_eq!(signing.await.unwrap().size, 3);
+    assert_eq!(sign(&mut self::signer(&database, &log)).await.size, 5);
 }
 
 /// Also where the clock was set back since they got their places.
@@ -153,10 +181,9 @@ async fn an_end_that_was_changed_is_refused_and_stays_so_while_another_one_works
     assert_eq!(signer.step().await.unwrap(), Signed::Refused(3));
     let mut connection = database.connect().await;
     let mut other = connection.begin().await.unwrap();
-    sqlx::raw_sql("select from insurance_events.head for update")
-        .execute(&mut *other)
-        .await
-        .unwrap();
+    let signs =
+        "select pg_advisory_xact_lock(5084, 'insurance_events.checkpoints'::regclass::integer)";
+    sqlx::raw_sql(signs).execute(&mut *other).await.unwrap();
     assert_eq!(signer.step().await.unwrap(), Signed::Busy);
     assert!(refused.load(Ordering::Relaxed), "nothing was looked at");
     assert_eq!(told(), "1");

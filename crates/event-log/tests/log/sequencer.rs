@@ -9,6 +9,7 @@ use tokio::{task::JoinHandle, time::sleep};
 
 use crate::support::{
     THINGS, append, connect, drain, fill, insurance, measured, number, sequencer, tamper,
+    waiting_for_a_lock,
 };
 
 async fn execute(connection: &mut PgConnection, sql: &str) {
@@ -147,12 +148,7 @@ impl Stopped {
         execute(&mut gate, "select pg_advisory_lock(7)").await;
         let (mut connection, log) = (database.connect().await, log.clone());
         let writer = tokio::spawn(async move { run(&mut connection, &log, "slow").await });
-        let waits = "select count(*) from pg_locks
-            where locktype = 'advisory' and not granted and database =
-                (select oid from pg_database where datname = current_database())";
-        while number(&mut gate, waits).await == 0 {
-            sleep(Duration::from_millis(1)).await;
-        }
+        waiting_for_a_lock(&mut gate).await;
         Self { gate, writer }
     }
 

@@ -3,6 +3,7 @@ use service_database::{Database, Schema};
 use service_defaults::metrics::Metrics;
 use sqlx::{AssertSqlSafe, PgConnection};
 use test_support::TestDatabase;
+use tokio::task::yield_now;
 use uuid::Uuid;
 
 /// A service's name, its schema and a kind of thing that its log knows.
@@ -120,6 +121,16 @@ pub(crate) async fn fill(database: &TestDatabase, count: u32, values: &str) {
          select gen_random_uuid(), {values}, '{{}}' from generate_series(1, {count}) as n"
     );
     database.execute(&insert).await;
+}
+
+/// Waits until a session waits for an advisory lock that this one holds.
+pub(crate) async fn waiting_for_a_lock(holder: &mut PgConnection) {
+    let waits = "select count(*) from pg_locks
+        where locktype = 'advisory' and not granted and database =
+            (select oid from pg_database where datname = current_database())";
+    while number(holder, waits).await == 0 {
+        yield_now().await;
+    }
 }
 
 /// Values for [`fill`]: a thing for each event.
