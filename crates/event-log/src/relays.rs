@@ -60,14 +60,24 @@ impl EventLog {
         update.execute(connection).await.map(drop)
     }
 
-    /// How many events the log has after the last one that a relay was noted to have published.
-    pub async fn relay_lag(&self, connection: &mut PgConnection, relay: &str) -> sqlx::Result<i64> {
+    /// How many events the log has after the last one that a relay was noted to have published: all
+    /// of them, where that was into the stream of another log. A stream is named by this prefix and the
+    /// log's id.
+    pub async fn relay_lag(
+        &self,
+        connection: &mut PgConnection,
+        relay: &str,
+        prefix: &str,
+    ) -> sqlx::Result<i64> {
         let select = self.sql(
-            "select greatest(head.position - relays.position, 0)
+            "select greatest(head.position - case
+                 when relays.stream = $2 || head.log_id::text then relays.position else 0
+             end, 0)
              from event_log.head, event_log.relays where relay = $1",
         );
         sqlx::query_scalar(select)
             .bind(relay)
+            .bind(prefix)
             .fetch_one(connection)
             .await
     }

@@ -2,7 +2,7 @@ use async_nats::{
     ConnectError,
     jetstream::{
         context::{CreateStreamError, GetStreamError, PublishError},
-        stream::LastRawMessageError,
+        stream::RawMessageError,
     },
 };
 
@@ -24,9 +24,12 @@ pub(crate) enum Error {
     /// The server does not say what it has.
     #[error("the stream cannot be looked at")]
     Look(#[from] GetStreamError),
-    /// The server does not give the stream's last event.
-    #[error("the stream's last event cannot be read")]
-    LastEvent(#[from] LastRawMessageError),
+    /// The server does not give an event of the stream.
+    #[error("an event of the stream cannot be read")]
+    Event(#[from] RawMessageError),
+    /// The server does not give the events that follow.
+    #[error("the stream cannot be read")]
+    Read(#[source] async_nats::Error),
     /// The server refuses the stream, as where another one has its subjects.
     #[error("the stream cannot be made")]
     Create(#[from] CreateStreamError),
@@ -47,8 +50,10 @@ pub(crate) enum Error {
         "the last event of the stream {0} is not in the log at its place: run verify-log, then new-log"
     )]
     Diverged(String),
-    /// The stream deletes events by itself, so that an emptied one cannot be told from a new one.
-    #[error("the stream {0} deletes events by their age or their use: it has to keep them")]
+    /// The stream deletes events by itself.
+    #[error(
+        "the stream {0} deletes events by their age, their use or for want of room: it has to keep them"
+    )]
     Forgetful(String),
     /// Messages of the stream were deleted, or others were written to it: it is not the whole log.
     #[error("the stream {0} does not have each event up to its last one once: delete it")]

@@ -1,5 +1,5 @@
 //! Publishes the event log of a service to a stream of NATS JetStream, for those who want the events
-//! there. Nothing of the service depends on it.
+//! there, and reads such a stream. Nothing of the service that publishes depends on it.
 //!
 //! - **The stream says where to go on**, not a checkpoint: on each connection the relay reads the
 //!   stream's last event and goes on after it. A missing or emptied stream is filled from the log.
@@ -15,9 +15,11 @@
 mod error;
 mod instruments;
 mod message;
+mod reader;
 mod settings;
 mod stream;
 mod worker;
 
+pub use reader::{ReadError, StreamEvent, StreamReader};
 pub use settings::{NatsSettings, RelaySettings};
 pub use worker::Relay;

@@ -4,28 +4,30 @@ use settings::{List, Secret, Violations, section};
 section! {
     /// The section `[relay]`.
     pub struct RelaySettings {
-        /// Publishes the events to NATS JetStream as well.
+        /// Servers that keep the stream, where the relay makes it.
+        pub replicas: usize = 1, in 1..=5;
+        /// NATS JetStream, to which the events are published as well; without a URL they are not.
         pub nats: NatsSettings;
     }
 }
 
 section! {
-    /// The section `[relay.nats]`.
+    /// A table such as `[relay.nats]`.
     pub struct NatsSettings checked by NatsSettings::contradictions {
         /// Servers of one NATS system, such as "nats://nats:4222" (tls:// demands TLS), as a list or
-        /// separated by commas. Empty = nothing is published.
+        /// separated by commas. Empty = none.
         pub url: List = [], where usable_urls;
         /// User on these servers; empty = none.
         pub user: String = "";
         /// The user's password.
         pub password: Secret = "";
+        /// PEM file of certificates to trust for the servers; empty = the system's.
+        pub ca_certificate: String = "";
         /// PEM file with the certificate that the servers know us by; empty = none. TLS is demanded
         /// then.
         pub tls_certificate: String = "";
         /// PEM file with its private key.
         pub tls_private_key: String = "";
-        /// Servers that keep the stream, where the relay makes it.
-        pub replicas: usize = 1, in 1..=5;
     }
 }
 
@@ -39,7 +41,7 @@ fn usable_urls(urls: &List, at: &str, violations: &mut Violations) {
             Some(address) if address.has_user_pass() || address.password().is_some() => {
                 violations.report(
                     at,
-                    "holds a user or a password: use relay.nats.user and .password",
+                    "holds a user or a password: they have settings of their own",
                 );
             }
             Some(_) => {}
@@ -47,22 +49,29 @@ fn usable_urls(urls: &List, at: &str, violations: &mut Violations) {
     }
 }
 
-impl NatsSettings {
+impl RelaySettings {
     /// What `check` says of the relay of the service of this name.
     pub fn facts(&self, service: &str) -> (&'static str, String) {
-        let said = if self.url.is_empty() {
-            "off: relay.nats.url is not set".to_owned()
-        } else {
+        let said = if self.nats.is_set() {
             let (subjects, name) = (subjects(service), stream_name(service, "<log id>"));
             format!("{subjects} in the stream {name}")
+        } else {
+            "off: relay.nats.url is not set".to_owned()
         };
         ("relay.nats", said)
+    }
+}
+
+impl NatsSettings {
+    /// Whether a server is set.
+    pub fn is_set(&self) -> bool {
+        !self.url.is_empty()
     }
 
     fn contradictions(&self, at: &str, violations: &mut Violations) {
         let mut report = |key, rule: &str| violations.report(&Violations::path(at, key), rule);
         let certificate = !self.tls_certificate.is_empty();
-        if self.url.is_empty() && (certificate || !self.user.is_empty()) {
+        if !self.is_set() && (certificate || !self.user.is_empty()) {
             report("url", "is not set, but who we are to its servers is");
         }
         if self.user.is_empty() != self.password.is_empty() {
@@ -104,10 +113,11 @@ mod tests {
 
     #[test]
     fn without_a_server_nothing_is_published_and_with_one_it_is_said_where() {
-        let off = parse::<NatsSettings>("relay.nats", "").unwrap();
+        let off = parse::<RelaySettings>("relay", "").unwrap();
         assert_eq!(off.facts("vehicle").1, "off: relay.nats.url is not set");
-        let on = parse::<NatsSettings>("relay.nats", r#"url = "nats://a:4222,tls://b""#).unwrap();
-        assert_eq!(on.url.len(), 2);
+        let on = r#"nats.url = "nats://a:4222,tls://b""#;
+        let on = parse::<RelaySettings>("relay", on).unwrap();
+        assert_eq!(on.nats.url.len(), 2);
         let said = "threadpilot.vehicle.> in the stream threadpilot-vehicle-<log id>";
         assert_eq!(on.facts("vehicle").1, said);
     }
@@ -121,11 +131,11 @@ mod tests {
             ),
             (
                 r#"url = "nats://me:secret@a""#,
-                "relay.nats.url: holds a user or a password: use relay.nats.user and .password",
+                "relay.nats.url: holds a user or a password: they have settings of their own",
             ),
             (
                 r#"url = "nats://token@a""#,
-                "relay.nats.url: holds a user or a password: use relay.nats.user and .password",
+                "relay.nats.url: holds a user or a password: they have settings of their own",
             ),
             (
                 "user = \"me\"\npassword = \"secret\"",

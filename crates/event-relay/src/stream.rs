@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::{
     error::Error,
-    message::{ID, SEQUENCE, message, subject},
+    message::{Place, message, place, subject},
     settings::{NatsSettings, stream_name, subjects},
 };
 
@@ -34,9 +34,6 @@ pub(crate) struct Broker {
     lost: CancellationToken,
 }
 
-/// An event of the log, by its position and its id.
-pub(crate) type Place = (i64, Uuid);
-
 /// Where a stream is.
 pub(crate) struct Opened {
     pub(crate) name: String,
@@ -48,13 +45,14 @@ pub(crate) struct Opened {
 }
 
 impl Broker {
-    pub(crate) async fn connect(settings: &NatsSettings, service: &str) -> Result<Self, Error> {
+    /// As the program of this name.
+    pub(crate) async fn connect(settings: &NatsSettings, name: &str) -> Result<Self, Error> {
         let lost = CancellationToken::new();
         let told = lost.clone();
         let mut options = ConnectOptions::new()
-            .name(format!("threadpilot-{service}"))
+            .name(format!("threadpilot-{name}"))
             .connection_timeout(PATIENCE)
-            // It looks at the stream anew after each connection. The library goes on without that
+            // The stream is looked at anew after each connection. The library goes on without that
             // where it connects by itself, and for ever unless it is told otherwise.
             .max_reconnects(settings.url.len())
             .ignore_discovered_servers()
@@ -68,6 +66,9 @@ impl Broker {
             let password = settings.password.expose().to_owned();
             options = options.user_and_password(settings.user.clone(), password);
         }
+        if !settings.ca_certificate.is_empty() {
+            options = options.add_root_certificates(settings.ca_certificate.as_str().into());
+        }
         if !settings.tls_certificate.is_empty() {
             let files = (&settings.tls_certificate, &settings.tls_private_key);
             options = options.require_tls(true);
@@ -79,9 +80,12 @@ impl Broker {
     }
 
     /// Does something with the broker, for as long as the connection holds.
-    async fn within<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    pub(crate) async fn within<T, E: From<Error>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let done = self.lost.run_until_cancelled(work).await;
-        done.unwrap_or(Err(Error::Lost))
+        done.unwrap_or(Err(Error::Lost.into()))
     }
 
     /// The stream of a log. One that is missing is made, and takes the subjects from those of the logs
@@ -104,8 +108,8 @@ impl Broker {
                 let config = config(&name, service, replicas);
                 Box::pin(self.context.create_stream(config)).await?
             };
-            let (info, config) = (stream.cached_info(), &stream.cached_info().config);
-            if !config.max_age.is_zero() || config.retention != RetentionPolicy::Limits {
+            let info = stream.cached_info();
+            if forgets(&info.config) {
                 return Err(Error::Forgetful(name.clone()));
             }
             // The sequence first: whatever is written after this look makes it wrong.
@@ -135,7 +139,8 @@ impl Broker {
         Ok(stream.is_some_and(|it| is_whole(it.cached_info(), opened.last)))
     }
 
-    async fn stream(&self, name: &str) -> Result<Option<Stream<Info>>, Error> {
+    /// The stream of this name; `None` where there is none.
+    pub(crate) async fn stream(&self, name: &str) -> Result<Option<Stream<Info>>, Error> {
         match Box::pin(self.context.get_stream(name)).await {
             Ok(stream) => Ok(Some(stream)),
             Err(error) => match error.kind() {
@@ -215,6 +220,16 @@ fn config(name: &str, service: &str, replicas: usize) -> Config {
     }
 }
 
+/// Whether a stream deletes events by itself.
+fn forgets(config: &Config) -> bool {
+    let has_room = config.max_bytes <= 0 && config.max_messages <= 0;
+    let by_room = config.discard != DiscardPolicy::New && !has_room;
+    by_room
+        || config.max_messages_per_subject > 0
+        || !config.max_age.is_zero()
+        || config.retention != RetentionPolicy::Limits
+}
+
 /// Positions have no gaps and begin at 1, and a stream has the whole log: it has as many messages as
 /// its last event's position says.
 fn is_whole(info: &Info, last: Option<Place>) -> bool {
@@ -224,15 +239,15 @@ fn is_whole(info: &Info, last: Option<Place>) -> bool {
 
 /// The last event of a stream, and its sequence there. One that is not ours has no place in the log,
 /// which is told as such.
-async fn last_event(stream: &Stream<Info>, subjects: &str) -> Result<Option<(u64, Place)>, Error> {
+pub(crate) async fn last_event(
+    stream: &Stream<Info>,
+    subjects: &str,
+) -> Result<Option<(u64, Place)>, Error> {
     let last = match stream.get_last_raw_message_by_subject(subjects).await {
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(None),
         last => last?,
     };
-    let header = |name| last.headers.get(name).map(|it| it.as_str().to_owned());
-    let position = header(SEQUENCE).and_then(|it| it.parse().ok());
-    let id = header(ID).and_then(|it| it.parse().ok());
-    let place = position.zip(id).ok_or_else(|| {
+    let place = place(&last.headers).ok_or_else(|| {
         let name = stream.cached_info().config.name.clone();
         Error::Diverged(name)
     });

@@ -16,8 +16,9 @@ use uuid::Uuid;
 use crate::{
     error::Error,
     instruments::{Instruments, NAME, State},
-    settings::NatsSettings,
-    stream::{Broker, Opened, Place},
+    message::Place,
+    settings::{RelaySettings, stream_name},
+    stream::{Broker, Opened},
 };
 
 /// Most events that are on their way to the broker at once. Their data are 1 MiB at most, as those of
@@ -36,7 +37,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub struct Relay {
     log: EventLog,
     database: Database,
-    settings: NatsSettings,
+    settings: RelaySettings,
     /// The `source` of the events.
     source: Arc<str>,
     /// Of the lease that this process has or had.
@@ -52,7 +53,7 @@ impl Relay {
     pub fn new(
         log: EventLog,
         database: Database,
-        settings: NatsSettings,
+        settings: RelaySettings,
         source: &str,
         meter: &Meter,
     ) -> Self {
@@ -71,12 +72,12 @@ impl Relay {
 
     /// Runs a relay in this process until it stops, where a broker is set.
     pub fn spawn(
-        settings: &NatsSettings,
+        settings: &RelaySettings,
         source: String,
         (log, database): (&EventLog, &Database),
         (tasks, meter): (&Tasks, &Meter),
     ) {
-        if settings.url.is_empty() {
+        if !settings.nats.is_set() {
             return;
         }
         let (log, database) = (log.clone(), database.clone());
@@ -146,7 +147,7 @@ impl Relay {
             self.observe_lag().await;
             return Ok(());
         }
-        let broker = Broker::connect(&self.settings, self.log.service()).await?;
+        let broker = Broker::connect(&self.settings.nats, self.log.service()).await?;
         let asked = self.log.clone();
         let read = self.database.read((asked,), |connection, (log,)| {
             Box::pin(async move {
@@ -239,7 +240,8 @@ impl Relay {
     /// The lag of what was noted last, where this process publishes nothing.
     async fn observe_lag(&self) {
         let read = self.database.read(self.log.clone(), |connection, log| {
-            Box::pin(log.relay_lag(connection, NAME))
+            let prefix = stream_name(log.service(), "");
+            Box::pin(async move { log.relay_lag(connection, NAME, &prefix).await })
         });
         if let Ok(events) = read.await {
             self.instruments.lags(events);

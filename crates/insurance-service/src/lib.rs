@@ -172,7 +172,7 @@ impl InsuranceService {
             .then(|| Comparison::spawn(&database, process.tasks(), process.meter()));
         let log_settings = &settings.event_log;
         let source = log_settings.source(NAME);
-        Relay::spawn(&settings.relay.nats, source, (&log, &database), runs);
+        Relay::spawn(&settings.relay, source, (&log, &database), runs);
         let live = process.live().clone();
         let routes = routes::api(
             replays,

@@ -59,6 +59,8 @@ const REQUIRED: &str = "REQUIRE_CLIENTS";
 pub struct Nats {
     program: PathBuf,
     folder: TempDir,
+    /// Beside where it listens and what it keeps.
+    config: String,
     port: u16,
     server: Option<Child>,
 }
@@ -67,6 +69,11 @@ impl Nats {
     /// Starts one on a free port. `None`, said aloud, where this machine neither has NATS 2.10 or newer
     /// nor can fetch it.
     pub fn start() -> Option<Self> {
+        Self::configured("")
+    }
+
+    /// Starts one with more configuration, such as who may come in.
+    pub fn configured(config: &str) -> Option<Self> {
         static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
         let program = PROGRAM.get_or_init(|| match find() {
             Ok(program) => Some(program),
@@ -80,6 +87,7 @@ impl Nats {
         let mut nats = Self {
             program: program.clone()?,
             folder: tempfile::tempdir().unwrap(),
+            config: config.to_owned(),
             port: 0,
             server: None,
         };
@@ -112,6 +120,13 @@ impl Nats {
         }
     }
 
+    /// Starts it again without what it had.
+    pub fn start_empty(&mut self) {
+        self.kill();
+        fs::remove_dir_all(self.folder.path().join("jetstream")).unwrap();
+        self.start_again();
+    }
+
     /// Lets it stand still, or go on.
     pub fn freeze(&self, still: bool) {
         let id = self.server.as_ref().unwrap().id().to_string();
@@ -128,9 +143,10 @@ impl Nats {
         let folder = self.folder.path();
         let config = folder.join("nats.conf");
         let text = format!(
-            "listen: 127.0.0.1:{}\njetstream {{ store_dir: \"{}\", sync_interval: always }}\n",
+            "listen: 127.0.0.1:{}\njetstream {{ store_dir: \"{}\", sync_interval: always }}\n{}",
             self.port,
-            folder.display()
+            folder.display(),
+            self.config
         );
         fs::write(&config, text).unwrap();
         let log = folder.join("log");

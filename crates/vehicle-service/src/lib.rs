@@ -88,7 +88,7 @@ impl Service for VehicleService {
             async move { kept.check().await }
         });
         let log_settings = &settings.service.event_log;
-        let (relay, source) = (&settings.service.relay.nats, log_settings.source(NAME));
+        let (relay, source) = (&settings.service.relay, log_settings.source(NAME));
         Relay::spawn(relay, source, (&log, &database), runs);
         let vehicles = settings.service.vehicles.clone();
         let routes = routes::api(database.clone(), log.clone(), vehicles);

@@ -38,7 +38,7 @@ section! {
 
 impl Checked for VehicleSettings {
     fn facts(&self) -> Vec<(&'static str, String)> {
-        vec![self.event_log.public_key(NAME), self.relay.nats.facts(NAME)]
+        vec![self.event_log.public_key(NAME), self.relay.facts(NAME)]
     }
 
     fn check(&self, common: &CommonSettings, violations: &mut Violations) {

@@ -49,13 +49,20 @@ async fn the_lag_of_a_relay_is_counted_from_what_its_holder_noted() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(log.relay_lag(&mut connection, RELAY).await.unwrap(), 5);
-    let note = log.note_relayed(&mut connection, (RELAY, fence), ("stream", 3));
+    let log_id = log.head(&mut connection).await.unwrap().log_id;
+    let stream = &*format!("stream-{log_id}");
+    let lag = log.relay_lag(&mut connection, RELAY, "stream-");
+    assert_eq!(lag.await.unwrap(), 5);
+    let note = log.note_relayed(&mut connection, (RELAY, fence), (stream, 3));
     note.await.unwrap();
     // From a process that had the lease before.
-    let note = log.note_relayed(&mut connection, (RELAY, fence - 1), ("stream", 5));
+    let note = log.note_relayed(&mut connection, (RELAY, fence - 1), (stream, 5));
     note.await.unwrap();
-    assert_eq!(log.relay_lag(&mut connection, RELAY).await.unwrap(), 2);
+    let lag = log.relay_lag(&mut connection, RELAY, "stream-");
+    assert_eq!(lag.await.unwrap(), 2);
+    // What was published of another log is none of this one.
+    let lag = log.relay_lag(&mut connection, RELAY, "other-");
+    assert_eq!(lag.await.unwrap(), 5);
     let select = "select position from insurance_events.relays";
     assert_eq!(number(&mut connection, select).await, 3);
 }

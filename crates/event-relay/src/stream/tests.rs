@@ -7,6 +7,7 @@ use test_support::Nats;
 use tokio::time::sleep;
 
 use super::*;
+use crate::StreamReader;
 
 /// The shortest that a server takes.
 const DUPLICATE_WINDOW: Duration = Duration::from_millis(100);
@@ -70,6 +71,39 @@ async fn a_publisher_that_was_overtaken_is_refused_also_when_its_ids_are_forgott
 }
 
 #[tokio::test]
+async fn an_event_is_read_as_the_feed_has_it() {
+    let Some(nats) = Nats::start() else { return };
+    let broker = broker(&nats).await;
+    let mut opened = open(&broker).await;
+    let changed = CloudEvent {
+        subject: "vehicle/ÅÄÖ 1%".to_owned(),
+        causationid: Some("0192f3c4".to_owned()),
+        data: RawValue::from_string(r#"{"make":"Škoda","modelYear":null}"#.to_owned()).unwrap(),
+        ..event(1).1
+    };
+    let gone = CloudEvent {
+        method: Some("DELETE"),
+        data: RawValue::from_string("null".to_owned()).unwrap(),
+        ..event(2).1
+    };
+    let written = [changed.clone(), gone.clone()];
+    let events = vec![(event(1).0, changed), (event(2).0, gone)];
+    broker.publish(&mut opened, events).await.unwrap();
+    let settings = parse("relay.nats", &format!("url = \"{}\"", nats.url())).unwrap();
+    let mut reader = StreamReader::new(settings, "insurance", "vehicle");
+    let read = reader.events(Uuid::from_u128(1), None, 10, PATIENCE).await;
+    let read = read.unwrap();
+    assert_eq!(
+        read.iter().map(|it| it.position).collect::<Vec<_>>(),
+        [1, 2]
+    );
+    for (read, written) in read.iter().zip(written) {
+        let read: serde_json::Value = serde_json::from_str(read.text.get()).unwrap();
+        assert_eq!(read, serde_json::to_value(written).unwrap());
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_was_purged_before_the_next_event_is_refused() {
     let Some(nats) = Nats::start() else { return };
     let broker = broker(&nats).await;
@@ -87,19 +121,40 @@ async fn a_stream_that_was_purged_before_the_next_event_is_refused() {
 }
 
 #[tokio::test]
-async fn a_stream_that_deletes_by_age_or_that_holds_what_is_not_ours_is_refused() {
+async fn a_stream_that_deletes_by_itself_or_that_holds_what_is_not_ours_is_refused() {
     let Some(nats) = Nats::start() else { return };
     let broker = broker(&nats).await;
     let name = stream_name("vehicle", Uuid::from_u128(1));
-    let forgetful = Config {
-        max_age: Duration::from_hours(1),
-        ..config(&name, "vehicle", 1)
-    };
-    broker.context.create_stream(forgetful).await.unwrap();
-    let refused = broker.open("vehicle", Uuid::from_u128(1), &[], 1).await;
-    assert!(matches!(refused, Err(Error::Forgetful(_))));
     let keeps = config(&name, "vehicle", 1);
-    broker.context.update_stream(keeps).await.unwrap();
+    let makes_room = Config {
+        discard: DiscardPolicy::Old,
+        ..keeps.clone()
+    };
+    for forgetful in [
+        Config {
+            max_age: Duration::from_hours(1),
+            ..keeps.clone()
+        },
+        Config {
+            max_messages_per_subject: 1,
+            ..keeps.clone()
+        },
+        Config {
+            max_messages: 1_000,
+            ..makes_room.clone()
+        },
+        Config {
+            max_bytes: 1 << 20,
+            ..makes_room.clone()
+        },
+    ] {
+        broker.context.create_stream(forgetful).await.unwrap();
+        let refused = broker.open("vehicle", Uuid::from_u128(1), &[], 1).await;
+        assert!(matches!(refused, Err(Error::Forgetful(_))));
+        broker.context.delete_stream(&name).await.unwrap();
+    }
+    // Without a limit nothing is deleted.
+    broker.context.create_stream(makes_room).await.unwrap();
     assert_eq!(open(&broker).await.last, None);
     let sent = broker.context.publish("threadpilot.vehicle.x", "".into());
     sent.await.unwrap().await.unwrap();

@@ -1,10 +1,9 @@
 use std::time::Duration;
 
 use service_defaults::metrics::Metrics;
-use test_support::metric;
 use tokio::time::sleep;
 
-use crate::support::{Bed, relay};
+use crate::support::{Bed, relay, relay_settings, until_measured, within_limit};
 
 #[tokio::test]
 async fn a_full_stream_is_waited_for_and_deletes_nothing() {
@@ -17,9 +16,12 @@ async fn a_full_stream_is_waited_for_and_deletes_nothing() {
     bed.relay();
     bed.append(300).await;
     bed.until("waiting").await;
-    while bed.measured("relay_lag_events", &[("relay", "nats")]) == 0 {
-        sleep(Duration::from_millis(20)).await;
-    }
+    within_limit("a lag", async {
+        while bed.measured("relay_lag_events", &[("relay", "nats")]) == 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
     bed.make_stream(-1).await;
     bed.assert_complete(300).await;
     bed.until("publishing").await;
@@ -59,23 +61,45 @@ async fn one_process_publishes_and_the_others_stand_by() {
     bed.assert_complete(10).await;
     // A second process, with metrics of its own.
     let metrics = Metrics::new("insurance").unwrap();
-    let (url, nats) = (bed.database.url(), bed.nats.url());
-    let mut other = relay(&bed.log, &url, &nats, metrics.meter());
+    let (url, settings) = (bed.database.url(), relay_settings(&bed.nats.url()));
+    let mut other = relay(&bed.log, &url, settings, metrics.meter());
     let other = tokio::spawn(async move { other.run().await });
-    let measured = |name, labels: &[_]| metric(&metrics.render().unwrap(), name, labels);
-    while measured("relay_state", &[("state", "standby")]) != 1 {
-        sleep(Duration::from_millis(20)).await;
-    }
+    until_measured(&metrics, "relay_state", &[("state", "standby")], 1).await;
     bed.append(10).await;
     bed.assert_complete(20).await;
-    assert_eq!(measured("relay_published_total", &[]), 0);
+    until_measured(&metrics, "relay_published_total", &[], 0).await;
     // The first one dies, and its lease is over.
     bed.cut().await;
     bed.place();
     bed.append(10).await;
     bed.assert_complete(30).await;
-    while measured("relay_published_total", &[]) != 10 {
-        sleep(Duration::from_millis(20)).await;
-    }
+    until_measured(&metrics, "relay_published_total", &[], 10).await;
     other.abort();
+}
+
+#[tokio::test]
+async fn a_new_log_is_behind_by_all_its_events_until_its_stream_has_them() {
+    let Some(mut bed) = Bed::new().await else {
+        return;
+    };
+    bed.place();
+    bed.relay();
+    bed.append(10).await;
+    bed.assert_complete(10).await;
+    bed.cut().await;
+    // One that begins notes at once how far the stream is.
+    bed.relay();
+    let noted = "select position from insurance_events.relays";
+    within_limit("a note", async {
+        while bed.number(noted).await != 10 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    bed.cut().await;
+    bed.nats.kill();
+    bed.renew().await;
+    bed.relay();
+    bed.until_measured("relay_lag_events", &[("relay", "nats")], 10)
+        .await;
 }

@@ -5,7 +5,7 @@ use event_log::{EventLog, Sequencer, Step};
 use test_support::{Nats, TestDatabase};
 use tokio::time::sleep;
 
-use crate::support::{Bed, DUPLICATE_WINDOW, messages, places};
+use crate::support::{Bed, DUPLICATE_WINDOW, messages, places, relay_settings, within_limit};
 
 /// Whatever the table says, and beyond the time for which the broker knows ids.
 #[tokio::test]
@@ -120,13 +120,7 @@ async fn a_restored_log_is_published_only_into_a_stream_of_its_own() {
     bed.until("refused").await;
     assert_eq!(places(&messages(&context, &former).await), before);
 
-    bed.database
-        .execute(
-            "insert into insurance_events.former_logs
-                 select log_id, 50, 'restored' from insurance_events.head;
-             update insurance_events.head set log_id = gen_random_uuid()",
-        )
-        .await;
+    bed.renew().await;
     bed.assert_complete(130).await;
     assert_ne!(bed.name().await, former);
     assert_eq!(places(&messages(&context, &former).await), before);
@@ -154,23 +148,26 @@ async fn an_event_has_its_attributes_in_headers_and_its_data_as_they_were_writte
     let pool = service_database::Database::new(&pool).unwrap();
     let mut sequencer = Sequencer::new(log.clone(), pool.clone(), &meter);
     while !matches!(sequencer.step().await.unwrap(), Step::Idle) {}
-    let settings = settings::parse("relay.nats", &format!("url = \"{}\"", nats.url())).unwrap();
+    let settings = relay_settings(&nats.url());
     let mut relay = event_relay::Relay::new(log, pool, settings, "/local/vehicle", &meter);
     let relaying = tokio::spawn(async move { relay.run().await });
 
     let context = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
-    let found = loop {
-        let stream = context.stream_by_subject("threadpilot.vehicle.>").await;
-        if let Ok(name) = stream {
-            let found = messages(&context, &name).await;
-            if let [.., registered, gone] = &found[..]
-                && gone.subject.ends_with("deregistered.v1")
-            {
-                break [registered.clone(), gone.clone()];
+    let found = within_limit("the last event", async {
+        loop {
+            let stream = context.stream_by_subject("threadpilot.vehicle.>").await;
+            if let Ok(name) = stream {
+                let found = messages(&context, &name).await;
+                if let [.., registered, gone] = &found[..]
+                    && gone.subject.ends_with("deregistered.v1")
+                {
+                    break [registered.clone(), gone.clone()];
+                }
             }
+            sleep(Duration::from_millis(20)).await;
         }
-        sleep(Duration::from_millis(20)).await;
-    };
+    })
+    .await;
     relaying.abort();
     let [registered, gone] = &found;
     assert_eq!(

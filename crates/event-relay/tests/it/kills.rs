@@ -9,7 +9,7 @@ use event_log::{EventLog, Sequencer};
 use service_database::Database;
 use tokio::time::sleep;
 
-use crate::support::{Bed, relay};
+use crate::support::{Bed, relay, relay_settings, within_limit};
 
 /// What the process with a relay is told.
 const DATABASE: &str = "RELAY_TEST_DATABASE";
@@ -28,7 +28,8 @@ async fn a_process_with_a_relay() {
         EventLog::new("insurance"),
         opentelemetry::global::meter("test"),
     );
-    let mut relay = relay(&log, &told(DATABASE), &told(BROKER), &meter);
+    let settings = relay_settings(&told(BROKER));
+    let mut relay = relay(&log, &told(DATABASE), settings, &meter);
     let settings = format!(
         "url = \"{}\"\nuser = \"insurance_service\"\npassword = \"test\"\nmax_connections = 2",
         told(DATABASE)
@@ -103,15 +104,18 @@ async fn survive(kills: u32) {
 /// Waits until the stream has more messages than these, and says how many.
 async fn until_more(bed: &Bed, messages: u64) -> u64 {
     let name = bed.name().await;
-    loop {
-        if let Ok(client) = async_nats::connect(bed.nats.url()).await
-            && let Ok(stream) = async_nats::jetstream::new(client).get_stream(&name).await
-            && stream.cached_info().state.messages > messages
-        {
-            return stream.cached_info().state.messages;
+    let more = async {
+        loop {
+            if let Ok(client) = async_nats::connect(bed.nats.url()).await
+                && let Ok(stream) = async_nats::jetstream::new(client).get_stream(&name).await
+                && stream.cached_info().state.messages > messages
+            {
+                return stream.cached_info().state.messages;
+            }
+            sleep(Duration::from_millis(20)).await;
         }
-        sleep(Duration::from_millis(20)).await;
-    }
+    };
+    within_limit("more messages", more).await
 }
 
 #[tokio::test]

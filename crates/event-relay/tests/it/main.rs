@@ -8,4 +8,6 @@
 mod faults;
 mod follow;
 mod kills;
+mod read;
+mod secured;
 mod support;

@@ -6,7 +6,7 @@ use async_nats::jetstream::{
     stream::{Config, DiscardPolicy, Info, Stream},
 };
 use event_log::{EventLog, Sequencer};
-use event_relay::{NatsSettings, Relay};
+use event_relay::{Relay, RelaySettings};
 use opentelemetry::metrics::Meter;
 use service_database::{Database, Schema};
 use service_defaults::metrics::Metrics;
@@ -36,17 +36,21 @@ pub(crate) struct Bed {
 impl Bed {
     /// `None` where there is no broker.
     pub(crate) async fn new() -> Option<Self> {
+        Some(Self::beside(Nats::start()?).await)
+    }
+
+    pub(crate) async fn beside(nats: Nats) -> Self {
         let schema = Schema {
             sample_data: "",
             ..insurance_service::SCHEMA
         };
-        Some(Self {
-            nats: Nats::start()?,
+        Self {
+            nats,
             database: TestDatabase::new("insurance", schema).await,
             log: EventLog::new("insurance"),
             metrics: Metrics::new("insurance").unwrap(),
             tasks: JoinSet::new(),
-        })
+        }
     }
 
     /// Places events from now on.
@@ -60,8 +64,12 @@ impl Bed {
 
     /// Publishes events from now on.
     pub(crate) fn relay(&mut self) {
-        let (database, nats) = (self.database.url(), self.nats.url());
-        let mut relay = relay(&self.log, &database, &nats, self.metrics.meter());
+        self.relay_with(relay_settings(&self.nats.url()));
+    }
+
+    pub(crate) fn relay_with(&mut self, settings: RelaySettings) {
+        let meter = self.metrics.meter();
+        let mut relay = relay(&self.log, &self.database.url(), settings, meter);
         self.tasks.spawn(async move {
             relay.run().await;
         });
@@ -76,6 +84,21 @@ impl Bed {
     pub(crate) async fn release(&self) {
         let end = "update insurance_events.relays set leased_until = '-infinity'";
         self.database.execute(end).await;
+    }
+
+    /// Gives the log another id, as `new-log` does.
+    pub(crate) async fn renew(&self) {
+        let renew = "insert into insurance_events.former_logs
+                 select log_id, 50, 'restored' from insurance_events.head;
+             update insurance_events.head set log_id = gen_random_uuid()";
+        self.database.execute(renew).await;
+    }
+
+    /// What a statement selects.
+    pub(crate) async fn number(&self, select: &'static str) -> i64 {
+        let mut connection = self.database.connect().await;
+        let query = sqlx::query_scalar(select).fetch_one(&mut connection);
+        query.await.unwrap()
     }
 
     /// Appends events by SQL, each of a thing of its own.
@@ -156,12 +179,7 @@ impl Bed {
 
     /// Waits until a metric has this value.
     pub(crate) async fn until_measured(&self, name: &str, labels: &[(&str, &str)], value: i64) {
-        let measured = async {
-            while self.measured(name, labels) != value {
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        within_limit(&format!("{name} {labels:?} = {value}"), measured).await;
+        until_measured(&self.metrics, name, labels, value).await;
     }
 
     pub(crate) fn measured(&self, name: &str, labels: &[(&str, &str)]) -> i64 {
@@ -169,9 +187,25 @@ impl Bed {
     }
 }
 
-async fn within_limit(what: &str, wait: impl Future<Output = ()>) {
+/// Waits until a metric has this value.
+pub(crate) async fn until_measured(
+    metrics: &Metrics,
+    name: &str,
+    labels: &[(&str, &str)],
+    value: i64,
+) {
+    let measured = async {
+        while metric(&metrics.render().unwrap(), name, labels) != value {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within_limit(&format!("{name} {labels:?} = {value}"), measured).await;
+}
+
+/// Waits for something, and fails where it takes too long.
+pub(crate) async fn within_limit<T>(what: &str, wait: impl Future<Output = T>) -> T {
     let waited = timeout(LIMIT, wait).await;
-    assert!(waited.is_ok(), "not within {LIMIT:?}: {what}");
+    waited.unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}"))
 }
 
 /// The messages that a stream has.
@@ -196,11 +230,18 @@ pub(crate) fn places(messages: &[StreamMessage]) -> Vec<(i64, Uuid)> {
     messages.iter().map(place).collect()
 }
 
-pub(crate) fn relay(log: &EventLog, database: &str, nats: &str, meter: &Meter) -> Relay {
-    let settings = format!("url = \"{nats}\"");
-    let settings: NatsSettings = settings::parse("relay.nats", &settings).unwrap();
+pub(crate) fn relay(
+    log: &EventLog,
+    database: &str,
+    settings: RelaySettings,
+    meter: &Meter,
+) -> Relay {
     let database = connect(database);
     Relay::new(log.clone(), database, settings, "/local/insurance", meter)
+}
+
+pub(crate) fn relay_settings(nats: &str) -> RelaySettings {
+    settings::parse("relay", &format!("nats.url = \"{nats}\"")).unwrap()
 }
 
 fn connect(url: &str) -> Database {

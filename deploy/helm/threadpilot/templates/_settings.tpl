@@ -26,7 +26,7 @@
 -}}
 {{- with .root.Values.nats -}}
 {{- if .url -}}
-{{- $_ := set $settings "relay" (dict "nats" (dict "url" .url "replicas" (int .replicas))) -}}
+{{- $_ := set $settings "relay" (dict "replicas" (int .replicas) "nats" (dict "url" .url)) -}}
 {{- end -}}
 {{- end -}}
 {{- if eq .service "insurance" -}}
