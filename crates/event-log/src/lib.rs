@@ -47,7 +47,10 @@ mod verify;
 use std::sync::Arc;
 
 use sqlx::AssertSqlSafe;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 pub use self::settings::EventLogSettings;
 pub use audit::{Answer, Bucket, By, Question, TooBroad};
@@ -75,6 +78,8 @@ struct Shared {
     appended: Notify,
     /// The last position, as far as this process knows.
     position: watch::Sender<i64>,
+    /// What was committed before this moment has its position; nothing before the first look.
+    complete: watch::Sender<Option<Instant>>,
 }
 
 impl EventLog {
@@ -85,6 +90,7 @@ impl EventLog {
             prefix: format!("{service}_events."),
             appended: Notify::new(),
             position: watch::Sender::default(),
+            complete: watch::Sender::default(),
         }))
     }
 
@@ -99,6 +105,12 @@ impl EventLog {
         let mut last = self.0.position.subscribe();
         // The sender lives as long as this.
         let _ = last.wait_for(|last| *last > position).await;
+    }
+
+    /// What was committed before this moment had its position when the moment was asked for. Needs
+    /// a [`Sequencer`] in this process; `None` until it has looked.
+    fn complete(&self) -> Option<Instant> {
+        *self.0.complete.borrow()
     }
 
     /// The service that it is of.

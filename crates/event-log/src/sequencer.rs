@@ -206,6 +206,7 @@ impl Sequencer {
     }
 
     async fn look(&self, from: i64) -> Result<Seen, Error> {
+        let began = Instant::now();
         let look = self
             .database
             .read((self.log.clone(), from), |connection, (log, from)| {
@@ -213,6 +214,9 @@ impl Sequencer {
             });
         let seen = look.await?;
         self.log.set_position(seen.position);
+        let waits_for = Duration::try_from_secs_f64(seen.waits_for.unwrap_or(0.0));
+        let complete = began.checked_sub(waits_for.unwrap_or_default());
+        self.log.0.complete.send_replace(complete);
         self.instruments.seen(&seen);
         Ok(seen)
     }

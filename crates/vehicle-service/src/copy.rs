@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::error::Error;
 
 const LOG_ID: HeaderName = HeaderName::from_static("log-id");
+const LOG_POSITION: HeaderName = HeaderName::from_static("log-position");
 const FEED_POSITION: HeaderName = HeaderName::from_static("feed-position");
 
 /// Apart from the lookups', which are not to wait for a reader of everything.
@@ -39,6 +40,7 @@ pub(crate) const LIMITS: Limits = Limits::Own {
         ("Cache-Control" = String, description = "`no-store`"),
         ("Feed-Position" = String, description = "Id of the last event that was placed before the page was read; missing where there is none"),
         ("Log-Id" = String, description = "Id of the log that the event is in"),
+        ("Log-Position" = String, description = "The place of that event; 0 where there is none"),
     )))
 )]
 pub(crate) async fn copy_vehicles(
@@ -66,6 +68,7 @@ pub(crate) async fn copy_vehicles(
     let headers = response.headers_mut();
     let value = |text: String| HeaderValue::from_str(&text).ok();
     headers.extend(value(end.log_id.to_string()).map(|it| (LOG_ID, it)));
+    headers.insert(LOG_POSITION, end.position.into());
     let event = end.last_event.and_then(|it| value(it.to_string()));
     headers.extend(event.map(|it| (FEED_POSITION, it)));
     Ok(response)
@@ -79,6 +82,7 @@ struct Page {
 /// Where the log of the changes ends.
 struct End {
     log_id: Uuid,
+    position: i64,
     last_event: Option<Uuid>,
 }
 
@@ -109,7 +113,7 @@ impl Row {
 async fn read(connection: &mut PgConnection, page: &Page) -> sqlx::Result<(End, Vec<Row>)> {
     let end = sqlx::query_as!(
         End,
-        "select log_id,
+        "select log_id, position,
              (select event_id from vehicle_events.log where log.position = head.position) as last_event
          from vehicle_events.head"
     );

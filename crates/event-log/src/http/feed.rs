@@ -21,6 +21,7 @@ use super::{Shared, wire::cloud_events};
 use crate::{EventLog, Head, Page, Wanted};
 
 const BATCH: HeaderValue = HeaderValue::from_static("application/cloudevents-batch+json");
+const LOG_BEHIND_MS: HeaderName = HeaderName::from_static("log-behind-ms");
 const LOG_ID: HeaderName = HeaderName::from_static("log-id");
 const LOG_POSITION: HeaderName = HeaderName::from_static("log-position");
 const NEXT_EVENT_ID: HeaderName = HeaderName::from_static("next-event-id");
@@ -29,6 +30,8 @@ const EVENTS: u64 = 100;
 const MOST_EVENTS: u64 = 1_000;
 pub(super) const LONGEST_POLL: Duration = Duration::from_secs(30);
 const MOST_TYPES: usize = 20;
+/// Said of a log that nobody has looked at yet.
+const NOT_KNOWN: Duration = Duration::from_hours(24);
 /// Kept back of the time that the caller has, so that an empty page reaches it.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(250);
 
@@ -52,6 +55,7 @@ const TIME_TO_ANSWER: Duration = Duration::from_millis(250);
     responses(
         (status = 200, description = "The next events, at most about 1 MiB of `data`; none at the end", body = Vec<CloudEvent>, content_type = "application/cloudevents-batch+json", headers(
             ("Cache-Control" = String, description = "`no-store`"),
+            ("Log-Behind-Ms" = u64, description = "What was changed so many milliseconds before this answer, or earlier, has its place in the log. It grows while events wait for their places, so that a reader at the end of the log does not take itself for up to date"),
             ("Log-Id" = String, description = "Which log it is. Another one after a restore that lost events"),
             ("Log-Position" = String, description = "The last place of the log"),
             ("Next-Event-Id" = String, description = "What to send as `lastEventId` next; missing where nothing was read and no event was named"),
@@ -189,6 +193,8 @@ pub(super) fn moment(query: &mut Query, name: &str) -> Result<Option<SystemTime>
 }
 
 struct Found {
+    /// What was committed before this moment is before the head.
+    complete: Option<Instant>,
     head: Head,
     /// The position that the page begins after.
     after: i64,
@@ -198,6 +204,8 @@ struct Found {
 /// The next page; `None` where the log does not have the event that it begins after.
 async fn look(connection: &mut PgConnection, asked: &Asked) -> sqlx::Result<Option<Found>> {
     let Asked { log, wanted, .. } = asked;
+    // Before everything else, so that nothing is taken for placed that the page lacks.
+    let complete = log.complete();
     let after = match asked.start {
         Start::After(position) => position,
         Start::Since(time) => {
@@ -205,8 +213,12 @@ async fn look(connection: &mut PgConnection, asked: &Asked) -> sqlx::Result<Opti
             let after = log.position_before(connection, time).await?;
             // What is placed from here on may still be before the moment.
             if after >= head.position {
-                let page = Page::default();
-                return Ok(Some(Found { head, after, page }));
+                return Ok(Some(Found {
+                    complete,
+                    head,
+                    after,
+                    page: Page::default(),
+                }));
             }
             after
         }
@@ -225,7 +237,12 @@ async fn look(connection: &mut PgConnection, asked: &Asked) -> sqlx::Result<Opti
     if let Some((last, _)) = page.last {
         head.position = head.position.max(last);
     }
-    Ok(Some(Found { head, after, page }))
+    Ok(Some(Found {
+        complete,
+        head,
+        after,
+        page,
+    }))
 }
 
 fn batch(found: Found, next: Option<Uuid>, source: &str) -> Result<Response, Rejection> {
@@ -234,6 +251,9 @@ fn batch(found: Found, next: Option<Uuid>, source: &str) -> Result<Response, Rej
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, BATCH);
     headers.insert(LOG_POSITION, found.head.position.into());
+    let behind = found.complete.map_or(NOT_KNOWN, |it| it.elapsed());
+    let behind = u64::try_from(behind.as_millis()).unwrap_or(u64::MAX);
+    headers.insert(LOG_BEHIND_MS, behind.into());
     for (name, value) in [(LOG_ID, Some(found.head.log_id)), (NEXT_EVENT_ID, next)] {
         let value = value.and_then(|it| HeaderValue::from_str(&it.to_string()).ok());
         headers.extend(value.map(|it| (name, it)));

@@ -103,6 +103,7 @@ impl CrossOrigin {
                 HeaderName::from_static("event-id"),
                 HeaderName::from_static("feed-position"),
                 HeaderName::from_static("idempotency-replayed"),
+                HeaderName::from_static("log-behind-ms"),
                 HeaderName::from_static("log-id"),
                 HeaderName::from_static("log-position"),
                 HeaderName::from_static("next-event-id"),

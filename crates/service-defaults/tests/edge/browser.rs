@@ -69,6 +69,7 @@ async fn a_page_of_an_allowed_origin_may_ask_without_a_key_and_call_with_one() {
         "idempotency-replayed",
         "link",
         "location",
+        "log-behind-ms",
         "log-id",
         "log-position",
         "next-event-id",

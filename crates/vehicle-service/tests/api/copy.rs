@@ -83,6 +83,7 @@ async fn the_copy_names_the_log_and_its_last_event_from_before_the_page() {
     assert_eq!(page.status, 200, "{}", page.text());
     assert_eq!(page.header("log-id"), log);
     assert_eq!(page.header("feed-position"), third);
+    assert_eq!(page.header("log-position"), "3");
 }
 
 /// The event at a position, once it is there.

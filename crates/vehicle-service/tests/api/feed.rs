@@ -125,6 +125,36 @@ async fn the_end_of_the_log_is_an_empty_page_that_keeps_the_place() {
 }
 
 #[tokio::test]
+async fn a_log_says_for_how_long_it_may_lack_a_change() {
+    let service = Service::with(&BOTH).await;
+    let (_, next) = follow(&service, 3).await;
+    let end = format!("{FEED}?lastEventId={next}");
+    // While this row is locked, no event gets a place.
+    let mut sequencer = service.database.connect().await;
+    let lock = "begin; select from vehicle_events.head for update";
+    sqlx::raw_sql(lock).execute(&mut sequencer).await.unwrap();
+    register(&service, "NEW123").await;
+    let committed = Instant::now();
+    // Many looks of the sequencer, which looks ten times a second.
+    while committed.elapsed() < Duration::from_secs(1) {
+        let at_least = committed.elapsed().as_millis();
+        assert!(behind(&service, &end).await >= at_least);
+    }
+    let unlock = "rollback";
+    sqlx::raw_sql(unlock).execute(&mut sequencer).await.unwrap();
+    let end = format!("{FEED}?lastEventId={}", follow(&service, 4).await.1);
+    let complete = async { while behind(&service, &end).await >= 1_000 {} };
+    timeout(Duration::from_secs(30), complete).await.unwrap();
+}
+
+/// What the end of the log says.
+async fn behind(service: &Service, end: &str) -> u128 {
+    let page = get(service, end).await;
+    assert_eq!(page.text(), "[]");
+    page.header("log-behind-ms").parse().unwrap()
+}
+
+#[tokio::test]
 async fn a_reader_begins_where_it_says() {
     let service = Service::with(&FOLLOWER).await;
     let (all, _) = follow(&service, 3).await;

@@ -55,13 +55,17 @@ impl Pair {
         );
         let database = settings::parse("database", &database).unwrap();
         let database = Database::new(&database).unwrap();
+        let meter = opentelemetry::global::meter("test");
+        Consumer::by_hand(database, self.feed(), &meter)
+    }
+
+    fn feed(&self) -> Feed {
         let options = format!(
             "api_key = \"{API_KEY}\"\nbase_url = \"{}\"\nconnect_timeout = \"500ms\"",
             self.url
         );
         let options: Options = settings::parse("vehicle_client", &options).unwrap();
-        let feed = Feed::new(&options, "test/1").unwrap();
-        Consumer::by_hand(database, feed, &opentelemetry::global::meter("test"))
+        Feed::new(&options, "test/1").unwrap()
     }
 
     /// Lets a consumer go on until it has everything and fills nothing.

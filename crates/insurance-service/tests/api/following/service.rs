@@ -2,9 +2,14 @@ use std::time::Duration;
 
 use test_support::metric;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use vehicle_client::FeedStart;
 
 use super::{Pair, within};
-use crate::api::real_vehicle::insurance_on;
+use crate::api::{
+    real_vehicle::insurance_on,
+    service::{PERSON, enrichments, unavailable},
+};
 
 #[tokio::test]
 async fn the_service_keeps_a_copy_and_says_how_old_it_is() {
@@ -35,4 +40,50 @@ async fn the_service_keeps_a_copy_and_says_how_old_it_is() {
     let none = [("consumer", "vehicle_replica"), ("reason", "contract")];
     assert_eq!(metric(&metrics, "dead_letters_open", &none), 0);
     assert_eq!(metric(&metrics, "consumer_restarts_total", &none[..1]), 0);
+}
+
+/// Its log is at its end and lacks it: nobody gives events their places.
+#[tokio::test]
+async fn a_car_that_vehicle_has_and_its_log_has_not_is_not_denied() {
+    let pair = Pair::new().await;
+    let mut consumer = pair.consumer();
+    pair.caught_up(&mut consumer).await;
+    let mut sequencer = pair.vehicle.connect().await;
+    let lock = "begin; select from vehicle_events.head for update";
+    sqlx::raw_sql(lock).execute(&mut sequencer).await.unwrap();
+    let an_hour_ago = "insert into vehicle.vehicles (registration_number) values ('NEW123');
+        alter table vehicle_events.events disable trigger append_only;
+        update vehicle_events.events set occurred_at = now() - interval '1 hour'
+        where aggregate_id = 'NEW123'";
+    pair.vehicle.execute(an_hour_ago).await;
+    let set = "update insurance_replica.consumers set caught_up_at = now() - interval '2 hours';
+        insert into insurance.insurances
+            (personal_identity_number, product, monthly_cost, car_registration_number)
+        values ('199001011234', 'car', 30, 'NEW123')";
+    pair.insurance.execute(set).await;
+    let feed = pair.feed();
+    let behind = async || {
+        let page = feed
+            .events(&FeedStart::Position(1), 1, Duration::ZERO)
+            .await;
+        page.unwrap().behind
+    };
+    within(async { while behind().await < Duration::from_mins(50) {} }).await;
+    consumer.turn(&CancellationToken::new()).await.unwrap();
+    let age = "extract(epoch from now() - caught_up_at) between 3600 and 4200";
+    assert_eq!(pair.state(age).await, "true");
+    let settings = [
+        ("REPLICA__ENABLED", "true"),
+        ("ENRICHMENT__STRATEGY", "replica"),
+    ];
+    let api = insurance_on(&pair.insurance, &pair.url, &settings);
+    let answer = api.get(&format!("/api/v1/insurances/{PERSON}")).await;
+    let told = enrichments(&answer);
+    assert_eq!(told.last(), Some(&unavailable("replica_stale", None)));
+    sqlx::raw_sql("rollback")
+        .execute(&mut sequencer)
+        .await
+        .unwrap();
+    pair.caught_up(&mut consumer).await;
+    pair.assert_equal().await;
 }
