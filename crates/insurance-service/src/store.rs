@@ -78,8 +78,8 @@ pub(crate) async fn find_of_person(
 }
 
 /// Selects the policies of people on a day, each with its cover of that day, with what `$copy` adds to
-/// each. `offset 0` has the periods of each policy found by its number, and no index knows its days
-/// in this form: `cover @>` would find everybody's, where the planner knows little of the tables.
+/// each. `offset 0` has the periods of each policy, and the copy of each car, found by its number, and
+/// no index knows a day in this form: `cover @>` would find everybody's, where the planner knows little of the tables.
 macro_rules! select {
     ($columns:literal, $copy:literal, $($argument:expr),*) => {
         sqlx::query_as!(
@@ -126,41 +126,40 @@ pub(crate) async fn select(
 
 /// The same, with what the copy says of their cars: in one statement, because a second one would
 /// cost an answer as much again. Its age is by the database's clock alone. A dead letter that names
-/// no car may be about any.
+/// no car may be about any; one that an operator has closed counts until a later event of the car, or
+/// another copy, has told what it told.
 async fn select_with_copy(
     executor: impl PgExecutor<'_>,
     people: &[PersonalIdentityNumber],
 ) -> sqlx::Result<Vec<Found>> {
     let people = digits(people);
     let select = select!(
-        r#"extract(epoch from statement_timestamp() - copy.caught_up_at)::float8 as "copy_age?",
-                 extract(epoch from statement_timestamp() - copy.parked_at)::float8
-                     as "lacks_change_for?",
-                 copy.version is not null as "is_known!",
-                 copy.make as "make?", copy.model as "model?", copy.model_year as "model_year?""#,
+        r#"extract(epoch from statement_timestamp() - caught_up_at)::float8 as "copy_age?",
+                 extract(epoch from statement_timestamp() - least(
+                     (
+                         select min(parked_at) from insurance_replica.dead_letters as letter
+                         where letter.consumer = $3 and letter.registration_number = period.car
+                             and superseded_at is null
+                             and closed_by is distinct from 'worker/vehicle_replica'
+                     ),
+                     (
+                         select min(parked_at) from insurance_replica.dead_letters as letter
+                         where letter.consumer = $3 and letter.registration_number is null
+                             and superseded_at is null
+                             and closed_by is distinct from 'worker/vehicle_replica'
+                     )
+                 ))::float8 as "lacks_change_for?",
+                 vehicle.version is not null as "is_known!",
+                 make as "make?", model as "model?", model_year as "model_year?""#,
         "
+             left join insurance_replica.consumers as consumer
+                 on consumer.consumer = $3 and caught_up_at is not null
              left join lateral (
-                 select caught_up_at, version, make, model, model_year,
-                     least(
-                         (
-                             select min(parked_at) from insurance_replica.dead_letters as letter
-                             where letter.consumer = $3 and letter.registration_number = period.car
-                                 and letter.status in ('parked', 'retrying')
-                         ),
-                         (
-                             select min(parked_at) from insurance_replica.dead_letters as letter
-                             where letter.consumer = $3 and letter.registration_number is null
-                                 and letter.status in ('parked', 'retrying')
-                         )
-                     ) as parked_at
-                 from insurance_replica.consumers
-                 left join insurance_replica.vehicles
-                     on vehicles.generation = consumers.generation
+                 select version, make, model, model_year from insurance_replica.vehicles
+                 where vehicles.generation = consumer.generation
                      and vehicles.registration_number = period.car and deleted_at is null
-                 where period.car is not null and consumers.consumer = $3
-                     and caught_up_at is not null
                  offset 0
-             ) as copy on true",
+             ) as vehicle on true",
         &people as &[&str],
         today().to_string(),
         CONSUMER

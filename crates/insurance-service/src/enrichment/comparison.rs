@@ -284,7 +284,8 @@ async fn look(connection: &mut PgConnection, question: &Question) -> sqlx::Resul
              caught_up_at < clock_timestamp() - make_interval(secs => $3)
                  or exists (
                      select from insurance_replica.dead_letters as letter
-                     where letter.consumer = $1 and status in ('parked', 'retrying')
+                     where letter.consumer = $1 and superseded_at is null
+                         and closed_by is distinct from 'worker/vehicle_replica'
                          and coalesce(letter.registration_number = $2, true)
                  ) as "is_behind!",
              coalesce(loaded_at > clock_timestamp() - make_interval(secs => $4::float8 + 1), false) as "is_ahead!"

@@ -106,7 +106,8 @@ pub(super) async fn retry_dead_letter(
 
 /// Closes a dead letter that is corrected
 ///
-/// Nothing is applied: say so where the source was corrected, and its next event comes.
+/// Nothing is applied: say so where the source was corrected, and its next event comes. Until then
+/// the car is not told as up to date.
 #[utoipa::path(
     post, path = "/api/v1/operations/consumers/{consumer}/dead-letters/{id}/resolve", tag = "Replica",
     params(
@@ -132,7 +133,8 @@ pub(super) async fn resolve_dead_letter(
 
 /// Gives a dead letter up
 ///
-/// The copy stays as it is, and says what it said before the event.
+/// The copy stays as it is, and says what it said before the event; not as up to date, until a later
+/// event of the car or another copy.
 #[utoipa::path(
     post, path = "/api/v1/operations/consumers/{consumer}/dead-letters/{id}/discard", tag = "Replica",
     params(

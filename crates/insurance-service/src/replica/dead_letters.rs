@@ -56,6 +56,12 @@ pub(super) struct Letter {
     pub(super) event: String,
 }
 
+impl Letter {
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.reason == Reason::Unreadable
+    }
+}
+
 /// Puts an event aside. One that may be innocent is tried again by itself: its statement failed, or
 /// the process died while it had the event in hand. `true`: so many are open now that the consumer
 /// has to stop.
@@ -74,7 +80,7 @@ pub(super) async fn park(connection: &mut PgConnection, letter: &Letter) -> sqlx
          set position = excluded.position, reason = excluded.reason, detail = excluded.detail,
              attempts = excluded.attempts, status = excluded.status,
              next_try_at = excluded.next_try_at, parked_at = excluded.parked_at,
-             closed_at = null, closed_by = null, note = null",
+             closed_at = null, closed_by = null, note = null, superseded_at = null",
         CONSUMER,
         letter.event_id,
         letter.position,
@@ -104,7 +110,8 @@ pub(super) async fn open(connection: &mut PgConnection) -> sqlx::Result<Vec<(Str
     Ok(counts.into_iter().map(|it| (it.reason, it.count)).collect())
 }
 
-/// Closes those of vehicles whose whole state a later event has told: their numbers, and where.
+/// Closes those of vehicles whose whole state a later event has told: their numbers, and where. What
+/// an operator has closed stays as it was closed, and is in doubt no more.
 pub(super) async fn supersede(
     connection: &mut PgConnection,
     numbers: &[String],
@@ -112,14 +119,40 @@ pub(super) async fn supersede(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update insurance_replica.dead_letters as letters
-         set status = 'resolved', closed_at = clock_timestamp(), closed_by = $4,
-             note = 'superseded', next_try_at = null
+         set superseded_at = clock_timestamp(),
+             status = case when closed_at is null then 'resolved' else status end,
+             note = case when closed_at is null then 'superseded' else note end,
+             closed_at = coalesce(closed_at, clock_timestamp()), closed_by = coalesce(closed_by, $4),
+             next_try_at = null
          from unnest($2::text[], $3::bigint[]) as told (number, position)
-         where letters.consumer = $1 and letters.status in ('parked', 'retrying')
+         where letters.consumer = $1 and superseded_at is null
+             and closed_by is distinct from 'worker/vehicle_replica'
              and letters.registration_number = told.number and letters.position < told.position",
         CONSUMER,
         numbers,
         positions,
+        ACTOR
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// The same for all that were parked before the copy was begun that is filled: it has what they told.
+pub(super) async fn supersede_all(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update insurance_replica.dead_letters
+         set superseded_at = clock_timestamp(),
+             status = case when closed_at is null then 'resolved' else status end,
+             note = case when closed_at is null then 'superseded' else note end,
+             closed_at = coalesce(closed_at, clock_timestamp()), closed_by = coalesce(closed_by, $2),
+             next_try_at = null
+         where consumer = $1 and superseded_at is null
+             and closed_by is distinct from 'worker/vehicle_replica'
+             and parked_at < (
+                 select filling_since from insurance_replica.consumers where consumer = $1
+             )",
+        CONSUMER,
         ACTOR
     )
     .execute(connection)
@@ -169,6 +202,8 @@ pub(super) async fn apply(
     match VehicleEvent::read(&text) {
         Ok(event) => {
             let kept = store::keep(connection, generations, &[(&event).into()]).await?;
+            let number = event.registration_number.as_str().to_owned();
+            supersede(connection, &[number], &[event.position]).await?;
             let note = if kept > 0 { "applied" } else { "superseded" };
             close(connection, due, note).await
         }

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use vehicle_client::RegisterPage;
 
-use super::{ACTOR, CONSUMER};
+use super::{ACTOR, CONSUMER, dead_letters};
 
 /// Most rows that one statement of the sweep deletes of each kind.
 const SWEPT: i64 = 1_000;
@@ -134,21 +134,9 @@ pub(super) async fn copied(
     .map(drop)
 }
 
-/// Makes the copy that was filled the one that is read. What was parked before it was begun is in
-/// it.
+/// Makes the copy that was filled the one that is read.
 pub(super) async fn turn(connection: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update insurance_replica.dead_letters
-         set status = 'resolved', closed_at = clock_timestamp(), closed_by = $2,
-             note = 'superseded', next_try_at = null
-         where consumer = $1 and status in ('parked', 'retrying') and parked_at < (
-             select filling_since from insurance_replica.consumers where consumer = $1
-         )",
-        CONSUMER,
-        ACTOR
-    )
-    .execute(&mut *connection)
-    .await?;
+    dead_letters::supersede_all(connection).await?;
     sqlx::query!(
         "update insurance_replica.consumers
          set generation = filling, copy_log_id = log_id, filling = null, mode = 'follow'
@@ -325,10 +313,12 @@ pub(super) async fn sweep(
         "delete from insurance_replica.dead_letters where dead_letter_id in (
              select dead_letter_id from insurance_replica.dead_letters
              where closed_at < clock_timestamp() - make_interval(secs => $1)
+                 and (superseded_at is not null or closed_by = $3)
              order by closed_at limit $2
          )",
         age.as_secs_f64(),
-        SWEPT
+        SWEPT,
+        ACTOR
     )
     .execute(connection)
     .await?;

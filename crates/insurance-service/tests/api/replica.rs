@@ -69,19 +69,27 @@ fn from_copy(status: &str, hours: u64) -> (String, Option<String>, Option<u64>) 
     (status.to_owned(), Some("replica".to_owned()), Some(hours))
 }
 
-async fn park(service: &Service, car: &str, status: &str) {
-    let closed = match status {
-        "resolved" | "discarded" => "now()",
-        _ => "null",
+async fn park(service: &Service, car: &str, status: &str, by: Option<&str>) {
+    let (closed_at, closed_by) = match by {
+        Some(by) => ("now()", format!("'{by}'")),
+        None => ("null", "null".to_owned()),
     };
     let sql = format!(
         "insert into insurance_replica.dead_letters (dead_letter_id, consumer, event_id, position,
-             registration_number, reason, detail, event, status, closed_at)
+             registration_number, reason, detail, event, status, closed_at, closed_by)
          values (gen_random_uuid(), 'vehicle_replica', gen_random_uuid(), 1, {car}, 'contract', '',
-             '', '{status}', {closed})"
+             '', '{status}', {closed_at}, {closed_by})"
     );
     service.database.execute(&sql).await;
 }
+
+/// Every way in which it may lack what an event told.
+const LACKING: [(&str, Option<&str>); 4] = [
+    ("parked", None),
+    ("retrying", None),
+    ("resolved", Some("key/operator")),
+    ("discarded", Some("key/operator")),
+];
 
 #[tokio::test]
 async fn a_copy_that_is_up_to_date_answers_for_every_car_without_a_call() {
@@ -163,7 +171,7 @@ async fn vehicle_is_asked_only_for_what_the_copy_does_not_say() {
 /// What the copy has of it is older than an event that Vehicle told.
 #[tokio::test]
 async fn a_car_with_a_dead_letter_is_never_told_as_new() {
-    for car in ["'ABC123'", "null"] {
+    for (car, (status, by)) in [("'ABC123'", LACKING[0]), ("null", LACKING[3])] {
         for (strategy, healthy) in [(ALONE, true), (THEN_SINGLE, true), (THEN_SINGLE, false)] {
             let vehicle = FakeVehicle::start(move |request| {
                 if healthy {
@@ -174,13 +182,13 @@ async fn a_car_with_a_dead_letter_is_never_told_as_new() {
             });
             let vehicle = vehicle.await;
             let service = copying(vehicle, &[strategy], "0 s", &["ABC123"]).await;
-            park(&service, car, "resolved").await;
-            park(&service, "'DEF456'", "parked").await;
+            park(&service, car, "resolved", Some("worker/vehicle_replica")).await;
+            park(&service, "'DEF456'", "parked", None).await;
             assert_eq!(
                 told(&service.look_up(PERSON).await)[0],
                 from_copy("enriched", 0)
             );
-            park(&service, car, "parked").await;
+            park(&service, car, status, by).await;
             let answer = service.look_up(PERSON).await;
             let expected = match (strategy, healthy) {
                 (THEN_SINGLE, true) => ("enriched".to_owned(), Some("live".to_owned()), Some(0)),
@@ -192,11 +200,16 @@ async fn a_car_with_a_dead_letter_is_never_told_as_new() {
 }
 
 #[tokio::test]
-async fn a_car_that_is_not_there_is_not_denied_while_its_event_is_a_dead_letter() {
-    for status in ["parked", "retrying"] {
-        let vehicle = FakeVehicle::healthy().await;
-        let service = copying(vehicle, &[ALONE], "0 s", &[]).await;
-        park(&service, "'ABC123'", status).await;
+async fn a_car_that_is_not_there_is_not_denied_while_what_its_event_told_is_lacking() {
+    let vehicle = FakeVehicle::healthy().await;
+    let service = copying(vehicle, &[ALONE], "0 s", &[]).await;
+    for (status, by) in LACKING {
+        let forget = "delete from insurance_replica.dead_letters";
+        service.database.execute(forget).await;
+        let answer = service.look_up(PERSON).await;
+        let not_found = without_vehicle("not_found", Some("replica"));
+        assert_eq!(enrichments(&answer)[0], not_found);
+        park(&service, "'ABC123'", status, by).await;
         let answer = service.look_up(PERSON).await;
         assert_eq!(enrichments(&answer)[0], unavailable("replica_stale", None));
     }

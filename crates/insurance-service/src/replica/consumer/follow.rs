@@ -6,7 +6,7 @@ use service_database::Error;
 use service_defaults::chain;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use vehicle_client::{EventFaultKind, FeedError, FeedPage, FeedStart, VehicleEvent};
+use vehicle_client::{FeedError, FeedPage, FeedStart, VehicleEvent};
 
 use super::{
     About, Consumer, LIMIT, Turn, TurnError,
@@ -210,18 +210,12 @@ impl Consumer {
 
     /// Whether the event before could not be read either and was about another vehicle: then it is
     /// not the event that is at fault.
-    fn is_second_unreadable(&mut self, letter: &Letter) -> bool {
-        if letter.reason != EventFaultKind::Unreadable.into() {
-            return false;
-        }
-        let number = letter.registration_number.clone();
-        match self.unreadable.take() {
-            Some(About(before)) if before.is_none() || before != number => true,
-            _ => {
-                self.unreadable = Some(About(number));
-                false
-            }
-        }
+    fn is_second_unreadable(&self, letter: &Letter) -> bool {
+        let before = self.unreadable.as_ref();
+        letter.is_unreadable()
+            && before.is_some_and(|About(before)| {
+                before.is_none() || *before != letter.registration_number
+            })
     }
 
     async fn stop(&mut self, fence: i64) -> Result<Turn, TurnError> {
@@ -244,6 +238,8 @@ impl Consumer {
             tracing::warn!(reason, position, "an event is put aside");
         }
         let is_told = letter.is_none();
+        let unreadable = letter.as_ref().filter(|it| it.is_unreadable());
+        let unreadable = unreadable.map(|it| About(it.registration_number.clone()));
         let told = entries.iter().filter_map(|it| it.told.as_ref().ok());
         let last = entries.last();
         let position = last.map_or(from.position, |it| it.position);
@@ -256,8 +252,8 @@ impl Consumer {
         };
         let state = self.write(&piece, entries.len()).await;
         let state = state.map_err(Left::Fault)?.ok_or(Left::Otherwise)?;
-        if is_told {
-            self.unreadable = None;
+        if is_told || unreadable.is_some() {
+            self.unreadable = unreadable;
         }
         self.alone = (self.alone - i64::try_from(entries.len()).unwrap_or(0)).max(0);
         Ok(state)

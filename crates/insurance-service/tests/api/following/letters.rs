@@ -27,6 +27,41 @@ async fn what_breaks_the_contract_is_put_aside_until_a_later_event_of_the_car() 
     );
 }
 
+/// That the copy lacks what they told is over with a later event of the car, or with another copy.
+#[tokio::test]
+async fn a_letter_that_an_operator_closed_stays_as_it_is_and_is_superseded_later() {
+    let pair = Pair::new().await;
+    let mut consumer = pair.consumer();
+    pair.caught_up(&mut consumer).await;
+    for number in ["ABC123", "DEF456"] {
+        pair.tell_nonsense(number).await;
+    }
+    pair.caught_up(&mut consumer).await;
+    let discard = "update insurance_replica.dead_letters
+        set status = 'discarded', closed_at = now(), closed_by = 'key/operator', note = 'given up'";
+    pair.insurance.execute(discard).await;
+    let old = "update insurance_replica.dead_letters set closed_at = now() - interval '90 days'";
+    pair.insurance.execute(old).await;
+    let lacking = "select coalesce(string_agg(registration_number, ' '), '')
+        from insurance_replica.dead_letters where superseded_at is null";
+    let change = "update vehicle.vehicles set model = 'new' where registration_number = 'ABC123'";
+    pair.vehicle.execute(change).await;
+    // One that sweeps at once: what is in doubt stays.
+    pair.end_lease().await;
+    let mut consumer = pair.consumer();
+    pair.caught_up(&mut consumer).await;
+    assert_eq!(texts(&pair.insurance, lacking).await, ["DEF456"]);
+    assert_eq!(
+        pair.letters().await,
+        ["DEF456 contract discarded 0 given up"]
+    );
+    let order = "update insurance_replica.consumers set mode = 'snapshot'";
+    pair.insurance.execute(order).await;
+    pair.end_lease().await;
+    pair.until(&mut pair.consumer(), "generation", "2").await;
+    assert_eq!(texts(&pair.insurance, lacking).await, [""]);
+}
+
 #[tokio::test]
 async fn an_event_whose_statement_fails_is_tried_again_and_holds_up_no_other() {
     let pair = Pair::new().await;

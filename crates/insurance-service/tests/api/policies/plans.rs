@@ -42,13 +42,13 @@ async fn policies_are_looked_for_by_an_index_with_the_day_passed_in() {
             &["policies_of_a_person", "covers_pkey"][..],
         ),
         (
-            "as copy on true",
+            "as vehicle on true",
             "array['197000000007'], '2026-11-22', 'vehicle_replica'",
             &[
                 "policies_of_a_person",
                 "covers_pkey",
                 "vehicles_pkey",
-                "dead_letters_open",
+                "dead_letters_lacking",
             ],
         ),
         (
