@@ -35,6 +35,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// sessions are not kept for ever. Each lives a fifth shorter or longer, so that those that were
 /// opened together are not replaced together.
 const LIFE: Duration = Duration::from_mins(30);
+/// How long a connection may be idle while others are used, so that each shows now and then that its
+/// server is there, and is replaced when it is old.
+const LONGEST_REST: Duration = Duration::from_secs(30);
 
 /// What a server needs to end a session once it knows that its client is gone.
 const END_OF_SESSION: Duration = Duration::from_millis(50);
@@ -60,6 +63,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The one that was used last at the end.
     idle: VecDeque<Opened>,
     /// Idle, lent, being opened, and closed in mid-statement where the server may not have
     /// noticed yet. At most as many as there are places, because a holder of a place opens one
@@ -169,7 +173,7 @@ impl Shared {
         // Under one lock: none is idle, so one more may be open.
         let opening = {
             let mut state = self.state();
-            if let Some(opened) = state.idle.pop_front() {
+            if let Some(opened) = state.take_idle() {
                 drop(state);
                 return Ok(Session::new(self.clone(), place, opened, false));
             }
@@ -281,6 +285,16 @@ impl Shared {
 }
 
 impl State {
+    /// The one that was used last: its session has in its caches what the next statement needs.
+    fn take_idle(&mut self) -> Option<Opened> {
+        let first = self.idle.front()?;
+        if first.answered.elapsed() > LONGEST_REST {
+            self.idle.pop_front()
+        } else {
+            self.idle.pop_back()
+        }
+    }
+
     /// Whether a connection serves on. An old one is replaced where no request waits for it:
     /// another one is idle, or it is the only one, and the server gave all that are wanted. Where
     /// that never comes, it is replaced a life later.

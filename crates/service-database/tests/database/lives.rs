@@ -8,10 +8,11 @@ use service_database::{Database, Error};
 use service_defaults::metrics::Metrics;
 use test_support::{Relay, TestDatabase, metric};
 
-use crate::support::{pass, run, session, settings};
+use crate::support::{pass, run, session, sessions, settings};
 
 const CONNECTIONS: usize = 4;
 const LONGEST_LIFE: Duration = Duration::from_mins(36);
+const LONGEST_REST: Duration = Duration::from_secs(31);
 
 /// As many connections as may be open, through a relay that lets no others in.
 async fn filled() -> (TestDatabase, Relay, Database) {
@@ -19,10 +20,7 @@ async fn filled() -> (TestDatabase, Relay, Database) {
     let relay = Relay::allowing(&place, CONNECTIONS).await;
     let changes = json!({"max_connections": CONNECTIONS, "statement_timeout": "500ms"});
     let database = Database::new(&settings("vehicle", &relay.url, &changes)).unwrap();
-    let mut sessions = BTreeSet::new();
-    while sessions.len() < CONNECTIONS {
-        sessions.insert(session(&database).await);
-    }
+    sessions(&database, CONNECTIONS).await;
     (place, relay, database)
 }
 
@@ -63,10 +61,7 @@ async fn a_connection_that_is_slow_to_open_costs_the_idle_ones_nothing() {
     let ended = session(&database).await;
     let end = format!("select pg_terminate_backend({ended}, 60000)");
     place.execute(&end).await;
-    // They take turns, and its replacement is not let in.
-    for _ in 1..CONNECTIONS {
-        run(&database, "select 1").await.unwrap();
-    }
+    // It is the next one again, and its replacement is not let in.
     let failed = run(&database, "select 1").await;
     assert!(matches!(failed, Err(Error::TimedOut)), "{failed:?}");
     for _ in 0..2 * CONNECTIONS {
@@ -86,8 +81,25 @@ async fn no_request_waits_for_the_replacement_of_an_old_connection() {
     }
     relay.allow(CONNECTIONS);
     while relay.opened() < 2 * CONNECTIONS {
-        run(&database, "select 1").await.unwrap();
+        for result in together().await {
+            result.unwrap();
+        }
     }
+}
+
+#[tokio::test]
+async fn the_connection_that_was_used_last_is_used_next_while_the_others_do_not_rest_too_long() {
+    let (_place, _relay, database) = filled().await;
+    let used = session(&database).await;
+    for _ in 0..CONNECTIONS {
+        assert_eq!(session(&database).await, used);
+    }
+    pass(LONGEST_REST).await;
+    let mut rested = BTreeSet::new();
+    for _ in 0..CONNECTIONS {
+        rested.insert(session(&database).await);
+    }
+    assert_eq!(rested.len(), CONNECTIONS);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use service_database::{Database, DatabaseSettings, Error};
 use settings::SettingsError;
@@ -66,6 +67,16 @@ pub(crate) async fn session(database: &Database) -> i32 {
         })
         .await
         .unwrap()
+}
+
+/// The sessions of all its connections: of as many statements at once.
+pub(crate) async fn sessions(database: &Database, connections: usize) -> BTreeSet<i32> {
+    let mut sessions = BTreeSet::new();
+    while sessions.len() < connections {
+        let together = (0..connections).map(|_| session(database));
+        sessions.extend(join_all(together).await);
+    }
+    sessions
 }
 
 /// Lets this time pass at once. Nothing else that is bounded in time may be under way.
