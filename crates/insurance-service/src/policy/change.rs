@@ -25,8 +25,8 @@ use super::{
 /// What somebody wants.
 #[derive(Clone, Debug)]
 pub(crate) enum Wish {
-    /// A draft for this person, who has this lock.
-    Draft(PersonalIdentityNumber, i64, Terms),
+    /// A draft for this person.
+    Draft(PersonalIdentityNumber, Terms),
     /// Something else of a policy, in one of these versions.
     Of(Wanted, Alteration),
 }
@@ -268,8 +268,8 @@ impl Job {
         anew: bool,
     ) -> Result<Answer, Failure> {
         match (&self.wish, foreseen) {
-            (Wish::Draft(person, lock, terms), _) => {
-                store::lock_person(connection, *lock).await?;
+            (Wish::Draft(person, terms), _) => {
+                store::lock_person(connection, person).await?;
                 self.draft(connection, person, terms).await
             }
             (Wish::Of(..), Some(foreseen)) => self.alter(connection, foreseen, anew).await,

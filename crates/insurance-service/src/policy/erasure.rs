@@ -64,8 +64,6 @@ struct Job {
     context: RequestContext,
     claim: Claim,
     person: PersonalIdentityNumber,
-    /// As [`FingerprintKey::lock_of`](super::idempotency::FingerprintKey::lock_of) has it.
-    lock: i64,
 }
 
 impl Policies {
@@ -79,7 +77,6 @@ impl Policies {
             clock: self.clock.clone(),
             context: caller.context.clone(),
             claim,
-            lock: self.fingerprints.lock_of(&person),
             person,
         };
         let left = caller.time_left();
@@ -95,7 +92,7 @@ impl Policies {
 
 impl Job {
     async fn run(&self, connection: &mut PgConnection) -> Result<(Answer, Erasure), Failure> {
-        store::lock_person(connection, self.lock).await?;
+        store::lock_person(connection, &self.person).await?;
         let ids = lock_all(connection, &self.person).await?;
         self.end_all(connection, &ids).await?;
         let erased = Erasure {

@@ -14,7 +14,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::IF_MATCH},
     response::{IntoResponse, Response},
 };
-use contracts::{PersonalIdentityNumber, may_hold_personal_identity_number};
+use contracts::may_hold_personal_identity_number;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::de::DeserializeOwned;
 use service_database::Database;
@@ -70,13 +70,6 @@ impl FingerprintKey {
             own.to_ascii_lowercase()
         };
         Self(key.into_bytes().into())
-    }
-
-    /// The advisory lock of a person, from which nobody without the key finds the number.
-    pub(crate) fn lock_of(&self, person: &PersonalIdentityNumber) -> i64 {
-        let signed = self.sign(&[b"person", person.expose_digits().as_bytes()]);
-        let first = signed.first_chunk().copied().unwrap_or_default();
-        i64::from_be_bytes(first)
     }
 
     fn sign(&self, parts: &[&[u8]]) -> Vec<u8> {

@@ -218,13 +218,20 @@ pub(crate) async fn lock_cars(connection: &mut PgConnection, cars: &[String]) ->
 }
 
 /// Has whoever drafts for a person and whoever erases the person come one after the other, so that
-/// an erasure finds each draft that was begun before it. The lock is a keyed hash of the number.
-pub(crate) async fn lock_person(connection: &mut PgConnection, lock: i64) -> sqlx::Result<()> {
-    sqlx::query("select pg_advisory_xact_lock($1)")
-        .bind(lock)
-        .execute(connection)
-        .await
-        .map(drop)
+/// an erasure finds each draft that was begun before it. Who sees the lock finds no number by it.
+pub(crate) async fn lock_person(
+    connection: &mut PgConnection,
+    person: &PersonalIdentityNumber,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "select pg_advisory_xact_lock(
+             ('x' || left(encode(sha256(key || convert_to($1, 'UTF8')), 'hex'), 16))::bit(64)::bigint
+         ) from insurance.person_lock_key",
+    )
+    .bind(person.expose_digits())
+    .fetch_one(connection)
+    .await
+    .map(drop)
 }
 
 /// Bounds each wait for a lock in the rest of this transaction.

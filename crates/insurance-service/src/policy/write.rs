@@ -53,8 +53,7 @@ pub(super) async fn draft_policy(
     let check = settings.service.personal_identity_number.check;
     let wish = || {
         let (person, terms) = drafted(body, check)?;
-        let lock = policies.fingerprints.lock_of(&person);
-        Ok(Wish::Draft(person, lock, terms))
+        Ok(Wish::Draft(person, terms))
     };
     policies.draft_once(&caller, claim, wish).await
 }

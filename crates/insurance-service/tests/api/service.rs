@@ -109,6 +109,14 @@ impl Service {
         }
     }
 
+    /// The routes of another process on the same database, with these settings.
+    pub(crate) fn beside(&self, settings: &[(&str, &str)]) -> Api {
+        let url = self.vehicle.url();
+        let sources = patient(&self.database, &url, Arguments::default(), settings);
+        let process = Process::new(NAME, sources).unwrap();
+        Api(InsuranceService::build(&process).unwrap().public)
+    }
+
     /// Insures a person: product, monthly cost and car of each policy.
     pub(crate) async fn insure(&self, person: &str, policies: &[(&str, &str, Option<&str>)]) {
         let mut sql = String::new();

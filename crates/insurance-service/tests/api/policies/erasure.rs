@@ -2,7 +2,8 @@
 
 use std::{pin::pin, sync::Arc};
 
-use http::Method;
+use axum::body::Body;
+use http::{Method, Request};
 use serde_json::json;
 use test_support::{Answer, FakeVehicle, Gate, Reply};
 use tokio::sync::Notify;
@@ -10,7 +11,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::{
     Desk,
-    desk::{day, draft, key},
+    desk::{DESK, day, draft, key},
 };
 use crate::api::{
     capture::Capture,
@@ -227,9 +228,20 @@ async fn a_draft_whose_person_is_erased_while_it_is_changed_stays_as_it_is() {
     assert_eq!(desk.get(path).await.json()["version"], 1);
 }
 
+/// By another process, while the secrets of both are changed.
 #[tokio::test]
 async fn a_draft_that_was_begun_before_an_erasure_is_found_by_it() {
     let desk = Desk::open().await;
+    let own = "5f".repeat(32);
+    let other = [&DESK[..], &[("IDEMPOTENCY__FINGERPRINT_KEY", &*own)]].concat();
+    let other = desk.0.beside(&other);
+    let erase = || {
+        let erase = Request::post(ERASURES).header("x-api-key", DESK[2].1);
+        let erase = erase.header("idempotency-key", key());
+        let erase = erase.header("content-type", "application/json");
+        let person = json!({ "personalIdentityNumber": PERSON });
+        other.send(erase.body(Body::from(person.to_string())).unwrap())
+    };
     let named = format!(
         "select count(*) from insurance.insurances where personal_identity_number = '{PERSON}'"
     );
@@ -242,8 +254,7 @@ async fn a_draft_that_was_begun_before_an_erasure_is_found_by_it() {
             desk.draft_with(json!({ "personalIdentityNumber": PERSON })),
             async {
                 lock.queued(1).await;
-                let key = key();
-                let mut erased = pin!(erase(&desk, &key, PERSON));
+                let mut erased = pin!(erase());
                 let early = tokio::select! {
                     erased = &mut erased => Some(erased),
                     () = async { while desk.number(waiting).await == 0 {} } => None,
