@@ -82,7 +82,7 @@ fn named(answer: &(dyn DatabaseError + 'static)) -> Option<Failure> {
     let constraint = answer.constraint();
     match answer.code().as_deref()? {
         "23P01" if constraint == Some("one_cover_at_a_time") => Some(Failure::Overlaps),
-        "23502" if answer.table() == Some("idempotency_keys") => Some(Failure::Claimed),
+        "23505" if constraint == Some("idempotency_keys_pkey") => Some(Failure::Claimed),
         "55P03" => Some(Failure::Busy),
         "40P01" | "40001" => Some(Failure::Deadlock),
         // Its person was erased meanwhile.

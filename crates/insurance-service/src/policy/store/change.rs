@@ -45,7 +45,8 @@ impl Change<'_> {
                      monthly_cost = $8::text::numeric, car_registration_number = $9
                  where insurance_id = $1 and version = $10
                      and (personal_identity_number is null) = $24
-                     and set_config('lock_timeout', '250ms', true) is not null
+                     -- Once, however the row is found, and before it is locked.
+                     and (select set_config('lock_timeout', '250ms', true)) is not null
                  returning insurance_id::text as id, version
              ), told as (
                  insert into insurance_events.events
@@ -63,9 +64,8 @@ impl Change<'_> {
                  on conflict (caller, key) do update
                  set fingerprint = excluded.fingerprint, status = excluded.status,
                      headers = excluded.headers, body = excluded.body, subject = excluded.subject,
-                     -- Refused as null, where the key is kept.
                      created_at = case when kept.created_at <= now() - interval '24 hours'
-                         then excluded.created_at end
+                         then excluded.created_at else insurance.refuse_claim() end
              )
              select version from changed"#,
             after.insurance_id,

@@ -5,12 +5,13 @@ use std::pin::pin;
 use futures_util::future::join_all;
 use http::Method;
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Connection};
+use sqlx::{AssertSqlSafe, Connection, postgres::PgDatabaseError};
 use test_support::{Answer, FakeVehicle, Reply};
 
 use super::{
     Desk,
     desk::{day, draft, key},
+    plans::statement,
 };
 
 const POLICIES: &str = "/api/v1/policies";
@@ -222,6 +223,34 @@ async fn a_key_that_another_request_claims_meanwhile_is_that_requests() {
     assert_eq!(late.problem()["code"], "idempotency_key_reused");
     let policy = desk.get(other.header("location")).await;
     assert_eq!(policy.json()["status"], "draft");
+}
+
+/// PostgreSQL's log has its own words for it.
+#[tokio::test]
+async fn a_claim_that_comes_second_is_refused_in_words_that_name_nothing() {
+    let desk = Desk::open().await;
+    let keep = "insert into insurance.idempotency_keys (caller, key, fingerprint, status)
+        values ('somebody', 'a-key-that-is-kept', sha256('kept'), 200)";
+    desk.0.database.execute(keep).await;
+    let change = format!(
+        "prepare change as {};
+         execute change(1000001, 'pet', 'suspended', 2, '2020-01-01', null, null, '10', null, 1,
+             gen_random_uuid(), 'policy.suspended.v1', 'key/desk', 'a-request', null, null, '{{}}',
+             'somebody', 'a-key-that-is-kept', sha256('kept'), 200, '[]', 'the body', false)",
+        statement("claimed as (")
+    );
+    let mut service = desk.0.database.connect_as("insurance_service").await;
+    let refused = sqlx::raw_sql(AssertSqlSafe(change)).execute(&mut service);
+    let refused = refused.await.unwrap_err().into_database_error().unwrap();
+    assert_eq!(refused.constraint(), Some("idempotency_keys_pkey"));
+    let told = refused.downcast_ref::<PgDatabaseError>();
+    assert_eq!((told.code(), told.detail()), ("23505", None));
+    let told = format!("{told:?}");
+    for named in ["somebody", "a-key-that", "a-request", "1000001", "the body"] {
+        assert!(!told.contains(named), "{told}");
+    }
+    let versions = desk.number("select max(version) from insurance.insurances");
+    assert_eq!(versions.await, 1);
 }
 
 #[tokio::test]

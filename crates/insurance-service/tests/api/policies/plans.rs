@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 use test_support::TestDatabase;
 
 /// The checked statement that has this text in it.
-fn statement(part: &str) -> String {
+pub(super) fn statement(part: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.sqlx");
     let statements = fs::read_dir(folder).unwrap().map(|file| {
         let text = fs::read_to_string(file.unwrap().path()).unwrap();
