@@ -16,18 +16,18 @@ import subprocess
 import sys
 import time
 
-from kit import kills, machine, race, relay, writes
+from kit import kills, machine, race, relay, replica, replica_kills, writes
 from kit.capacity import Overload
 from kit.data import Requests
-from kit.load import Bench, postgres_pid
+from kit.load import Bench
 from kit.log import Log
 from kit.page import write_page
 from kit.stack import FOLDER, ROOT, Database, Services, Stack, build, build_peers
 
 READS = ["process", "limits", "vehicle", "insurance", "overload"]
-# The last one ends the PostgreSQL of the others again and again.
 WRITES = ["writes", "log", "kills"]
-PARTS = [*READS, "relay", *WRITES]
+# `kills` and `replica` end the PostgreSQL of the others again and again.
+PARTS = [*READS, "relay", *WRITES, "replica"]
 SMALL = 10_000
 # Beside 64.
 OTHER_CONNECTIONS = [1, 16, 1500, 2500, 4000]
@@ -53,7 +53,7 @@ class Run:
         small_folder = FOLDER / "small"
         small_folder.mkdir(exist_ok=True)
         self.small_requests = Requests(small_folder, SMALL, 16).all()
-        self.bench = Bench(self.stack, postgres_pid(self.database.port), self.seconds)
+        self.bench = Bench(self.stack, machine.postgres_pid(self.database.port), self.seconds)
         self.records = self.bench.records
 
     def end(self, candidates):
@@ -154,6 +154,12 @@ class Run:
         """Questions to a long event log, proofs out of it, and its verification."""
         self.facts["log"] = Log(self.stack, self.database, self.events).run()
 
+    def replica(self):
+        """The copy of Vehicle's cars, and whether it is whole after processes were killed."""
+        self.facts["replica"] = replica.Replica(self.stack, self.database, self.full).run()
+        dose = (200, 20, 100_000, 5) if self.full else (10, 2, 5_000, 1)
+        self.facts["replica kills"] = replica_kills.ReplicaKills(self.stack, self.database).run(*dose)
+
     def relay(self):
         """The way of an event to a stream of NATS."""
         self.facts["relay"] = relay.lag(self.stack, self.database, self.full)
@@ -181,8 +187,8 @@ def main():
     parser.add_argument("--events", type=int, default=1_000_000, help="of the part `log`; 10,000,000 take 10 GB")
     options = parser.parse_args()
     parts = options.parts or PARTS
-    if options.write and parts not in (PARTS, READS, WRITES):
-        parser.error(f"the page is written from all parts, or from {' '.join(WRITES)}")
+    if options.write and parts not in (PARTS, READS, WRITES, ["replica"]):
+        parser.error(f"the page is written from all parts, from {' '.join(WRITES)}, or from replica")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     tell("building")

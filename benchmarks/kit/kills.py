@@ -3,13 +3,10 @@
 import datetime
 import http.client
 import json
-import os
-import signal
 import threading
 import time
 
 from kit.data import WRITER
-from kit.load import postgres_pid
 from kit.stack import FOLDER, Services, free_port
 
 WRITERS = 24
@@ -147,7 +144,7 @@ class Kills:
             cut += self.cut_the_sequencer()
             if (number + 1) * stops // kills > number * stops // kills:
                 time.sleep(PAUSE)
-                self.stop_postgres()
+                self.database.stop_at_once()
         # Until all that was missed is made up for.
         time.sleep(2)
         over.set()
@@ -174,10 +171,7 @@ class Kills:
         return facts
 
     def kill_replica(self, number):
-        replica = self.replicas[number]
-        replica.kill()
-        replica.wait()
-        self.stack.processes.remove(replica)
+        self.stack.kill(self.replicas[number])
         self.replicas[number] = self.start(self.ports[number])
 
     def cut_the_sequencer(self):
@@ -191,14 +185,6 @@ class Kills:
             if self.database.value(self.name, cut) == "1":
                 return 1
         return 0
-
-    def stop_postgres(self):
-        pid = postgres_pid(self.database.port)
-        # An immediate stop: nothing is written any more.
-        os.kill(pid, signal.SIGQUIT)
-        while os.path.exists(f"/proc/{pid}"):
-            time.sleep(RETRY)
-        self.database.ask("again")
 
     def compare(self, journal):
         """How often something is not as it has to be."""

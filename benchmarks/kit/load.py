@@ -1,9 +1,7 @@
 """One measurement: load on a candidate, and what it costs the processes behind it."""
 
 import json
-import os
 import subprocess
-from pathlib import Path
 
 from kit import machine
 from kit.stack import RELEASE
@@ -11,17 +9,6 @@ from kit.stack import RELEASE
 # Above this share of answers that are not what they have to be, a figure does not count.
 MOST_WRONG = 0.001
 BAD = ["refused", "wrong", "broken", "unanswered"]
-
-
-def postgres_pid(port):
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            words = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if b"-p" in words and words[words.index(b"-p") + 1] == str(port).encode():
-            return int(name)
-    raise SystemExit("PostgreSQL is not to be seen")
 
 
 class Bench:

@@ -7,6 +7,17 @@ from pathlib import Path
 TICK = os.sysconf("SC_CLK_TCK")
 
 
+def postgres_pid(port):
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if b"-p" in words and words[words.index(b"-p") + 1] == str(port).encode():
+            return int(name)
+    raise SystemExit("PostgreSQL is not to be seen")
+
+
 def stat(pid):
     """Parent, and CPU seconds without and with those of children that have ended."""
     try:

@@ -6,7 +6,8 @@ from kit.stack import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
 CHART = ROOT / "docs" / "performance.svg"
-WRITES = "## Changes and the event log\n"
+# The page's sections after the reads: what they begin with.
+HEADS = {"writes": "## Changes and the event log\n", "replica": "## The copy of Vehicle's cars\n"}
 # Scenario, its words, and by how much we have to be cheaper than Node with the same duties.
 VEHICLE = [("hit", "hit", 3.5), ("miss", "miss", 4.5), ("batch", "batch of 50", 1.6), ("401", "wrong key", 2)]
 INSURANCE = [
@@ -163,18 +164,57 @@ def writes(results):
     return table(["", "seen", "goal"], rows)
 
 
+def replica(results):
+    found, kills = results.facts["replica"], results.facts["replica kills"]
+    faults = {what for what, count in kills["faults"].items() if count}
+    killed = ", ".join(f"{count} of {what}" for what, count in kills["kills"].items())
+    rows = [
+        ["the first copy of 1,000,000 vehicles", f"{found['first_copy_s']:.0f} s", "≤ 60 s"],
+        ["catching up, after a pause", f"{found['caught_up_per_s']:,.0f} events/s", "≥ 5,000"],
+        ["a dry run", f"{found['compared_per_s']:,.0f} events/s", "≥ 20,000"],
+        ["the slowest cancellation of dry runs and rebuilds", f"{found['cancelled_s']:.2f} s", "≤ 1 s"],
+        [f"from a change to the copy, at {found['lag_events_per_s']:.0f} changes/s, p50", f"{found['lag_p50_ms']:.0f} ms", ""],
+        ["the same, p99", f"{found['lag_p99_ms']:.0f} ms", "≤ 500 ms"],
+        [f"calls of Vehicle's look-ups for {found['lookups']:,} cars of answers", found["lookup_calls"], "0"],
+        [f"faults after {kills['events']:,} events while processes were killed ({killed})", len(faults), "0"],
+    ]
+    return table(["", "seen", "goal"], rows)
+
+
+def split(text):
+    """The sections of a page by their names."""
+    names, found = list(HEADS), {}
+    for name in reversed(names):
+        text, head, section = text.partition(HEADS[name])
+        if head:
+            found[name] = section
+    return {"reads": text, **found}
+
+
 def write_page(results):
     """The sections of the parts that the run has; the others stay as they are."""
     found = Results(results)
-    sections = dict(zip(("reads", "writes"), PAGE.read_text(encoding="utf-8").split(WRITES))) if PAGE.exists() else {}
+    sections = split(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
     if found.records:
         sections["reads"] = reads(results, found)
         CHART.write_text(chart(found), encoding="utf-8")
     if "kills" in found.facts:
         sections["writes"] = changes(results, found)
-    text = f"\n{WRITES}\n".join(sections[name].strip("\n") + "\n" for name in ("reads", "writes") if name in sections)
-    PAGE.write_text(text, encoding="utf-8")
+    if "replica" in found.facts:
+        sections["replica"] = copy(results, found)
+    heads = {"reads": "", **HEADS}
+    parts = [f"{head}\n{sections[name].strip(chr(10))}\n".lstrip("\n") for name, head in heads.items() if name in sections]
+    PAGE.write_text("\n".join(parts), encoding="utf-8")
     print(f"wrote {PAGE}")
+
+
+def copy(results, found):
+    form = "--full " if results["full"] else ""
+    return f"""
+Written by `benchmarks/run.py {form}--write replica` on {results['date']} from commit {results['commit']}, on {results['machine']}. [How it is measured](../benchmarks/README.md).
+
+{replica(found)}
+"""
 
 
 def changes(results, found):

@@ -68,6 +68,12 @@ class Stack:
             process.wait()
         self.processes.remove(process)
 
+    def kill(self, process):
+        """As a machine that is lost: nothing is ended or given back."""
+        process.kill()
+        process.wait()
+        self.processes.remove(process)
+
     def stop_all(self):
         for process in reversed(list(self.processes)):
             try:
@@ -119,6 +125,14 @@ class Database:
             raise SystemExit(f"PostgreSQL refused {line}")
         return answer
 
+    def stop_at_once(self):
+        """An immediate stop of PostgreSQL, which writes nothing any more, and its start."""
+        pid = machine.postgres_pid(self.port)
+        os.kill(pid, signal.SIGQUIT)
+        while os.path.exists(f"/proc/{pid}"):
+            time.sleep(0.02)
+        self.ask("again")
+
     def load(self, vehicles, persons):
         """A database with the data, named by everything that it is made of."""
         files = sorted([*(ROOT / "migrations").rglob("*.sql"), *(BENCHMARKS / "data").glob("*.sql")])
@@ -127,16 +141,21 @@ class Database:
         name = f"benchmark_{made_of.hexdigest()[:12]}"
         if self.ask(f"prepare {name}") == "loaded":
             return name
+        self.filled(name, vehicles, persons)
+        self.keep(name)
+        return name
+
+    def filled(self, name, vehicles, persons):
+        """The same, made anew for one run."""
+        self.ask(f"prepare {name}")
         self.make(name, "migrate")
         values = {":vehicles": str(vehicles), ":persons": str(persons)}
-        statements = [(BENCHMARKS / "data" / f"{file}.sql").read_text(encoding="utf-8") for file in ("vehicles", "insurances")]
-        for text in [*statements, "vacuum analyze"]:
+        for file in ("vehicles", "insurances"):
+            text = (BENCHMARKS / "data" / f"{file}.sql").read_text(encoding="utf-8")
             for word, value in values.items():
                 text = text.replace(word, value)
-            rendered = FOLDER / "statements.sql"
-            rendered.write_text(text, encoding="utf-8")
-            self.run(name, rendered)
-        self.keep(name)
+            self.execute(name, text)
+        self.execute(name, "vacuum analyze")
         return name
 
     def fresh(self, name):
@@ -154,9 +173,7 @@ class Database:
 
     def keep(self, name):
         """Has a database stay for the next run."""
-        file = FOLDER / "keep.sql"
-        file.write_text("create table benchmark_data ()", encoding="utf-8")
-        self.run(name, file)
+        self.execute(name, "create table benchmark_data ()")
 
     def make(self, name, command):
         for service in ("vehicle", "insurance"):
@@ -165,6 +182,11 @@ class Database:
 
     def run(self, name, file):
         self.ask(f"run {name} {file}")
+
+    def execute(self, name, statements):
+        file = FOLDER / "statements.sql"
+        file.write_text(statements, encoding="utf-8")
+        self.run(name, file)
 
     def value(self, name, query):
         return self.ask(f"value {name} {' '.join(query.split())}")
@@ -186,6 +208,10 @@ class Database:
         """URL of a service's role."""
         return f"postgres://{service}_service:{self.password}@127.0.0.1:{self.port}/{name}"
 
+    def administrator(self, name):
+        """URL of whoever may do everything."""
+        return f"{self.url.rpartition('/')[0]}/{name}"
+
     def environment(self, service, name):
         """The variables of one of our services."""
         values = {
@@ -194,7 +220,7 @@ class Database:
             "DATABASE__MIGRATION_PASSWORD": self.password,
             "API_KEYS__BENCHMARK__KEY": KEY,
             "API_KEYS__WRITER__KEY": WRITER,
-            "API_KEYS__WRITER__SCOPES": "read,write,feed,audit",
+            "API_KEYS__WRITER__SCOPES": "read,write,feed,audit,admin",
             "EVENT_LOG__SIGNING_KEY": self.signing_key,
         }
         if service == "insurance":

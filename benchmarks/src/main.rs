@@ -2,6 +2,7 @@
 //! requests whose instructions are counted. `benchmarks/run.py` and `benchmarks/instructions.py` call them.
 
 mod answer;
+mod changes;
 mod database;
 mod edge;
 mod instructions;
@@ -17,6 +18,8 @@ use clap::Parser;
 enum Part {
     /// Run a private PostgreSQL until standard input ends
     Database(database::Options),
+    /// Run statements until they have succeeded so often
+    Changes(changes::Options),
     /// Send requests and compare every answer
     Load(load::Options),
     /// Serve what the machine and the libraries allow
@@ -30,6 +33,7 @@ enum Part {
 fn main() -> ExitCode {
     let result = match Part::parse() {
         Part::Database(options) => database::run(&options),
+        Part::Changes(options) => changes::run(&options),
         Part::Load(options) => load::run(&options),
         Part::Limit(options) => return limits::run(options),
         Part::Writes(options) => writes::run(&options),
