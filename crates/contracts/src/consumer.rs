@@ -4,7 +4,7 @@ use validator::Validate;
 
 use crate::{
     UncheckedText,
-    operations::{from_name, is_loggable},
+    operations::{from_name, is_owner, is_reason},
     wire_enum,
 };
 
@@ -114,27 +114,11 @@ pub struct ConsumerChange {
     pub mode: ConsumerMode,
     /// Why: 1 to 200 characters, none of them a control character, invisible or changing the
     /// direction of writing, and nothing that may hold a personal identity number.
-    #[validate(
-        length(
-            min = 1,
-            max = 200,
-            code = "invalid_reason",
-            message = "has 1 to 200 characters, not all blank"
-        ),
-        custom(function = "is_loggable", code = "invalid_reason")
-    )]
+    #[validate(custom(function = "is_reason", code = "invalid_reason"))]
     #[schema(value_type = String, min_length = 1, max_length = 200, example = "the log of Vehicle is restored")]
     pub reason: UncheckedText,
     /// Who answers for it: 1 to 100 characters, by the same rules.
-    #[validate(
-        length(
-            min = 1,
-            max = 100,
-            code = "invalid_owner",
-            message = "has 1 to 100 characters, not all blank"
-        ),
-        custom(function = "is_loggable", code = "invalid_owner")
-    )]
+    #[validate(custom(function = "is_owner", code = "invalid_owner"))]
     #[schema(value_type = String, min_length = 1, max_length = 100, example = "on-call team")]
     pub owner: UncheckedText,
 }
@@ -233,15 +217,7 @@ pub struct DeadLetterWithEvent {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DeadLetterNote {
     /// Why: 1 to 200 characters, by the rules of reasons.
-    #[validate(
-        length(
-            min = 1,
-            max = 200,
-            code = "invalid_note",
-            message = "has 1 to 200 characters, not all blank"
-        ),
-        custom(function = "is_loggable", code = "invalid_note")
-    )]
+    #[validate(custom(function = "is_reason", code = "invalid_note"))]
     #[schema(value_type = String, min_length = 1, max_length = 200, example = "corrected at the source")]
     pub note: UncheckedText,
 }
@@ -260,15 +236,7 @@ pub struct DeadLetterRetry {
     #[schema(minimum = 1, maximum = 100, example = 100)]
     pub limit: u64,
     /// Why: 1 to 200 characters, by the rules of reasons.
-    #[validate(
-        length(
-            min = 1,
-            max = 200,
-            code = "invalid_reason",
-            message = "has 1 to 200 characters, not all blank"
-        ),
-        custom(function = "is_loggable", code = "invalid_reason")
-    )]
+    #[validate(custom(function = "is_reason", code = "invalid_reason"))]
     #[schema(value_type = String, min_length = 1, max_length = 200, example = "the constraint is corrected")]
     pub reason: UncheckedText,
 }

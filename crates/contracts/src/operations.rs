@@ -137,27 +137,11 @@ pub struct VehicleGuardChange {
     pub mode: GuardMode,
     /// Why: 1 to 200 characters, none of them a control character, invisible or changing the
     /// direction of writing, and nothing that may hold a personal identity number.
-    #[validate(
-        length(
-            min = 1,
-            max = 200,
-            code = "invalid_reason",
-            message = "has 1 to 200 characters, not all blank"
-        ),
-        custom(function = "is_loggable", code = "invalid_reason")
-    )]
+    #[validate(custom(function = "is_reason", code = "invalid_reason"))]
     #[schema(value_type = String, min_length = 1, max_length = 200, example = "planned maintenance of the register")]
     pub reason: UncheckedText,
     /// Who answers for it: 1 to 100 characters, by the same rules.
-    #[validate(
-        length(
-            min = 1,
-            max = 100,
-            code = "invalid_owner",
-            message = "has 1 to 100 characters, not all blank"
-        ),
-        custom(function = "is_loggable", code = "invalid_owner")
-    )]
+    #[validate(custom(function = "is_owner", code = "invalid_owner"))]
     #[schema(value_type = String, min_length = 1, max_length = 100, example = "on-call team")]
     pub owner: UncheckedText,
     /// After how many seconds an isolation ends by itself: 1 to 86400. Required for `isolated`,
@@ -187,6 +171,24 @@ fn ends_if_isolated(change: &VehicleGuardChange) -> Result<(), ValidationError> 
         (GuardMode::Isolated, None) => "an isolation ends after 1 to 86400 seconds",
     };
     Err(ValidationError::new("invalid_expires_in_seconds").with_message(rule.into()))
+}
+
+/// Whether a text says why, or something else in so many characters.
+pub(crate) fn is_reason(text: &UncheckedText) -> Result<(), ValidationError> {
+    is_short(text, 200)
+}
+
+/// Whether a text says who answers for something.
+pub(crate) fn is_owner(text: &UncheckedText) -> Result<(), ValidationError> {
+    is_short(text, 100)
+}
+
+fn is_short(text: &UncheckedText, most: usize) -> Result<(), ValidationError> {
+    if (1..=most).contains(&text.expose().chars().count()) {
+        return is_loggable(text);
+    }
+    let rule = format!("has 1 to {most} characters, not all blank");
+    Err(ValidationError::new("not_short").with_message(rule.into()))
 }
 
 /// Whether a text may be written to the log, or kept in an event.

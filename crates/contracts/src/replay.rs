@@ -4,7 +4,7 @@ use validator::{Validate, ValidationError};
 
 use crate::{
     UncheckedText,
-    operations::{from_name, is_loggable},
+    operations::{from_name, is_reason},
     wire_enum,
 };
 
@@ -132,15 +132,7 @@ pub struct ReplayRequest {
     pub until: Option<String>,
     /// Why: 1 to 200 characters, none of them a control character, invisible or changing the
     /// direction of writing, and nothing that may hold a personal identity number.
-    #[validate(
-        length(
-            min = 1,
-            max = 200,
-            code = "invalid_reason",
-            message = "has 1 to 200 characters, not all blank"
-        ),
-        custom(function = "is_loggable", code = "invalid_reason")
-    )]
+    #[validate(custom(function = "is_reason", code = "invalid_reason"))]
     #[schema(value_type = String, min_length = 1, max_length = 200, example = "trust, but verify")]
     pub reason: UncheckedText,
     /// Whether a dry run of over 30 days or 1000000 events is meant.
