@@ -27,18 +27,27 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 /// Between two counts of a copy.
 const BETWEEN_COUNTS: Duration = Duration::from_mins(5);
 const LONGEST_COUNT: Duration = Duration::from_secs(10);
+/// What was seen so long ago is told no more: others may see something else by now. Longer than
+/// between two looks and a count.
+const LONGEST_SIGHT: Duration = Duration::from_secs(15);
 /// A copy that is so old is worth telling.
 const OLD: f64 = 60.0;
+
+/// What a look has shown.
+#[derive(Clone)]
+struct Sight {
+    at: Instant,
+    seen: Seen,
+    /// Open dead letters, by reason.
+    open: Vec<(String, i64)>,
+}
 
 /// Clones share what was seen last.
 #[derive(Clone)]
 pub(super) struct Instruments {
-    seen: Arc<Mutex<Option<Seen>>>,
-    lag: Gauge<f64>,
-    lag_events: Gauge<i64>,
+    sight: Arc<Mutex<Option<Sight>>>,
     rows: Gauge<i64>,
     tombstones: Gauge<i64>,
-    open: Gauge<i64>,
     events: Counter<u64>,
     restarts: Counter<u64>,
 }
@@ -53,19 +62,7 @@ impl Instruments {
                 .build()
         };
         let instruments = Self {
-            seen: Arc::default(),
-            lag: meter
-                .f64_gauge("replica.lag")
-                .with_unit("s")
-                .with_description(
-                    "Since when the copy of Vehicle's cars may lack something, or was begun",
-                )
-                .build(),
-            lag_events: gauge(
-                "replica.lag_events",
-                "{event}",
-                "Events of Vehicle's log, as it was last seen, that are not in the copy",
-            ),
+            sight: Arc::default(),
             rows: gauge(
                 "replica.rows",
                 "{vehicle}",
@@ -75,11 +72,6 @@ impl Instruments {
                 "replica.tombstones",
                 "{vehicle}",
                 "Tombstones of vehicles, counted each 5 minutes",
-            ),
-            open: gauge(
-                "dead_letters.open",
-                "{event}",
-                "Events that were put aside and are not dealt with",
             ),
             events: meter
                 .u64_counter("feed.events")
@@ -92,6 +84,7 @@ impl Instruments {
                 .with_description("Consumers of this process that panicked and were started again")
                 .build(),
         };
+        instruments.observe(meter);
         instruments.restarts.add(0, &consumer());
         for outcome in ["applied", "duplicate", "skipped", "dead_letter"] {
             instruments
@@ -99,6 +92,61 @@ impl Instruments {
                 .add(0, &[KeyValue::new("outcome", outcome)]);
         }
         instruments
+    }
+
+    /// Tells what this process has seen lately.
+    fn observe(&self, meter: &Meter) {
+        let instruments = self.clone();
+        meter
+            .f64_observable_gauge("replica.lag")
+            .with_unit("s")
+            .with_description(
+                "Since when the copy of Vehicle's cars may lack something, or was begun",
+            )
+            .with_callback(move |gauge| {
+                if let Some(Sight { seen, .. }) = instruments.lately() {
+                    gauge.observe(seen.lag, &[]);
+                }
+            })
+            .build();
+        let instruments = self.clone();
+        meter
+            .i64_observable_gauge("replica.lag_events")
+            .with_unit("{event}")
+            .with_description(
+                "Events of Vehicle's log, as it was last seen, that are not in the copy",
+            )
+            .with_callback(move |gauge| {
+                if let Some(Sight { seen, .. }) = instruments.lately() {
+                    gauge.observe((seen.source_position - seen.position).max(0), &[]);
+                }
+            })
+            .build();
+        let instruments = self.clone();
+        meter
+            .i64_observable_gauge("dead_letters.open")
+            .with_unit("{event}")
+            .with_description("Events that were put aside and are not dealt with")
+            .with_callback(move |gauge| {
+                let Some(Sight { open, .. }) = instruments.lately() else {
+                    return;
+                };
+                for reason in Reason::ALL.map(Reason::label) {
+                    let count = open.iter().find(|(name, _)| name == reason);
+                    let labels = [
+                        KeyValue::new("consumer", CONSUMER),
+                        KeyValue::new("reason", reason),
+                    ];
+                    gauge.observe(count.map_or(0, |(_, count)| *count), &labels);
+                }
+            })
+            .build();
+    }
+
+    fn lately(&self) -> Option<Sight> {
+        let sight = self.sight.lock().unwrap_or_else(PoisonError::into_inner);
+        let sight = sight.as_ref()?;
+        (sight.at.elapsed() < LONGEST_SIGHT).then(|| sight.clone())
     }
 
     pub(super) fn restarted(&self) {
@@ -131,7 +179,7 @@ impl Instruments {
         let (mut counted, mut counts) = (0, Instant::now());
         loop {
             let looked = database.read((), |connection, ()| Box::pin(see(connection)));
-            let looked = looked.await.map(|(seen, open)| self.saw(seen, &open));
+            let looked = looked.await.map(|sight| self.saw(sight));
             let looked = match looked {
                 Ok(copy) if copy != counted || counts.elapsed() >= BETWEEN_COUNTS => {
                     (counted, counts) = (copy, Instant::now());
@@ -152,34 +200,17 @@ impl Instruments {
         self.tombstones.record(tombstones, &[]);
     }
 
-    /// Tells of what was seen: which copy is read.
-    fn saw(&self, seen: Seen, open: &[(String, i64)]) -> i64 {
-        let copy = seen.generation;
-        self.lag.record(seen.lag, &[]);
-        let behind = (seen.source_position - seen.position).max(0);
-        self.lag_events.record(behind, &[]);
-        for reason in Reason::ALL {
-            let count = open.iter().find(|(name, _)| name == reason.label());
-            let labels = [
-                KeyValue::new("consumer", CONSUMER),
-                KeyValue::new("reason", reason.label()),
-            ];
-            self.open
-                .record(count.map_or(0, |(_, count)| *count), &labels);
-        }
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+    /// Keeps what was seen: which copy is read.
+    fn saw(&self, sight: Sight) -> i64 {
+        let copy = sight.seen.generation;
+        *self.sight.lock().unwrap_or_else(PoisonError::into_inner) = Some(sight);
         copy
     }
 
     /// Information only: answers say themselves how old the copy is.
     pub(super) fn check(&self) -> Check {
-        let seen = self
-            .seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let Some(seen) = seen else {
-            return Check::warn(NAME, "the copy was not looked at yet");
+        let Some(Sight { seen, .. }) = self.lately() else {
+            return Check::warn(NAME, "the copy was not looked at lately");
         };
         if let Some(kind) = seen.last_error {
             return Check::warn(NAME, format!("{}: {kind}", seen.mode));
@@ -201,9 +232,12 @@ fn consumer() -> [KeyValue; 1] {
     [KeyValue::new("consumer", CONSUMER)]
 }
 
-async fn see(connection: &mut PgConnection) -> sqlx::Result<(Seen, Vec<(String, i64)>)> {
-    let seen = store::see(connection).await?;
-    Ok((seen, dead_letters::open(connection).await?))
+async fn see(connection: &mut PgConnection) -> sqlx::Result<Sight> {
+    Ok(Sight {
+        at: Instant::now(),
+        seen: store::see(connection).await?,
+        open: dead_letters::open(connection).await?,
+    })
 }
 
 fn count<'a>(

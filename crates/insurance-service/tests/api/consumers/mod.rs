@@ -6,6 +6,7 @@ mod letters;
 mod operator;
 mod orders;
 mod replays;
+mod sight;
 
 pub(crate) use examples::record;
 use operator::Operator;
