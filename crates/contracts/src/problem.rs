@@ -35,6 +35,10 @@ pub const PROBLEMS: &[Value] = &[
     ("car_not_allowed", "Only the product `car` has a car."),
     ("car_required", "The product `car` has a car."),
     (
+        "consumer_not_following",
+        "A rebuild is for a consumer that is following: this one is paused, or makes a new copy already.",
+    ),
+    (
         "consumer_not_found",
         "Nobody consumes events under this name.",
     ),
@@ -52,7 +56,7 @@ pub const PROBLEMS: &[Value] = &[
     ),
     (
         "database_busy",
-        "All connections of the service's database are in use. Ask again after `Retry-After`.",
+        "All connections of the service's database are in use, or somebody else changes the same. Ask again after `Retry-After`.",
     ),
     (
         "database_timeout",

@@ -12,11 +12,14 @@ pub(crate) struct Order {
     pub(crate) owner: Option<String>,
 }
 
-/// Gives an order. What went wrong before is over with it.
+/// Gives an order. What went wrong before is over with it. A snapshot is a new one, also where one is
+/// being made: what that has read already may be why there has to be another.
 pub(crate) async fn give(connection: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
     sqlx::query!(
         "update insurance_replica.consumers
          set mode = $2, mode_by = $3, mode_reason = $4, mode_owner = $5,
+             filling = case when $2 <> 'snapshot' then filling end,
+             snapshot_at = case when $2 <> 'snapshot' then snapshot_at end,
              mode_since = clock_timestamp(), last_error = null, last_error_at = null,
              updated_at = clock_timestamp()
          where consumer = $1",

@@ -15,8 +15,8 @@ use crate::{
 /// A statement with its argument, which mostly reads. It may run twice.
 pub type Read<A, T> = for<'a> fn(&'a mut PgConnection, &'a A) -> BoxFuture<'a, sqlx::Result<T>>;
 
-/// Goes with the beginning of a transaction that changes something.
-const LOCK_TIMEOUT: &str = "; set local lock_timeout = '250ms'";
+/// Longest wait for a lock of a transaction that changes something.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The database of a running service. Clones share its connections.
 #[derive(Clone, Debug)]
@@ -120,7 +120,7 @@ impl Database {
     }
 
     /// A transaction that changes what others change, too: each of its waits for a lock takes 250 ms
-    /// at most, and then fails with the SQLSTATE `55P03`.
+    /// at most, and then fails with [`Error::Locked`].
     pub async fn change<A, T, E>(
         &self,
         limit: Duration,
@@ -132,7 +132,30 @@ impl Database {
         T: Send,
         E: From<Error> + Send,
     {
-        self.begin(limit, LOCK_TIMEOUT, argument, work).await
+        let bounds = format!("; set local lock_timeout = {}", LOCK_TIMEOUT.as_millis());
+        self.begin(limit, &bounds, argument, work).await
+    }
+
+    /// The same, with longer waits for a lock: each of its statements may take them besides the time
+    /// that it has.
+    pub async fn change_patiently<A, T, E>(
+        &self,
+        (limit, lock_timeout): (Duration, Duration),
+        argument: &A,
+        work: Work<A, T, E>,
+    ) -> Result<T, E>
+    where
+        A: Sync,
+        T: Send,
+        E: From<Error> + Send,
+    {
+        let statement = lock_timeout + self.limit;
+        let bounds = format!(
+            "; set local lock_timeout = {}; set local statement_timeout = {}",
+            lock_timeout.as_millis(),
+            statement.as_millis()
+        );
+        self.begin(limit, &bounds, argument, work).await
     }
 
     async fn begin<A, T, E>(

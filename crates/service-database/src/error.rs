@@ -22,6 +22,10 @@ pub enum Error {
     /// or at its tables.
     #[error("the database is unavailable")]
     Unavailable(#[source] Arc<sqlx::Error>),
+    /// Another transaction held what this one needs for longer than it may wait, or the two waited
+    /// for each other.
+    #[error("another transaction holds what this one needs")]
+    Locked(#[source] Arc<sqlx::Error>),
     /// Anything else: a fault of ours.
     #[error("the statement failed")]
     Failed(#[source] Arc<sqlx::Error>),
@@ -36,6 +40,8 @@ impl From<sqlx::Error> for Error {
         match answer.and_then(DatabaseError::code).as_deref() {
             // query_canceled, which is what statement_timeout raises
             Some("57014") => Self::TimedOut,
+            // lock_not_available, deadlock_detected
+            Some("55P03" | "40P01") => Self::Locked(error.into()),
             Some(code) if is_withheld(code) => Self::Unavailable(error.into()),
             // by class: connection, authorization, insufficient resources, operator intervention
             Some(code) if ["08", "28", "53", "57"].contains(&code.get(..2).unwrap_or("")) => {
@@ -75,6 +81,7 @@ impl From<Error> for Rejection {
         let busy = matches!(error, Error::Busy);
         let (code, detail) = match &error {
             Error::Busy => ("database_busy", "All database connections are in use."),
+            Error::Locked(_) => ("database_busy", "Somebody else changes the same."),
             Error::TimedOut => ("database_timeout", "The database took too long."),
             Error::Unavailable(_) => ("database_unavailable", "The database is unavailable."),
             Error::Failed(_) => return Self::internal().with_cause(error),

@@ -10,7 +10,7 @@ use service_defaults::{
     telemetry::AUDIT,
 };
 
-use super::{DEADLINE, actor, consumer_not_found, key_id, store};
+use super::{actor, change, consumer_not_found, key_id, store};
 use crate::consumer::Order;
 
 /// All consumers
@@ -56,7 +56,7 @@ pub(super) async fn get_consumer(
 /// It obeys after the page of events that it is at. While it is paused its copy grows old, and
 /// answers say so. `follow` goes on where it was, also with a copy that was being made. `snapshot`
 /// makes a new copy beside the one that is read, which goes on being followed until they are
-/// swapped. Reason, owner and the key's id are logged and shown.
+/// swapped; one that is being made already is given up. Reason, owner and the key's id are logged and shown.
 #[utoipa::path(
     put, path = "/api/v1/operations/consumers/{consumer}", tag = "Replica",
     params(("consumer" = String, Path, description = "Its name", example = "vehicle_replica")),
@@ -70,16 +70,16 @@ pub(super) async fn set_consumer(
     State(database): State<Database>,
     Extension(context): Extension<RequestContext>,
     Path(name): Path<String>,
-    Json(change): Json<ConsumerChange>,
+    Json(wanted): Json<ConsumerChange>,
 ) -> Result<Json<Consumer>, Rejection> {
     let order = Order {
         consumer: name,
-        mode: change.mode,
+        mode: wanted.mode,
         by: actor(&context),
-        reason: change.reason.expose().to_owned(),
-        owner: Some(change.owner.expose().to_owned()),
+        reason: wanted.reason.expose().to_owned(),
+        owner: Some(wanted.owner.expose().to_owned()),
     };
-    let done = database.change(DEADLINE, &order, |connection, order| {
+    let done = change(&database, &order, |connection, order| {
         Box::pin(store::set_mode(connection, order))
     });
     let consumer = done.await?.ok_or_else(consumer_not_found)?;
@@ -92,8 +92,8 @@ pub(super) async fn set_consumer(
         key_id = key_id(&context),
         request_id = context.request_id(),
         trace_id = context.trace_id(),
-        owner = change.owner.expose(),
-        reason = change.reason.expose(),
+        owner = wanted.owner.expose(),
+        reason = wanted.reason.expose(),
         "a consumer is controlled by hand"
     );
     Ok(Json(consumer))

@@ -15,7 +15,7 @@ use service_defaults::{
 };
 use uuid::Uuid;
 
-use super::{DEADLINE, actor, consumer_not_found, key_id, store};
+use super::{actor, change, consumer_not_found, key_id, store};
 
 /// Dead letters of a page.
 const LETTERS: u64 = 50;
@@ -176,7 +176,7 @@ pub(super) async fn retry_dead_letters(
 ) -> Result<(StatusCode, Json<DeadLettersRetried>), Rejection> {
     let limit = i64::try_from(wanted.limit).unwrap_or(i64::MAX);
     let asked = (consumer, limit);
-    let done = database.change(DEADLINE, &asked, |connection, (consumer, limit)| {
+    let done = change(&database, &asked, |connection, (consumer, limit)| {
         Box::pin(store::retry_oldest(connection, consumer, *limit))
     });
     let retrying = done.await?.ok_or_else(consumer_not_found)?;
@@ -210,7 +210,7 @@ async fn end(
         by: actor(context),
         note,
     };
-    let done = database.change(DEADLINE, &wanted, |connection, wanted| {
+    let done = change(database, &wanted, |connection, wanted| {
         Box::pin(store::move_dead_letter(connection, wanted))
     });
     let (letter, moved) = done.await?.ok_or_else(dead_letter_not_found)?;

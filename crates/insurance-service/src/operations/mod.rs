@@ -13,6 +13,7 @@ mod store;
 use std::time::Duration;
 
 use axum::{http::StatusCode, middleware::map_response};
+use service_database::{Database, Error, Work};
 use service_defaults::{
     problem::Rejection,
     request_context::RequestContext,
@@ -29,6 +30,10 @@ use crate::routes::never_stored;
 
 /// Longest time of a request.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Longest wait for a lock, twice as long as a page of the consumer's aims at: its transaction holds
+/// what orders change.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Apart from the API's: who takes control is not kept waiting by those that are to be stopped.
 const LIMITS: Limits = Limits::Own {
@@ -61,6 +66,16 @@ pub(crate) fn mount(routes: Routes, vehicles: VehicleClient, replays: Replays) -
         .with_unknown_paths("/api/v1/operations/");
     let for_replica = Surface::keyed(&[Scope::Admin]).with_limits(LIMITS);
     routes.with(for_guard, guard).with(for_replica, replica)
+}
+
+/// Makes a change that an operator has ordered.
+async fn change<A: Sync, T: Send>(
+    database: &Database,
+    argument: &A,
+    work: Work<A, T, Error>,
+) -> Result<T, Error> {
+    let bounds = (DEADLINE, LONGEST_WAIT);
+    database.change_patiently(bounds, argument, work).await
 }
 
 fn key_id(context: &RequestContext) -> &str {

@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 use vehicle_client::{Feed, FeedStart};
 
-use super::{DEADLINE, consumer_not_found, key_id};
+use super::{change, consumer_not_found, key_id};
 use crate::replay::{
     MOST_EVENTS,
     store::{self, Cancel, New, Start},
@@ -57,7 +57,7 @@ pub(crate) struct Replays {
             ("Cache-Control" = String, description = "`no-store`"),
         )),
         (status = 404, description = "There is no consumer of this name"),
-        (status = 409, description = "A replay is at work, or this process has nothing to compare"),
+        (status = 409, description = "A replay is at work, the consumer of a rebuild is not following, or this process has nothing to compare"),
         (status = 422, description = "The window has no event, or too many"),
     )
 )]
@@ -78,12 +78,19 @@ pub(super) async fn start_replay(
         reason: request.reason.expose().to_owned(),
         key_id: key_id(&context).to_owned(),
     };
-    let started = replays.database.change(DEADLINE, &new, |connection, new| {
+    let started = change(&replays.database, &new, |connection, new| {
         Box::pin(store::start(connection, new))
     });
     match started.await? {
         Start::Started => {}
         Start::Running(id) => return Err(running(id)),
+        Start::NotFollowing => {
+            return Err(conflict(
+                "consumer_not_following",
+                "Not following",
+                "The consumer is paused, or makes a new copy already. Have it follow first.",
+            ));
+        }
         Start::NoConsumer => return Err(consumer_not_found()),
     }
     replays.wake.notify_one();
@@ -221,7 +228,7 @@ pub(super) async fn cancel_replay(
     Extension(context): Extension<RequestContext>,
     Path(id): Path<Uuid>,
 ) -> Result<(StatusCode, Json<Replay>), Rejection> {
-    let done = database.change(DEADLINE, &id, |connection, id| {
+    let done = change(&database, &id, |connection, id| {
         Box::pin(store::cancel(connection, *id))
     });
     match done.await?.ok_or_else(replay_not_found)? {

@@ -178,7 +178,7 @@ impl Worker {
                     Ok(Some(End::Written)) => ended += 1,
                     Ok(Some(End::InOtherHands)) => left += 1,
                     Ok(Some(End::NotDue)) => {}
-                    Err(error @ Error::Failed(_)) => {
+                    Err(error @ (Error::Failed(_) | Error::Locked(_))) => {
                         let cause = chain(&error);
                         tracing::error!(insurance_id, cause, "a policy cannot be ended");
                         failure = Some(error);

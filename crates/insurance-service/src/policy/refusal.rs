@@ -69,7 +69,9 @@ impl From<sqlx::Error> for Failure {
 impl From<service_database::Error> for Failure {
     fn from(error: service_database::Error) -> Self {
         let named = match &error {
-            service_database::Error::Failed(cause) => cause.as_database_error().and_then(named),
+            service_database::Error::Failed(cause) | service_database::Error::Locked(cause) => {
+                cause.as_database_error().and_then(named)
+            }
             _ => None,
         };
         named.unwrap_or_else(|| Self::Rejected(error.into()))

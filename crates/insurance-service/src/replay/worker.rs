@@ -16,7 +16,7 @@ use service_defaults::{
 use sqlx::PgConnection;
 use tokio::{
     sync::Notify,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use uuid::Uuid;
 use vehicle_client::{EventFaultKind, Feed, FeedError, FeedStart, VehicleEvent};
@@ -44,6 +44,8 @@ pub(crate) struct Worker {
     /// Of the lease that this process has or had.
     fence: Option<i64>,
     failures: u32,
+    /// Vehicle is not asked before.
+    ask_at: Instant,
     running: Gauge<u64>,
     ended: Counter<u64>,
 }
@@ -87,6 +89,7 @@ impl Worker {
                 feed: feed.clone(),
                 fence: None,
                 failures: 0,
+                ask_at: Instant::now(),
                 running: running.clone(),
                 ended: ended.clone(),
             };
@@ -155,6 +158,9 @@ impl Worker {
         let Some(mut run) = resumed else {
             return Ok(Look::Again);
         };
+        if Instant::now() < self.ask_at {
+            return Ok(Look::Later);
+        }
         loop {
             let failure = match self.page(&mut run).await {
                 Ok(told) => {
@@ -192,6 +198,9 @@ impl Worker {
     /// Why the feed's failure ends a dry run, if it does.
     fn judge(&mut self, error: &FeedError) -> Option<&'static str> {
         self.failures += 1;
+        if let FeedError::Busy { retry_after } = error {
+            self.ask_at = Instant::now() + retry_after.unwrap_or_default();
+        }
         tracing::debug!(%error, failures = self.failures, "the feed gave no page to a dry run");
         let lasting = matches!(error, FeedError::UnknownEvent);
         if !lasting && self.failures < MOST_FAILURES {

@@ -95,35 +95,31 @@ async fn a_statement_that_is_wrong_is_a_fault_of_ours() {
 #[tokio::test]
 async fn what_a_server_lacks_for_the_moment_is_unavailable() {
     let (_place, database) = database(&json!({})).await;
-    // connection_failure, disk_full, out_of_memory, too_many_connections, lock_not_available
-    for (sql, passes) in [
-        (
-            "do $$ begin raise exception using errcode = '08006'; end $$",
-            true,
-        ),
-        (
-            "do $$ begin raise exception using errcode = '53100'; end $$",
-            true,
-        ),
-        (
-            "do $$ begin raise exception using errcode = '53200'; end $$",
-            true,
-        ),
-        (
-            "do $$ begin raise exception using errcode = '53300'; end $$",
-            true,
-        ),
-        (
-            "do $$ begin raise exception using errcode = '55P03'; end $$",
-            false,
-        ),
+    // connection_failure, disk_full, out_of_memory, too_many_connections
+    for sql in [
+        "do $$ begin raise exception using errcode = '08006'; end $$",
+        "do $$ begin raise exception using errcode = '53100'; end $$",
+        "do $$ begin raise exception using errcode = '53200'; end $$",
+        "do $$ begin raise exception using errcode = '53300'; end $$",
     ] {
-        let error = run(&database, sql).await.unwrap_err();
-        assert_eq!(
-            matches!(error, Error::Unavailable(_)),
-            passes,
+        let error = run(&database, sql).await;
+        assert!(
+            matches!(error, Err(Error::Unavailable(_))),
             "{sql}: {error:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_else_holds_is_locked() {
+    let (_place, database) = database(&json!({})).await;
+    // lock_not_available, deadlock_detected
+    for sql in [
+        "do $$ begin raise exception using errcode = '55P03'; end $$",
+        "do $$ begin raise exception using errcode = '40P01'; end $$",
+    ] {
+        let error = run(&database, sql).await;
+        assert!(matches!(error, Err(Error::Locked(_))), "{sql}: {error:?}");
     }
 }
 

@@ -194,7 +194,7 @@ impl Consumer {
         match error {
             Error::Busy => false,
             Error::Failed(_) => true,
-            Error::TimedOut | Error::Unavailable(_) => {
+            Error::Locked(_) | Error::TimedOut | Error::Unavailable(_) => {
                 let (position, strikes) = self.strikes;
                 let before = if position == from.position {
                     strikes

@@ -195,6 +195,9 @@ async fn record_replays(examples: &mut Examples) {
     let rebuild = json!({ "consumer": "vehicle_replica", "mode": "rebuild",
                           "reason": "the dry run found differences" });
     examples.request(operation, "rebuild", &rebuild);
+    examples.problem(operation, &operator.post(REPLAYS, &rebuild).await);
+    let follows = "update insurance_replica.consumers set mode = 'follow'";
+    operator.0.database.execute(follows).await;
     let rebuilding = operator.post(REPLAYS, &rebuild).await;
     examples.answer(operation, "rebuild", &rebuilding);
     let restored = "update insurance_replica.consumers set log_id = gen_random_uuid()";

@@ -1,4 +1,8 @@
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use sqlx::PgConnection;
+use tokio::{task::yield_now, time::timeout};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{
@@ -87,6 +91,91 @@ async fn an_order_is_kept_shown_and_one_audit_line() {
         ];
         assert_eq!(capture.lines_with(&told), 1, "{}", capture.text());
     }
+}
+
+#[tokio::test]
+async fn a_snapshot_is_a_new_one_where_one_is_being_made() {
+    let operator = Operator::new().await;
+    let filling = "update insurance_replica.consumers
+        set generation = 1, generations = 2, filling = 2, snapshot_at = 'ABC123'";
+    operator.0.database.execute(filling).await;
+    let being_made = json!({ "generation": 2, "copied": 0 });
+    for mode in ["paused", "follow"] {
+        let answer = operator.order(&order(mode)).await.json();
+        assert_eq!(answer["snapshot"], being_made, "{mode}");
+    }
+    let answer = operator.order(&order("snapshot")).await.json();
+    assert_eq!(
+        (&answer["mode"], &answer["snapshot"]),
+        (&json!("snapshot"), &Value::Null)
+    );
+}
+
+/// Holds what a consumer holds while it is at a page.
+async fn hold(operator: &Operator) -> PgConnection {
+    let mut consumer = operator.0.database.connect().await;
+    let page = "begin; select from insurance_replica.consumers for update;
+        select from insurance_replica.dead_letters for update";
+    execute(&mut consumer, page).await;
+    consumer
+}
+
+async fn execute(connection: &mut PgConnection, sql: &'static str) {
+    sqlx::raw_sql(sql).execute(connection).await.unwrap();
+}
+
+/// Waits until somebody has waited for longer than a statement may take.
+async fn waited(operator: &Operator) {
+    let mut watcher = operator.0.database.connect().await;
+    let waits = "select exists(select from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'
+            and query_start < clock_timestamp() - interval '600 ms')";
+    let waited = async {
+        while !sqlx::query_scalar::<_, bool>(waits)
+            .fetch_one(&mut watcher)
+            .await
+            .unwrap()
+        {
+            yield_now().await;
+        }
+    };
+    timeout(Duration::from_mins(1), waited).await.unwrap();
+}
+
+#[tokio::test]
+async fn orders_wait_for_the_page_that_the_consumer_is_at() {
+    let operator = Operator::new().await;
+    let letter = format!("{LETTERS}/{}/retry", operator.park(1, "parked").await);
+    let retry = json!({ "limit": 1, "reason": "r" });
+    let oldest = format!("{LETTERS}/retry");
+    for number in 0..3 {
+        let parked = "update insurance_replica.dead_letters set status = 'parked'";
+        operator.0.database.execute(parked).await;
+        let mut consumer = hold(&operator).await;
+        let asked = async {
+            match number {
+                0 => operator.order(&order("paused")).await,
+                1 => operator.post(&letter, &Value::Null).await,
+                _ => operator.post(&oldest, &retry).await,
+            }
+        };
+        let page = async {
+            waited(&operator).await;
+            execute(&mut consumer, "commit").await;
+        };
+        let (answer, ()) = tokio::join!(asked, page);
+        assert!(answer.status.is_success(), "{number}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_has_waited_too_long_says_when_to_try_again() {
+    let operator = Operator::new().await;
+    let _consumer = hold(&operator).await;
+    let refused = operator.order(&order("paused")).await;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert_eq!(refused.problem()["code"], "database_busy");
+    assert_eq!(refused.header("retry-after"), "1");
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ pub(super) async fn following(vehicle: FakeVehicle, cars: usize) -> Operator {
     let copied = format!(
         "update insurance_replica.consumers
          set mode = 'paused', log_id = '{LOG}', copy_log_id = '{LOG}', generation = 1,
-             generations = 1, position = {cars}, source_position = {cars},
+             generations = 1, position = {cars}, source_position = {cars}, filled = {cars},
              caught_up_at = clock_timestamp();
          insert into insurance_replica.vehicles
              (generation, registration_number, make, model, model_year, version)
@@ -49,6 +49,10 @@ pub(super) fn dry_run(members: &Value) -> Value {
     }
     request
 }
+
+/// A consumer that does what it does most of the time.
+const FOLLOWS: &str =
+    "update insurance_replica.consumers set mode = 'follow', filling = null, snapshot_at = null";
 
 fn rebuild() -> Value {
     json!({ "consumer": "vehicle_replica", "mode": "rebuild", "reason": "it differs" })
@@ -88,6 +92,29 @@ impl Operator {
 
     async fn execute(&self, sql: &str) {
         self.0.database.execute(sql).await;
+    }
+
+    /// Has the consumer do something else.
+    async fn command(&self, mode: &str) {
+        let order = json!({ "mode": mode, "reason": "r", "owner": "o" });
+        assert_eq!(self.order(&order).await.status, 200);
+    }
+
+    /// Waits until the worker of replays has looked once more.
+    async fn looked(&self) {
+        let mut watcher = self.0.database.connect().await;
+        let renewed = "select leased_until::text from insurance.workers where worker = 'replays'";
+        let mut look = async || {
+            let until = sqlx::query_scalar::<_, String>(renewed);
+            until.fetch_one(&mut watcher).await.unwrap()
+        };
+        let before = look().await;
+        let later = async {
+            while look().await == before {
+                yield_now().await;
+            }
+        };
+        timeout(Duration::from_mins(1), later).await.unwrap();
     }
 }
 
@@ -396,6 +423,7 @@ async fn a_log_that_is_another_one_ends_the_dry_run() {
 #[tokio::test]
 async fn a_rebuild_is_the_consumers_snapshot_with_an_id_to_watch() {
     let operator = following(feed::of(1).await, 3).await;
+    operator.execute(FOLLOWS).await;
     let replay = operator.start(&rebuild()).await;
     let consumer = operator.read(CONSUMER).await;
     assert_eq!(
@@ -426,33 +454,89 @@ async fn a_rebuild_is_the_consumers_snapshot_with_an_id_to_watch() {
 #[tokio::test]
 async fn of_a_cancelled_rebuild_nothing_is_left_and_a_needed_one_goes_on() {
     let operator = following(feed::of(1).await, 3).await;
+    operator.execute(FOLLOWS).await;
     let filling = "update insurance_replica.consumers
-        set mode = 'paused', filling = generations + 1, generations = generations + 1,
-            snapshot_at = 'C000001'";
+        set filling = generations + 1, generations = generations + 1, snapshot_at = 'C000001'";
     let replay = operator.start(&rebuild()).await;
     operator.execute(filling).await;
-    let other_log = "update insurance_replica.consumers set log_id = gen_random_uuid()";
-    operator.execute(other_log).await;
-    assert_eq!(
-        code(&operator.cancel(&replay).await),
-        (409, "replay_needed".to_owned())
-    );
-    operator
-        .execute("update insurance_replica.consumers set log_id = copy_log_id")
-        .await;
+    // The copy that is read is of another log, or nothing is known of any.
+    for lost in [
+        "update insurance_replica.consumers set log_id = gen_random_uuid()",
+        "update insurance_replica.consumers set log_id = null, copy_log_id = null",
+    ] {
+        operator.execute(lost).await;
+        assert_eq!(
+            code(&operator.cancel(&replay).await),
+            (409, "replay_needed".to_owned())
+        );
+    }
+    let back =
+        format!("update insurance_replica.consumers set log_id = '{LOG}', copy_log_id = '{LOG}'");
+    operator.execute(&back).await;
     let answer = operator.cancel(&replay).await;
     assert_eq!(
         (answer.status.as_u16(), &answer.json()["status"]),
         (202, &json!("cancelled"))
     );
-    assert_eq!(operator.read(CONSUMER).await["snapshot"], Value::Null);
+    let consumer = operator.read(CONSUMER).await;
+    assert_eq!(
+        (&consumer["mode"], &consumer["snapshot"]),
+        (&json!("follow"), &Value::Null)
+    );
     // One that is told to follow before it has begun is given up.
     let replay = operator.start(&rebuild()).await;
-    operator
-        .order(&json!({ "mode": "follow", "reason": "r", "owner": "o" }))
-        .await;
+    operator.command("follow").await;
     let failed = operator.until(&replay, "failed").await;
     assert_eq!(failed["failure"], "given_up");
+}
+
+#[tokio::test]
+async fn a_rebuild_takes_nothing_back_that_another_operator_has_ordered() {
+    let operator = following(feed::of(1).await, 3).await;
+    for mode in ["paused", "snapshot"] {
+        operator.command(mode).await;
+        let refused = operator.post(REPLAYS, &rebuild()).await;
+        assert_eq!(code(&refused), (409, "consumer_not_following".to_owned()));
+        assert_eq!(operator.read(CONSUMER).await["mode"], mode);
+    }
+    operator.command("follow").await;
+    let filling = "update insurance_replica.consumers
+        set filling = generations + 1, generations = generations + 1, snapshot_at = 'C000001'";
+    operator.execute(filling).await;
+    let refused = operator.post(REPLAYS, &rebuild()).await;
+    assert_eq!(code(&refused), (409, "consumer_not_following".to_owned()));
+    operator.execute(FOLLOWS).await;
+    let replay = operator.start(&rebuild()).await;
+    // Whoever pauses it meanwhile finds it paused after the end of the rebuild.
+    operator.command("paused").await;
+    assert_eq!(operator.cancel(&replay).await.status, 202);
+    assert_eq!(operator.read(CONSUMER).await["mode"], "paused");
+}
+
+#[tokio::test]
+async fn a_dry_run_asks_again_when_vehicle_says_and_is_cancelled_meanwhile() {
+    let events = feed::events(2_500);
+    let vehicle = FakeVehicle::start(move |request| {
+        if request.path.contains("lastEventId") {
+            Reply::Answer(503, vec![("retry-after", "3600".to_owned())], String::new())
+        } else {
+            feed::answer(&events, request)
+        }
+    })
+    .await;
+    let operator = following(vehicle.clone(), 2_500).await;
+    let replay = operator
+        .start(&dry_run(&json!({ "fromPosition": 1 })))
+        .await;
+    vehicle.reached(4).await;
+    // The lease is renewed with each look.
+    for _ in 0..3 {
+        operator.looked().await;
+    }
+    assert_eq!(vehicle.calls(), 4, "it asked again");
+    assert_eq!(operator.cancel(&replay).await.status, 202);
+    operator.until(&replay, "cancelled").await;
+    assert_eq!(vehicle.calls(), 4, "it asked again");
 }
 
 #[tokio::test]
