@@ -98,6 +98,11 @@ pub(crate) fn of(
                 "API_KEYS__INSURANCE_SERVICE__KEY",
                 secrets.vehicle_client_key.clone(),
             ),
+            // With the feed, so that `replica.enabled` is all that a copy needs.
+            (
+                "API_KEYS__INSURANCE_SERVICE__SCOPES",
+                "read,feed".to_owned(),
+            ),
         ]),
         ServiceName::Insurance => {
             settings.extend([
