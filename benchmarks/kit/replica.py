@@ -5,6 +5,7 @@ import json
 import re
 import time
 
+from kit import machine
 from kit.data import WRITER, person, plate, profile
 from kit.stack import Services
 
@@ -134,11 +135,14 @@ class Replica:
 
     def run(self):
         self.vehicle = self.services.ready("vehicle")
+        before = sum(map(machine.cpu_seconds, [self.vehicle.process.pid, machine.postgres_pid(self.database.port)]))
         begun = time.monotonic()
         self.insurance = self.services.ours("insurance", upstream=self.vehicle, **following(ENRICHMENT__STRATEGY="replica"))
         self.operator = Operator(self.insurance.port)
         self.operator.until(Operator.CONSUMER, lambda it: it["generation"] > 0)
         self.told("first_copy_s", time.monotonic() - begun, f"{VEHICLES:,} vehicles are copied")
+        processes = [self.vehicle.process.pid, self.insurance.process.pid, machine.postgres_pid(self.database.port)]
+        self.told("first_copy_cpu_s", sum(map(machine.cpu_seconds, processes)) - before, "the same, seconds of CPU of all three")
         self.compare()
         self.lookups()
         self.catch_up()
