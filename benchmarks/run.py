@@ -167,7 +167,6 @@ class Run:
     def kills(self):
         """Writes while services, connections and PostgreSQL are killed."""
         self.facts["kills"] = kills.Kills(self.stack, self.database).run(*((200, 20) if self.full else (10, 2)))
-        kills.say(self.facts["kills"])
 
 
 def commit():

@@ -168,6 +168,8 @@ class Kills:
         }
         for replica in self.replicas:
             self.stack.stop(replica)
+        words = f"{facts['writes']} writes acknowledged, {facts['per_second']:.0f}/s, in {facts['tries']} tries"
+        say(facts, f"{words}, {facts['replayed']} of them replayed")
         return facts
 
     def kill_replica(self, number):
@@ -204,11 +206,7 @@ class Kills:
         return {**found, **{command: self.services.verify("insurance", command) for command in ("verify-log", "verify-state")}}
 
 
-def say(facts):
+def say(facts, words):
     faults = {what: found for what, found in facts["faults"].items() if found}
     kills = ", ".join(f"{count} of {what}" for what, count in facts["kills"].items())
-    print(
-        f"killed {kills}: {facts['writes']} writes acknowledged, {facts['per_second']:.0f}/s, in {facts['tries']} tries, "
-        f"{facts['replayed']} of them replayed; faults: {faults or 'none'}",
-        flush=True,
-    )
+    print(f"killed {kills}: {words}; faults: {faults or 'none'}", flush=True)

@@ -7,6 +7,7 @@ import threading
 import time
 
 from kit.data import plate
+from kit.kills import say
 from kit.replica import AFRESH, DIFFERENCES, LONGEST, Operator, following, plates
 from kit.stack import FOLDER, RELEASE, Services, free_port
 
@@ -193,6 +194,7 @@ class ReplicaKills:
             "over_http": clerk.made,
             "faults": {
                 "kills of a process that did not consume": idle,
+                "kills without an event followed between them": int(followed == 0),
                 "random changes that are missing": max(0, changes - random_events),
                 "changes of bulk updates that are missing": max(0, bulks * MANY - bulk_events),
                 "sessions that have failed": failed.count(None),
@@ -203,7 +205,8 @@ class ReplicaKills:
         }
         for process in self.processes.values():
             self.stack.stop(process)
-        say(facts)
+        words = f"{facts['events']:,} events, {facts['followed_while_killed']:,} of them followed meanwhile"
+        say(facts, f"{words}, {facts['seconds']:.0f} s")
         return facts
 
     def change(self, statements, times):
@@ -238,13 +241,3 @@ class ReplicaKills:
                 return True
             time.sleep(0.02)
         return False
-
-
-def say(facts):
-    faults = {what: found for what, found in facts["faults"].items() if found}
-    kills = ", ".join(f"{count} of {what}" for what, count in facts["kills"].items())
-    print(
-        f"killed {kills}: {facts['events']:,} events, {facts['followed_while_killed']:,} of them followed meanwhile, "
-        f"{facts['seconds']:.0f} s; faults: {faults or 'none'}",
-        flush=True,
-    )
