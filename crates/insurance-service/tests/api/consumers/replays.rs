@@ -5,7 +5,7 @@ use insurance_service::{Clock, InsuranceService, NAME, SCHEMA};
 use serde_json::{Value, json};
 use service_defaults::{process::Process, service::Service as _};
 use settings::Arguments;
-use test_support::{Answer, Api, FakeVehicle, Gate, Reply, TestDatabase, metric};
+use test_support::{Answer, Api, FakeVehicle, Gate, Reply, TestDatabase};
 use tokio::{task::yield_now, time::timeout};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -92,6 +92,16 @@ impl Operator {
 
     async fn execute(&self, sql: &str) {
         self.0.database.execute(sql).await;
+    }
+
+    /// Waits until a metric is so: it is counted after what it counts.
+    async fn counts(&self, name: &str, labels: &[(&str, &str)], expected: i64) {
+        let reached = async {
+            while self.0.metric(name, labels).await != expected {
+                yield_now().await;
+            }
+        };
+        timeout(Duration::from_mins(2), reached).await.unwrap();
     }
 
     /// Has the consumer do something else.
@@ -214,11 +224,9 @@ async fn a_copy_that_differs_too_much_ends_the_dry_run() {
     let failed = operator.until(&replay, "failed").await;
     assert_eq!(failed["failure"], "too_many_differences");
     assert_eq!(failed["seen"], 2000);
-    let metrics = operator.0.api.get("/metrics").await.text();
-    assert_eq!(
-        metric(&metrics, "replays_total", &[("status", "failed")]),
-        1
-    );
+    operator
+        .counts("replays_total", &[("status", "failed")], 1)
+        .await;
 }
 
 #[tokio::test]
@@ -374,12 +382,7 @@ async fn another_process_goes_on_where_one_was_and_the_first_one_is_fenced_off()
     let pages: Vec<_> = second.requests().into_iter().map(|it| it.path).collect();
     assert!(pages[0].contains(&feed::id(1_000)), "{pages:?}");
     first_gate.open();
-    let idle = async {
-        while operator.0.metric("replays_running", &[]).await != 0 {
-            yield_now().await;
-        }
-    };
-    timeout(Duration::from_mins(2), idle).await.unwrap();
+    operator.counts("replays_running", &[], 0).await;
     assert_eq!(first.calls(), 4, "the first one went on");
     assert_eq!(operator.read(&replay).await["seen"], 2000);
     second_gate.open();
