@@ -68,8 +68,8 @@ pub struct AuditPage {
     /// The newest first.
     pub events: Vec<CloudEvent>,
     /// Where the next page begins (`after`); `null` after the last one. A page may hold fewer events
-    /// than asked for, or none, and still have a next one: it looks at 10000 at most, of
-    /// one thing or request at 1000.
+    /// than asked for, or none, and still have a next one: it looks at 1000 at most, of
+    /// one thing or request at 300.
     #[schema(required, example = "12345")]
     pub next: Option<String>,
     /// The time that was looked at.

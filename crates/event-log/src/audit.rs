@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Most looks at both indexes of a page that is about a type and an actor, each at two entries.
-const LOOKS: i64 = 1_000;
+const LOOKS: i64 = 500;
 /// Most buckets of a statistic.
 const BUCKETS: i64 = 1_000;
 
@@ -256,7 +256,9 @@ async fn by_both(
     let walk = walk.bind(LOOKS).bind(i64::from(limit));
     let (places, rest): (Vec<i64>, Option<i64>) = walk.fetch_one(&mut *connection).await?;
     let events = events_at!(
-        "select position, event_id, placed_at from event_log.log where position = any($1)",
+        "select log.* from unnest($1::bigint[]) as found (position) join lateral (
+             select * from event_log.log where position = found.position limit 1
+         ) log on true",
         "$2"
     );
     let events = sqlx::query_as(log.sql(events)).bind(&places);

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Most events that one page looks at.
-const LOOKED_AT: i64 = 1_000;
+const LOOKED_AT: i64 = 300;
 
 /// What has few events.
 pub(crate) enum Few<'a> {

@@ -1,10 +1,12 @@
 use std::time::{Duration, SystemTime};
 
 use event_log::{EventLog, LOOKED_AT, Page, Wanted, new_event_id};
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 use tokio::task::yield_now;
 
-use crate::support::{THINGS, append, drain, fill, insurance, rows_read, sequencer};
+use crate::support::{
+    THINGS, append, begin_counting, drain, fill, insurance, rows_read, sequencer,
+};
 
 fn wanted(after: i64, limit: u16) -> Wanted {
     Wanted {
@@ -159,13 +161,7 @@ async fn a_page_costs_as_much_at_the_end_as_at_the_beginning() {
     drain(&mut sequencer(&database, &log)).await;
     let mut costs = Vec::new();
     for after in [0, 1_500, 2_950] {
-        let mut transaction = connection.begin().await.unwrap();
-        let generic = "set local plan_cache_mode = force_generic_plan";
-        sqlx::raw_sql(generic)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
-        let before = rows_read(&mut transaction).await;
+        let (mut transaction, before) = begin_counting(&mut connection).await;
         let page = page(&log, &mut transaction, &wanted(after, 50)).await;
         assert_eq!(page.events.len(), 50);
         costs.push(rows_read(&mut transaction).await - before);

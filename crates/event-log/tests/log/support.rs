@@ -1,7 +1,7 @@
 use event_log::{EventLog, NewEvent, Origin, Sequencer, Step, new_event_id};
 use service_database::{Database, Schema};
 use service_defaults::metrics::Metrics;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgTransaction};
 use test_support::TestDatabase;
 use tokio::task::yield_now;
 use uuid::Uuid;
@@ -135,6 +135,18 @@ pub(crate) async fn waiting_for_a_lock(holder: &mut PgConnection) {
 
 /// Values for [`fill`]: a thing for each event.
 pub(crate) const THINGS: &str = "'policy', n::text, 1, 'policy.drafted.v1', 'key/desk', 'none'";
+
+/// A transaction whose plans know no value, and what its session [has read](rows_read) so far.
+pub(crate) async fn begin_counting(connection: &mut PgConnection) -> (PgTransaction<'_>, i64) {
+    let mut transaction = connection.begin().await.unwrap();
+    let generic = "set local plan_cache_mode = force_generic_plan";
+    sqlx::raw_sql(generic)
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    let read = rows_read(&mut transaction).await;
+    (transaction, read)
+}
 
 /// Rows and index entries of the log that this session has read lately.
 pub(crate) async fn rows_read(connection: &mut PgConnection) -> i64 {
