@@ -6,7 +6,7 @@
 //! `log` or in the tiles of the level below.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeSet, HashMap},
     ops::Range,
 };
 
@@ -61,11 +61,14 @@ pub(crate) async fn complete(
 ) -> sqlx::Result<Vec<Tile>> {
     let (mut tiles, mut level, mut size, mut hashes) = (Vec::new(), 0, size, leaves);
     loop {
-        let begun = size % WIDTH;
-        if begun + (hashes.len() as u64) < WIDTH {
+        if size % WIDTH + (hashes.len() as u64) < WIDTH {
             return Ok(tiles);
         }
-        let mut children = stored_children(log, connection, level, size - begun..size).await?;
+        let row = Row {
+            level,
+            tile: size / WIDTH,
+        };
+        let mut children = read(log, connection, &[(row, size)]).await?.concat();
         children.append(&mut hashes);
         let complete = children.chunks_exact(256).zip(size / WIDTH..);
         let complete = complete.map(|(children, index)| Tile {
@@ -81,35 +84,6 @@ pub(crate) async fn complete(
     }
 }
 
-/// Children of tiles of this level that are counted so: leaves, or roots of the level below.
-async fn stored_children(
-    log: &EventLog,
-    connection: &mut PgConnection,
-    level: u32,
-    children: Range<u64>,
-) -> sqlx::Result<Vec<Hash>> {
-    let (from, to) = (signed(children.start), signed(children.end));
-    let hashes: Vec<Vec<u8>> = if level == 0 {
-        let select = log.sql(
-            "select leaf_hash from event_log.log where position > $1 and position <= $2 order by position",
-        );
-        let query = sqlx::query_scalar(select).bind(from).bind(to);
-        query.fetch_all(connection).await?
-    } else {
-        let select = log.sql(
-            "select root from event_log.event_tiles
-             where level = $3 and tile >= $1 and tile < $2 order by tile",
-        );
-        let query = sqlx::query_scalar(select).bind(from).bind(to);
-        query.bind(small(level - 1)).fetch_all(connection).await?
-    };
-    let hashes: Result<Vec<Hash>, _> = hashes.into_iter().map(Hash::try_from).collect();
-    let all = hashes
-        .ok()
-        .filter(|it| it.len() as u64 == children.end - children.start);
-    all.ok_or_else(missing)
-}
-
 /// The hashes of the nodes over these ranges of leaves, in the tree of this size.
 ///
 /// # Errors
@@ -122,25 +96,24 @@ pub(crate) async fn nodes(
     size: u64,
     ranges: &[Range<u64>],
 ) -> sqlx::Result<Vec<Hash>> {
-    let mut rows = HashMap::new();
-    let mut nodes = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        let parts = subtrees(range.clone());
-        for part in &parts {
-            let row = Row::of(*part);
-            if let Entry::Vacant(vacant) = rows.entry(row) {
-                vacant.insert(row.read(log, connection, size).await?);
-            }
-        }
+    let parts: Vec<_> = ranges.iter().map(|it| subtrees(it.clone())).collect();
+    let wanted: BTreeSet<_> = parts.iter().flatten().map(|it| Row::of(*it)).collect();
+    let there = |row: Row| (row, size >> (HEIGHT * row.level));
+    let wanted: Vec<_> = wanted.into_iter().map(there).collect();
+    let found = read(log, connection, &wanted).await?;
+    let rows: HashMap<_, _> = wanted.into_iter().map(|(row, _)| row).zip(found).collect();
+    let node = |parts: &Vec<Subtree>| {
         let hashes: Option<Vec<_>> = parts.iter().map(|it| hash_of(*it, &rows)).collect();
-        let hash = hashes.and_then(|it| hash_over(it.into_iter()));
-        nodes.push(hash.ok_or_else(missing)?);
-    }
-    Ok(nodes)
+        hashes.and_then(|it| hash_over(it.into_iter()))
+    };
+    parts
+        .iter()
+        .map(|it| node(it).ok_or_else(missing))
+        .collect()
 }
 
 /// The children of one tile, complete or not.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Row {
     level: u32,
     tile: u64,
@@ -154,25 +127,44 @@ impl Row {
             tile: subtree.index >> (HEIGHT - subtree.height % HEIGHT),
         }
     }
+}
 
-    async fn read(
-        self,
-        log: &EventLog,
-        connection: &mut PgConnection,
-        size: u64,
-    ) -> sqlx::Result<Vec<Hash>> {
-        let first = self.tile * WIDTH;
-        let there = size >> (HEIGHT * self.level);
-        if there < first + WIDTH {
-            return stored_children(log, connection, self.level, first..there).await;
-        }
-        let select =
-            log.sql("select hashes from event_log.event_tiles where level = $1 and tile = $2");
-        let query = sqlx::query_scalar(select);
-        let query = query.bind(small(self.level)).bind(signed(self.tile));
-        let hashes: Vec<u8> = query.fetch_one(connection).await?;
-        Ok(hashes.as_chunks().0.to_vec())
-    }
+/// The children of tiles, each of a tree that has so many on the tile's level, in one statement.
+async fn read(
+    log: &EventLog,
+    connection: &mut PgConnection,
+    rows: &[(Row, u64)],
+) -> sqlx::Result<Vec<Vec<Hash>>> {
+    let select = log.sql(
+        "select coalesce(case
+             when until = (tile + 1) * 256 then (
+                 select hashes from event_log.event_tiles stored
+                 where stored.level = wanted.level and stored.tile = wanted.tile)
+             when level = 0 then (
+                 select string_agg(leaf_hash, '' order by position) from event_log.log
+                 where position > wanted.tile * 256 and position <= until)
+             else (
+                 select string_agg(root, '' order by stored.tile) from event_log.event_tiles stored
+                 where stored.level = wanted.level - 1
+                     and stored.tile >= wanted.tile * 256 and stored.tile < until)
+             end, '')
+         from unnest($1::smallint[], $2::bigint[], $3::bigint[]) with ordinality
+             as wanted (level, tile, until, number)
+         order by number",
+    );
+    let levels: Vec<i16> = rows.iter().map(|(row, _)| small(row.level)).collect();
+    let tiles: Vec<i64> = rows.iter().map(|(row, _)| signed(row.tile)).collect();
+    let until = |(row, there): &(Row, u64)| (*there).min((row.tile + 1) * WIDTH);
+    let ends: Vec<i64> = rows.iter().map(|row| signed(until(row))).collect();
+    let query = sqlx::query_scalar(select).bind(levels).bind(tiles);
+    let found: Vec<Vec<u8>> = query.bind(ends).fetch_all(connection).await?;
+    let whole = |(row, bytes): (&(Row, u64), &Vec<u8>)| {
+        let (hashes, rest) = bytes.as_chunks();
+        let due = until(row) - row.0.tile * WIDTH;
+        let fits = rest.is_empty() && hashes.len() as u64 == due;
+        fits.then(|| hashes.to_vec()).ok_or_else(missing)
+    };
+    rows.iter().zip(&found).map(whole).collect()
 }
 
 fn hash_of(subtree: Subtree, rows: &HashMap<Row, Vec<Hash>>) -> Option<Hash> {
