@@ -16,7 +16,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-METRIC_PREFIXES = ("http_", "vehicle_client_", "enrichment_", "replica_", "settings_", "db_client_", "event_log_", "feature_toggle_", "insurance_worker_", "idempotency_", "relay_")
+METRIC_PREFIXES = ("http_", "vehicle_client_", "enrichment_", "replica_", "settings_", "db_client_", "event_log_", "feature_toggle_", "insurance_worker_", "idempotency_", "relay_", "jwks_", "token_")
 # Names of other programs, which no file of ours needs to know.
 FOREIGN = ("pg_", "log_", "kube_", "process_", "container_", "node_")
 EXTENSIONS = ("conf hcl json lock md mjs py rs sh snap sql svg template tf toml yaml yml").split()

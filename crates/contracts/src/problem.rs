@@ -14,6 +14,10 @@ pub const PROBLEMS: &[Value] = &[
         "already_registered",
         "The vehicle is registered already, and the request asked for a new one (`If-None-Match: *`). Change it with `If-Match`, or read it first.",
     ),
+    (
+        "ambiguous_credentials",
+        "The request has a key and a token, or several tokens. Send one of them.",
+    ),
     ("bad_request", "The request cannot be understood."),
     ("batch_empty", "A batch has at least one entry."),
     (
@@ -120,7 +124,7 @@ pub const PROBLEMS: &[Value] = &[
     ),
     (
         "insufficient_scope",
-        "The key is known and lacks the scope of the route. Use one that has it.",
+        "The key or token is known and lacks the scope of the route. Use one that has it.",
     ),
     (
         "insurances_incomplete",
@@ -233,6 +237,10 @@ pub const PROBLEMS: &[Value] = &[
     ),
     ("invalid_timeout", "`timeout` is 0 to 30000 milliseconds."),
     ("invalid_to", "`to` is a whole number from 1 on."),
+    (
+        "invalid_token",
+        "The token is refused; `detail` says why. Get a new one from the issuer that the service trusts, for this service, and send it as `Authorization: Bearer`.",
+    ),
     ("invalid_type", "`type` is a text."),
     (
         "invalid_types",
@@ -331,7 +339,7 @@ pub const PROBLEMS: &[Value] = &[
     ),
     (
         "unauthorized",
-        "The key is missing, unknown or expired. Send a valid one in `X-Api-Key`.",
+        "The key is missing, unknown or expired. Send a valid one in `X-Api-Key`, or a token as `Authorization: Bearer` where the service trusts an issuer of tokens.",
     ),
     (
         "unknown_event",

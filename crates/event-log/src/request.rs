@@ -9,7 +9,7 @@ use crate::Origin;
 const X_CAUSATION_ID: &str = "x-causation-id";
 
 impl Origin {
-    /// Who causes what a request changes: its key, its request id and its place in its trace, and
+    /// Who causes what a request changes: its key or token, its request id and its place in its trace, and
     /// the event that the caller names.
     pub fn of_request(context: &RequestContext, headers: &HeaderMap) -> Self {
         let causation_id = headers.get(X_CAUSATION_ID).and_then(|value| {
@@ -19,7 +19,7 @@ impl Origin {
             Uuid::parse_str(text).ok().filter(|_| kept)
         });
         Self {
-            actor: format!("key/{}", context.key_id().unwrap_or_default()),
+            actor: context.actor(),
             correlation_id: context.request_id().to_owned(),
             causation_id,
             traceparent: Some(context.traceparent().to_owned()),

@@ -15,6 +15,7 @@ mod worst_case;
 pub use error_chain::chain;
 pub use tls::install_crypto_provider;
 
+pub(crate) use crate::http::credentials;
 pub use crate::http::{
     access, assembly, cors, extract, health, limits, management, openapi, problem, query,
     rate_limit, request_context, scope, surface, swagger,

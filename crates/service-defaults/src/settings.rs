@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ::settings::{Field, Figure, Reader, Section, Violations, section};
+use access_tokens::TokenSettings;
 
 use crate::{
     access::{self, ApiKeySettings},
@@ -98,7 +99,7 @@ section! {
         pub server: ServerSettings;
         /// Bounds on requests.
         pub limits: LimitSettings;
-        /// Bounds on each key.
+        /// Bounds on each key, and on each subject of tokens.
         pub rate_limit: RateLimitSettings;
         /// Keys of the X-Api-Key header, one table for each: `[api_keys.<id>]`. The id (a-z, 0-9,
         /// _) appears in logs, the key never. Each has `key` (16 characters or more) or `sha256`
@@ -110,6 +111,8 @@ section! {
         /// control of the guard. `client` is the name of the caller that several keys belong to, as
         /// in a rotation; without it, the id. At least one key is needed.
         pub api_keys: ApiKeySettings = {}, where access::check;
+        /// Access tokens of an OpenID provider beside the keys.
+        pub tokens: TokenSettings;
         /// The management routes.
         pub management: ManagementSettings;
         /// The page to try the API.

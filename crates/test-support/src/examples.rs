@@ -5,7 +5,11 @@ use futures_util::stream;
 use http::{Method, request::Builder};
 use serde_json::{Value, json};
 
-use crate::{Answer, Api, TestDatabase, client::keyed, committed::assert_file};
+use crate::{
+    Answer, Api, Issuer, Lie, TestDatabase,
+    client::{keyed, keyless, send},
+    committed::assert_file,
+};
 
 /// Headers that every answer has and no caller looks for, or that HTTP itself has.
 const UNTOLD: [&str; 5] = [
@@ -208,6 +212,7 @@ pub async fn record_shared(
     let (_, limited) = start(&[("RATE_LIMIT__REQUESTS_PER_SECOND", "1")]).await;
     limited.get(path).await;
     examples.shared("edge", get, &limited.get(path).await);
+    record_tokens(examples, &start, routes.get).await;
     let nowhere = [
         ("DATABASE__URL", "postgres://127.0.0.1:1/none"),
         ("DATABASE__ACQUIRE_TIMEOUT", "50ms"),
@@ -221,6 +226,26 @@ pub async fn record_shared(
         ))
         .await;
     examples.shared("edge", get, &api.get(path).await);
+}
+
+/// What a service answers to tokens that trusts an issuer of them.
+async fn record_tokens(
+    examples: &mut Examples,
+    start: impl AsyncFn(&[(&str, &str)]) -> (TestDatabase, Api),
+    (get, path): (&str, &str),
+) {
+    let issuer = Issuer::start().await;
+    issuer.lie(Lie::Status);
+    let settings = issuer.settings();
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (*name, &**value))
+        .collect();
+    let (_database, api) = start(&settings).await;
+    let token = [("authorization", "Bearer x")];
+    examples.shared("edge", get, &api.get_with(path, &token).await);
+    let request = keyless(Method::GET, path).header(token[0].0, token[0].1);
+    examples.shared("edge", get, &send(&api, request).await);
 }
 
 async fn record_bodies(examples: &mut Examples, api: &Api, (post, path): (&str, &str)) {

@@ -15,6 +15,7 @@ mod committed;
 mod database;
 mod examples;
 mod fake_vehicle;
+mod issuer;
 mod log_examples;
 mod metrics;
 mod nats;
@@ -35,13 +36,17 @@ pub use committed::assert_committed;
 pub use database::{TestDatabase, nowhere};
 pub use examples::{Examples, Routes, record_shared};
 pub use fake_vehicle::{FakeVehicle, Gate, Reply, Request};
+pub use issuer::{AUDIENCE, Attack, Issuer, Lie, SigningKey, attacks};
 pub use log_examples::{LOG, record_log};
 pub use metrics::metric;
 pub use nats::Nats;
 pub use process::{Binary, Ended, Running};
 pub use relay::Relay;
 pub use remote::Remote;
-pub use surface::{KEYS, OPERATE, READ, assert_documented, assert_keys_are_needed};
+pub use surface::{
+    KEYS, OPERATE, READ, assert_documented, assert_keys_are_needed, assert_tokens_are_needed,
+    until_keys_are_known,
+};
 pub use table_lock::TableLock;
 
 /// The API key that every service under test takes; its id is `test`.

@@ -1,9 +1,12 @@
 //! What holds for every route of a service, whatever it does.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 use serde_json::{Map, Value};
+use tokio::time::{sleep, timeout};
 
-use crate::{API_KEY, Api, committed::assert_committed, keyless, send};
+use crate::{API_KEY, Answer, Api, Attack, Issuer, committed::assert_committed, keyless, send};
 
 const EXPIRED: &str = "expired-key-0123456789";
 
@@ -109,21 +112,27 @@ pub async fn assert_keys_are_needed(
         let documented: Vec<_> = ways
             .filter_map(|way| way.as_object().unwrap().iter().next())
             .collect();
+        let opened_by_key = opened_by.unwrap_or_default();
+        // Tokens have no scopes of before there were the others.
+        let own = opened_by_key.first().map(|own| ("accessToken", *own));
+        let expected = opened_by_key.iter().map(|scope| ("X-Api-Key", *scope));
         let named: Vec<_> = documented
-            .iter()
-            .map(|(_, it)| it[0].as_str().unwrap())
+            .into_iter()
+            .map(|(scheme, scopes)| {
+                let about = &document["components"]["securitySchemes"][scheme];
+                let sent = match about["type"].as_str().unwrap() {
+                    "http" => scheme,
+                    _ => about["name"].as_str().unwrap(),
+                };
+                (sent, scopes[0].as_str().unwrap())
+            })
             .collect();
-        assert_eq!(named, opened_by.unwrap_or_default(), "{path}");
+        assert_eq!(named, expected.chain(own).collect::<Vec<_>>(), "{path}");
         assert_eq!(
             operation["responses"]["403"].is_object(),
             opened_by.is_some(),
             "{path}"
         );
-        for (scheme, _) in documented {
-            let scheme = &document["components"]["securitySchemes"][scheme];
-            let sent = (&scheme["in"], &scheme["name"]);
-            assert_eq!(sent, (&"header".into(), &"X-Api-Key".into()), "{path}");
-        }
     }
 }
 
@@ -139,6 +148,72 @@ async fn assert_asks_for(api: &Api, method: &str, path: &str, opened_by: Option<
         let told = told(api, method, path, key).await;
         assert_eq!(told, expected, "{method} {path} with {scope:?} ({key})");
     }
+}
+
+/// Holds each documented operation of a service that trusts this issuer to the scope of tokens that
+/// it names, by a token of each scope, and refuses each of these attacks for what it is.
+pub async fn assert_tokens_are_needed(api: &Api, issuer: &Issuer, attacks: &[Attack]) {
+    until_keys_are_known(api).await;
+    let document = api.get_open("/openapi.json").await.json();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let ways = operation["security"].as_array().unwrap();
+            let own = ways.iter().find_map(|way| way["accessToken"][0].as_str());
+            let Some(own) = own else {
+                assert!(OPEN.contains(&operation["operationId"].as_str().unwrap()));
+                continue;
+            };
+            let path = path.replace(['{', '}'], "");
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            for scope in [
+                "read",
+                "write",
+                "admin",
+                "feed",
+                "audit",
+                "api",
+                "operations",
+            ] {
+                let answer = bearing(api, &method, &path, &issuer.token(scope)).await;
+                let lacks = answer.status == StatusCode::FORBIDDEN;
+                let refused = answer.status == StatusCode::UNAUTHORIZED;
+                assert!(
+                    lacks == (scope != own) && !refused,
+                    "{method} {path}: {scope}"
+                );
+            }
+        }
+    }
+    for (name, token, why) in attacks {
+        let answer = bearing(api, &Method::GET, "/nowhere", token).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{name}");
+        let problem = answer.problem();
+        assert_eq!(problem["code"], "invalid_token", "{name}");
+        let detail = format!("The token is refused: {why}.");
+        assert_eq!(problem["detail"], detail, "{name}");
+    }
+}
+
+async fn bearing(api: &Api, method: &Method, path: &str, token: &str) -> Answer {
+    let authorization = format!("Bearer {token}");
+    let request = keyless(method.clone(), path).header("authorization", authorization);
+    send(api, request).await
+}
+
+/// Waits until a service says on `/readyz` that it knows the keys of its issuer.
+pub async fn until_keys_are_known(api: &Api) {
+    let known = async {
+        let good = |check: &Value| check["name"] == "tokens" && check["status"] == "pass";
+        while !api.get_open("/readyz").await.json()["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(good)
+        {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), known).await.unwrap();
 }
 
 /// 401, 403, or 200 for everything that is past the keys.

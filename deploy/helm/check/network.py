@@ -94,6 +94,7 @@ def check_policies(release):
                         )
     check_way_to_vehicle(release, policies)
     check_way_to_broker(release, policies)
+    check_way_to_issuer(release, policies)
 
 
 def check_way_to_vehicle(release, policies):
@@ -149,3 +150,17 @@ def check_way_to_broker(release, policies):
             if policy["metadata"]["labels"][COMPONENT] == service
         )
         release.expect(passes == bool(url), f"network of {service}", "has no way to NATS, or needs none")
+
+
+def check_way_to_issuer(release, policies):
+    """Only for services that trust one."""
+    policy_values = release.values["networkPolicy"]
+    wanted = {"ports": [{"port": policy_values["tokensPort"]}], "to": policy_values["tokens"]}
+    for service in release.services:
+        issuer = release.configs[service].get("tokens.issuer", "")
+        passes = any(
+            wanted in policy["spec"]["egress"]
+            for policy in policies
+            if policy["metadata"]["labels"][COMPONENT] == service
+        )
+        release.expect(passes == bool(issuer), f"network of {service}", "has no way to its issuer, or needs none")

@@ -84,7 +84,7 @@ fn key_id(context: &RequestContext) -> &str {
 
 /// Who asked, as it is kept.
 fn actor(context: &RequestContext) -> String {
-    format!("key/{}", key_id(context))
+    context.actor()
 }
 
 /// Nobody has the name.

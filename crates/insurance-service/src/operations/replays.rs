@@ -77,6 +77,7 @@ pub(super) async fn start_replay(
         window,
         reason: request.reason.expose().to_owned(),
         key_id: key_id(&context).to_owned(),
+        actor: context.actor(),
     };
     let started = change(&replays.database, &new, |connection, new| {
         Box::pin(store::start(connection, new))

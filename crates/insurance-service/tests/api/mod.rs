@@ -26,4 +26,5 @@ mod settings;
 mod strategy;
 mod strict;
 mod toggles;
+mod tokens;
 mod unreadable;

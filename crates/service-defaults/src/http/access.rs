@@ -1,4 +1,4 @@
-//! API keys: every route needs one, with a scope of its surface, unless that is open.
+//! API keys: how they are set, held and found.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -6,20 +6,20 @@ use std::{
     time::SystemTime,
 };
 
+use access_tokens::Bearer;
 use arc_swap::ArcSwap;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderName};
 use serde::Deserialize;
 use settings::{Secret, Violations, list};
 use sha2::{Digest, Sha256};
 
-use crate::{
-    problem::Rejection,
-    request_context::RequestContext,
-    scope::{self, Scope},
-};
+use crate::scope::{self, Scope};
 
 /// `X-Api-Key`.
 pub const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// What the id of a token's subject begins with.
+pub(crate) const TOKEN: &str = "token/";
 
 const MIN_KEY_CHARS: usize = 16;
 const MAX_ID_CHARS: usize = 32;
@@ -157,14 +157,33 @@ pub struct KeyRing(Arc<ArcSwap<ByDigest>>);
 /// digests only.
 type ByDigest = HashMap<[u8; 32], Arc<Held>>;
 
-/// A key that is in force.
+/// A key that is in force, or a token that was verified.
 #[derive(Debug)]
 pub(crate) struct Held {
+    /// A key's own, or [`TOKEN`] and the subject. No key's id has a slash, so that no subject has
+    /// the name of a key.
     pub(crate) id: Box<str>,
-    /// Whose it is: the keys of a rotation share it.
+    /// Whose it is: the keys of a rotation share it, and the tokens of a subject.
     pub(crate) client: Box<str>,
     pub(crate) scopes: Vec<Scope>,
     expires_at: Option<SystemTime>,
+}
+
+impl Held {
+    /// It has ended only when it is not verified any more.
+    pub(crate) fn of_token(bearer: Bearer) -> Self {
+        let id = [TOKEN, &bearer.subject].concat().into_boxed_str();
+        Self {
+            client: id.clone(),
+            id,
+            scopes: bearer
+                .scopes
+                .into_iter()
+                .filter_map(Scope::of_name)
+                .collect(),
+            expires_at: None,
+        }
+    }
 }
 
 impl KeyRing {
@@ -178,26 +197,8 @@ impl KeyRing {
         self.0.store(Arc::new(held(keys)));
     }
 
-    /// Refuses a request without a valid key that has one of these scopes. Its context learns the
-    /// key.
-    pub(crate) fn authenticate(
-        &self,
-        headers: &HeaderMap,
-        scopes: &[Scope],
-        context: &RequestContext,
-    ) -> Result<(), Rejection> {
-        let key = self.identify(headers, SystemTime::now());
-        let key = key.ok_or_else(unauthorized)?;
-        let opens = key.scopes.iter().any(|scope| scopes.contains(scope));
-        context.set_key(key);
-        if opens {
-            return Ok(());
-        }
-        Err(insufficient_scope(scopes))
-    }
-
     /// The presented key, unless it has expired.
-    fn identify(&self, headers: &HeaderMap, now: SystemTime) -> Option<Arc<Held>> {
+    pub(crate) fn identify(&self, headers: &HeaderMap, now: SystemTime) -> Option<Arc<Held>> {
         let mut presented = headers.get_all(X_API_KEY).iter();
         let (Some(only), None) = (presented.next(), presented.next()) else {
             return None;
@@ -237,26 +238,6 @@ fn from_hex(text: &str) -> Option<[u8; 32]> {
             .filter(|_| !pair.starts_with('+'))?;
     }
     Some(bytes)
-}
-
-fn unauthorized() -> Rejection {
-    Rejection::new(
-        StatusCode::UNAUTHORIZED,
-        "unauthorized",
-        "Unauthorized",
-        "Send a valid key in the X-Api-Key header.",
-    )
-    .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey"))
-}
-
-fn insufficient_scope(scopes: &[Scope]) -> Rejection {
-    let wanted = scopes.first().map_or("", |scope| scope.name());
-    Rejection::new(
-        StatusCode::FORBIDDEN,
-        "insufficient_scope",
-        "Insufficient scope",
-        format!("This route needs a key with the scope `{wanted}`."),
-    )
 }
 
 #[cfg(test)]

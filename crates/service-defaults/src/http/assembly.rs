@@ -9,9 +9,8 @@ use tower::util::MapResponse;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{mount::Edge, problem_page};
+use super::{credentials::Credentials, mount::Edge, problem_page};
 use crate::{
-    access::KeyRing,
     health::Readiness,
     lifecycle::Shutdown,
     management,
@@ -27,8 +26,8 @@ use crate::{
 pub(crate) struct Parts<'a> {
     /// Bounds, keys' rates and what is switched on.
     pub(crate) settings: &'a CommonSettings,
-    /// Keys in force.
-    pub(crate) keys: &'a KeyRing,
+    /// What callers are known by.
+    pub(crate) credentials: &'a Credentials,
     /// The service's metrics.
     pub(crate) metrics: &'a Metrics,
     /// The service's readiness.

@@ -7,8 +7,8 @@ use axum::{
     http::{
         HeaderName, HeaderValue, Method,
         header::{
-            CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LINK, LOCATION, ORIGIN, RETRY_AFTER, VARY,
-            WWW_AUTHENTICATE,
+            AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LINK, LOCATION, ORIGIN,
+            RETRY_AFTER, VARY, WWW_AUTHENTICATE,
         },
     },
     response::Response,
@@ -81,6 +81,7 @@ impl CrossOrigin {
                 Method::DELETE,
             ])
             .allow_headers([
+                AUTHORIZATION,
                 CONTENT_TYPE,
                 IF_MATCH,
                 IF_NONE_MATCH,

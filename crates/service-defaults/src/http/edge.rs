@@ -9,10 +9,12 @@ use axum::{
 };
 use futures_util::FutureExt;
 
-use super::{admission::Admission, head, observe::Observer, secure::Headers};
+use super::{
+    admission::Admission, credentials::Credentials, head, observe::Observer, secure::Headers,
+};
 use crate::{
-    access::KeyRing, cors::CrossOrigin, limits::call, metrics::RouteSeries, problem::Rejection,
-    rate_limit::Buckets, request_context::RequestContext, scope::Scope,
+    cors::CrossOrigin, limits::call, metrics::RouteSeries, problem::Rejection, rate_limit::Buckets,
+    request_context::RequestContext, scope::Scope,
 };
 
 /// What the requests to one surface pass.
@@ -20,7 +22,7 @@ pub(crate) struct Passage {
     pub(crate) observer: Observer,
     pub(crate) headers: Headers,
     pub(crate) cross_origin: Option<CrossOrigin>,
-    pub(crate) keys: Option<(KeyRing, &'static [Scope])>,
+    pub(crate) credentials: Option<(Credentials, &'static [Scope])>,
     pub(crate) buckets: Option<Arc<Buckets>>,
     pub(crate) admission: Option<Arc<Admission>>,
 }
@@ -67,8 +69,8 @@ impl Passage {
     /// What comes before the handler, in this order:
     ///
     /// 1. what the head alone decides, before anything reads it;
-    /// 2. the key, unless the surface is open: without one, no further;
-    /// 3. the key's rate: a noisy key takes no place from another one;
+    /// 2. the key or token, unless the surface is open: without one, no further;
+    /// 3. its rate: a noisy caller takes no place from another one;
     /// 4. a place in progress, the body and its bounds, the time of the handler and its queries.
     async fn enter(&self, request: Request, route: &Route, context: &RequestContext) -> Response {
         if let Err(rejection) = self.identify(&request, context) {
@@ -88,8 +90,10 @@ impl Passage {
 
     fn identify(&self, request: &Request, context: &RequestContext) -> Result<(), Rejection> {
         head::check(request)?;
-        match &self.keys {
-            Some((keys, scopes)) => keys.authenticate(request.headers(), scopes, context),
+        match &self.credentials {
+            Some((credentials, scopes)) => {
+                credentials.authenticate(request.headers(), scopes, context)
+            }
             None => Ok(()),
         }
     }

@@ -4,6 +4,7 @@ pub mod access;
 pub(crate) mod admission;
 pub mod assembly;
 pub mod cors;
+pub(crate) mod credentials;
 pub(crate) mod edge;
 pub mod extract;
 pub(crate) mod head;

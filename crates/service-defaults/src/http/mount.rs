@@ -65,9 +65,9 @@ impl<'a> Edge<'a> {
                 content_policy: surface.content_policy.clone(),
             },
             cross_origin: CrossOrigin::new(&settings.cors),
-            keys: match surface.access {
+            credentials: match surface.access {
                 Access::Open => None,
-                Access::Key(scopes) => Some((self.parts.keys.clone(), scopes)),
+                Access::Key(scopes) => Some((self.parts.credentials.clone(), scopes)),
             },
             buckets: self.buckets.clone().filter(|_| admission.is_some()),
             admission,

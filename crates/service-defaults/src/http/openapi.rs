@@ -13,7 +13,9 @@ use utoipa::{
     openapi::{
         Components, Content, HttpMethod, OpenApi, Ref, RefOr, Response,
         path::{Operation, PathItem},
-        security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme},
+        security::{
+            ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
+        },
     },
 };
 
@@ -33,6 +35,9 @@ const ABOUT: &str = "\n\n\
     deprecated route stays, is in `docs/api.md`.\n\n\
     Every error is a problem document (RFC 9457). Its `code` is for programs, its `type` leads to a \
     page of this service, and its `requestId` finds the reason in the log.";
+
+const ABOUT_TOKENS: &str = "An access token (RFC 9068) with the scopes of the operations to call, \
+    where the service trusts an issuer of tokens; a request has a key or a token, not both";
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -69,14 +74,17 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
     document
 }
 
-/// Says of all operations what key they ask for.
+/// The name of the security scheme of tokens.
+const ACCESS_TOKEN: &str = "accessToken";
+
+/// Says of all operations what key or token they ask for.
 pub(crate) fn ask_for_key(document: &mut OpenApi, access: Access) {
     let asked = requirements(access);
     for operation in document.paths.paths.values_mut().flat_map(operations) {
         operation.security = Some(asked.clone());
         if let Access::Key([own, ..]) = access {
             let about = operation.description.take().unwrap_or_default();
-            let asked = format!("{about}\n\nScope of the key: `{}`.", own.name());
+            let asked = format!("{about}\n\nScope of the key or token: `{}`.", own.name());
             operation.description = Some(asked.trim_start().to_owned());
         }
     }
@@ -87,6 +95,10 @@ pub(crate) fn ask_for_key(document: &mut OpenApi, access: Access) {
         let scheme = SecurityScheme::ApiKey(ApiKey::Header(header));
         let components = document.components.get_or_insert_default();
         components.add_security_scheme(own.scheme(), scheme);
+        let mut token = Http::new(HttpAuthScheme::Bearer);
+        token.bearer_format = Some("JWT".to_owned());
+        token.description = Some(ABOUT_TOKENS.to_owned());
+        components.add_security_scheme(ACCESS_TOKEN, SecurityScheme::Http(token));
     }
 }
 
@@ -96,7 +108,11 @@ fn requirements(access: Access) -> Vec<SecurityRequirement> {
         Access::Open => vec![SecurityRequirement::default()],
         Access::Key(scopes) => {
             let with = |scope: &Scope| SecurityRequirement::new(scope.scheme(), [scope.name()]);
-            scopes.iter().map(with).collect()
+            // Tokens have no scopes of before there were the others.
+            let token = scopes
+                .first()
+                .map(|own| SecurityRequirement::new(ACCESS_TOKEN, [own.name()]));
+            scopes.iter().map(with).chain(token).collect()
         }
     }
 }

@@ -185,7 +185,7 @@ impl IntoResponse for Rejection {
         // All that the edge adds, so that they find room.
         response.headers_mut().reserve(HEADERS);
         for (name, value) in std::mem::take(&mut self.0.headers) {
-            response.headers_mut().insert(name, value);
+            response.headers_mut().append(name, value);
         }
         response.extensions_mut().insert(self);
         response

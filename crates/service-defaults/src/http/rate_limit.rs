@@ -1,6 +1,13 @@
-//! A token bucket for each API key, so that one noisy caller costs the others nothing.
+//! A token bucket for each API key and each subject of tokens, so that one noisy caller costs the
+//! others nothing.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
 use governor::{
@@ -19,7 +26,7 @@ pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("rateli
 section! {
     /// The section `[rate_limit]`.
     pub struct RateLimitSettings {
-        /// Requests a second that each key may make, after a pause as many at once; then 429 with
+        /// Requests a second that each key, or subject of tokens, may make, after a pause as many at once; then 429 with
         /// Retry-After. 0 = no limit.
         pub requests_per_second: u32 = 0, in 0..=1_000_000;
     }
@@ -39,11 +46,16 @@ impl RateLimitSettings {
             limiter,
             policy,
             clock: DefaultClock::default(),
+            taken: AtomicUsize::new(0),
         }))
     }
 }
 
-/// The buckets of all keys. Their number is that of the configured keys.
+/// So often those buckets are forgotten that are full again: an issuer may name any number of
+/// subjects.
+const TAKEN_BETWEEN_SWEEPS: usize = 10_000;
+
+/// The buckets of all callers.
 pub(crate) struct Buckets {
     limiter: RateLimiter<
         String,
@@ -53,6 +65,7 @@ pub(crate) struct Buckets {
     >,
     policy: HeaderValue,
     clock: DefaultClock,
+    taken: AtomicUsize,
 }
 
 /// What is left of a key's rate.
@@ -75,8 +88,12 @@ impl Rate {
 }
 
 impl Buckets {
-    /// Takes a token of this key, if it has one left.
+    /// Takes a token of this caller, if it has one left.
     pub(crate) fn take(&self, key_id: &str) -> Rate {
+        let taken = self.taken.fetch_add(1, Ordering::Relaxed);
+        if taken.is_multiple_of(TAKEN_BETWEEN_SWEEPS) {
+            self.limiter.retain_recent();
+        }
         match self.limiter.check_key(&key_id.to_owned()) {
             Ok(state) => Rate {
                 left: state.remaining_burst_capacity(),

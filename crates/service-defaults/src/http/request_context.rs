@@ -1,4 +1,4 @@
-//! Who a request is: its request id, its place in a trace, and the key that it came with.
+//! Who a request is: its request id, its place in a trace, and the key or token that it came with.
 
 use std::{
     ops::Range,
@@ -12,7 +12,11 @@ use opentelemetry::{
     trace::{SpanContext, TraceState},
 };
 
-use crate::{access::Held, scope::Scope, telemetry::ids};
+use crate::{
+    access::{Held, TOKEN},
+    scope::Scope,
+    telemetry::ids,
+};
 
 /// `X-Request-Id`.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -75,18 +79,28 @@ impl RequestContext {
         &self.0.traceparent
     }
 
-    /// The id of the key that the request came with, once it is known.
+    /// The id of the key that the request came with, or `token/` and the subject of its token, once
+    /// it is known. It names no person.
     pub fn key_id(&self) -> Option<&str> {
         self.0.key.get().map(|key| &*key.id)
     }
 
-    /// Whose the key is that the request came with, once it is known. The keys of a rotation share
-    /// it.
+    /// Whose the key or token is that the request came with, once it is known. The keys of a
+    /// rotation share it.
     pub fn client(&self) -> Option<&str> {
         self.0.key.get().map(|key| &*key.client)
     }
 
-    /// Whether the key that the request came with has this scope, beside that of the route.
+    /// Who makes the request, as it is kept beside what it changes: `key/<id>`, or `token/<subject>`.
+    pub fn actor(&self) -> String {
+        let id = self.key_id().unwrap_or_default();
+        if id.starts_with(TOKEN) {
+            return id.to_owned();
+        }
+        ["key/", id].concat()
+    }
+
+    /// Whether the key or token that the request came with has this scope, beside that of the route.
     pub fn has_scope(&self, scope: Scope) -> bool {
         let key = self.0.key.get();
         key.is_some_and(|key| key.scopes.contains(&scope))

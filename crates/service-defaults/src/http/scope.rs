@@ -46,6 +46,11 @@ impl Scope {
         }
     }
 
+    /// The scope of this name.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        ALL.into_iter().find(|scope| scope.name() == name)
+    }
+
     /// Its name in the settings.
     pub fn name(self) -> &'static str {
         match self {
@@ -67,8 +72,7 @@ pub(crate) fn named(names: &[String]) -> Result<Vec<Scope>, String> {
         return Err(format!("is empty; a key has one or more of {}", known()));
     }
     let scope = |name: &String| {
-        let found = ALL.into_iter().find(|scope| scope.name() == name);
-        found.ok_or_else(|| format!("`{name}` is none of {}", known()))
+        Scope::of_name(name).ok_or_else(|| format!("`{name}` is none of {}", known()))
     };
     names.iter().map(scope).collect()
 }

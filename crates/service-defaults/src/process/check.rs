@@ -29,7 +29,8 @@ pub fn good<S: Checked>(
 ) -> String {
     let mut figures = settings.worst_case();
     figures.extend(settings.service.worst_case_at_work(work));
-    let facts = settings.service.facts();
+    let mut facts = vec![settings.common.tokens.facts()];
+    facts.extend(settings.service.facts());
     match output {
         Output::Text => {
             let facts = facts

@@ -9,19 +9,21 @@ pub mod service;
 pub mod tasks;
 
 use ::settings::{Gauges, Loaded, SettingsError, Sources, log};
+use access_tokens::{BuildError, KeysState, Tokens};
 use mimalloc::MiMalloc;
 use opentelemetry::metrics::Meter;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, select};
 
 pub use self::command::{Command, CommandLine, EXIT_CODES, NewLog, Start, block_on, main, run};
 use self::{
     lifecycle::Shutdown,
     server::{ServerError, descriptors},
-    tasks::Tasks,
+    tasks::{OnEnd, Tasks},
 };
 use crate::{
     access::KeyRing,
     assembly::{self, Assembled, Parts},
+    credentials::Credentials,
     health::{Check, Readiness},
     metrics::{Metrics, MetricsError},
     settings::{Checked, Live, Settings},
@@ -41,7 +43,7 @@ pub struct Process<S> {
     sources: Sources,
     settings: Live<S>,
     metrics: Metrics,
-    keys: KeyRing,
+    credentials: Credentials,
     shutdown: Shutdown,
     tasks: Tasks,
 }
@@ -54,7 +56,7 @@ impl<S> Clone for Process<S> {
             sources: self.sources.clone(),
             settings: self.settings.clone(),
             metrics: self.metrics.clone(),
-            keys: self.keys.clone(),
+            credentials: self.credentials.clone(),
             shutdown: self.shutdown.clone(),
             tasks: self.tasks.clone(),
         }
@@ -73,6 +75,9 @@ pub enum ProcessError {
     /// Its logs or traces cannot be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// Tokens cannot be verified.
+    #[error(transparent)]
+    Tokens(#[from] BuildError),
     /// It cannot listen.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -96,8 +101,12 @@ impl<S: Checked> Process<S> {
         sources: Sources,
         loaded: Loaded<Settings<S>>,
     ) -> Result<Self, ProcessError> {
-        let keys = KeyRing::new(&loaded.settings.common.api_keys);
         let metrics = Metrics::new(service)?;
+        let common = &loaded.settings.common;
+        let credentials = Credentials {
+            keys: KeyRing::new(&common.api_keys),
+            tokens: Tokens::new(&common.tokens, metrics.meter())?,
+        };
         Gauges::new(metrics.meter()).record(&loaded.settings.worst_case());
         let (settings, shutdown) = (Live::new(loaded), Shutdown::default());
         let tasks = Tasks::new(shutdown.clone());
@@ -106,7 +115,7 @@ impl<S: Checked> Process<S> {
             sources,
             settings,
             metrics,
-            keys,
+            credentials,
             shutdown,
             tasks,
         })
@@ -137,10 +146,18 @@ impl<S: Checked> Process<S> {
         &self.tasks
     }
 
-    /// A readiness that already knows about stopping and about settings that were not taken.
+    /// A readiness that already knows about stopping, about settings that were not taken and about
+    /// the keys of tokens.
     pub fn readiness(&self) -> Readiness {
+        let readiness = Readiness::new(self.shutdown.clone());
+        let readiness = match self.credentials.tokens.clone() {
+            None => readiness,
+            Some(tokens) => readiness.with_check("tokens", move || {
+                std::future::ready(about_keys(tokens.keys()))
+            }),
+        };
         let settings = self.settings.clone();
-        Readiness::new(self.shutdown.clone()).with_check("settings", move || {
+        readiness.with_check("settings", move || {
             // Why they were refused is for the log: readiness is open to everyone.
             let waiting = settings.awaiting_restart();
             let check = match settings.last_error() {
@@ -155,13 +172,22 @@ impl<S: Checked> Process<S> {
         })
     }
 
-    /// Puts the edge around the service's routes.
+    /// Puts the edge around the service's routes, and begins to fetch the keys of tokens.
     pub fn assemble(&self, routes: Routes, readiness: &Readiness) -> Assembled {
+        if let Some(tokens) = &self.credentials.tokens {
+            let tokens = tokens.clone();
+            self.tasks.spawn("token keys", OnEnd::Restart, move |told| {
+                let tokens = tokens.clone();
+                async move {
+                    told.run_until_cancelled(tokens.keep_keys()).await;
+                }
+            });
+        }
         assembly::assemble(
             routes,
             &Parts {
                 settings: &self.settings().common,
-                keys: &self.keys,
+                credentials: &self.credentials,
                 metrics: &self.metrics,
                 readiness,
                 shutdown: &self.shutdown,
@@ -171,7 +197,7 @@ impl<S: Checked> Process<S> {
 
     /// Follows the settings files, for as long as it is polled.
     pub fn follow_settings(&self) -> impl Future<Output = ()> + Send + use<S> {
-        let (keys, gauges) = (self.keys.clone(), Gauges::new(self.meter()));
+        let (keys, gauges) = (self.credentials.keys.clone(), Gauges::new(self.meter()));
         let apply = move |settings: &Settings<S>| {
             keys.replace(&settings.common.api_keys);
             let figures = settings.worst_case();
@@ -196,6 +222,13 @@ impl<S: Checked> Process<S> {
             None => settings.bind()?,
         };
         self.shutdown.on_signals()?;
+        if let Some(tokens) = &self.credentials.tokens {
+            // Else tokens would be refused until the keys are there. It takes seconds at most.
+            select! {
+                () = tokens.tried() => {}
+                () = self.shutdown.begun() => {}
+            }
+        }
         let address = listener.local_addr()?;
         let management = match assembled.management {
             None => None,
@@ -226,5 +259,20 @@ impl<S: Checked> Process<S> {
         }
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Never a failure: keys in `X-Api-Key` go on working.
+fn about_keys(state: KeysState) -> Check {
+    let warn = |detail| Check::warn("tokens", detail);
+    match state {
+        KeysState::Fresh => Check::pass("tokens"),
+        KeysState::Stale => {
+            warn("the keys of their issuer cannot be fetched; the last ones are in force for 24 h")
+        }
+        KeysState::Expired => warn("their issuer has been away for 24 h: they are refused"),
+        KeysState::Missing => {
+            warn("the keys of their issuer could not be fetched yet: they are refused")
+        }
     }
 }

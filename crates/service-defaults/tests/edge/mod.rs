@@ -13,3 +13,4 @@ mod limits;
 mod observation;
 mod rate_limit;
 pub(crate) mod sample;
+mod tokens;

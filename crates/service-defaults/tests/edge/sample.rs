@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use axum::{
+    Extension,
     http::{Method, StatusCode, header::CONTENT_TYPE},
     response::IntoResponse,
     routing::{get, post, put},
@@ -11,6 +12,7 @@ use service_defaults::{
     extract::Json,
     problem::Rejection,
     process::Process,
+    request_context::RequestContext,
     scope::Scope,
     settings::Checked,
     surface::{Limits, Routes, Surface},
@@ -43,6 +45,7 @@ pub(crate) fn assembled(variables: &[(&str, &str)]) -> (Process<Nothing>, Assemb
     let routes = OpenApiRouter::new()
         .route("/own", get(async || "own"))
         .route("/own/{word}", get(async || "own"))
+        .route("/who", get(who))
         .route("/orders", post(async |Json(_): Json<Order>| "ordered"))
         .route("/panics", get(panics))
         .route("/fails", get(async || fault()))
@@ -94,6 +97,12 @@ struct Order {
 #[serde(rename_all = "snake_case")]
 enum Kind {
     Small,
+}
+
+/// Who asks, as events and idempotency keys have it.
+async fn who(Extension(context): Extension<RequestContext>) -> String {
+    let client = context.client().unwrap_or_default();
+    format!("{} of {client}", context.actor())
 }
 
 async fn panics() {

@@ -13,4 +13,5 @@ mod feed;
 mod proof;
 mod register;
 mod service;
+mod tokens;
 mod vehicle;

@@ -41,6 +41,8 @@ pub(crate) struct New {
     pub(crate) window: Option<Window>,
     pub(crate) reason: String,
     pub(crate) key_id: String,
+    /// The same, as it is kept beside what changes.
+    pub(crate) actor: String,
 }
 
 /// What has become of the wish for a replay.
@@ -114,7 +116,7 @@ async fn start_rebuild(
     let order = Order {
         consumer: new.consumer.clone(),
         mode: ConsumerMode::Snapshot,
-        by: format!("key/{}", new.key_id),
+        by: new.actor.clone(),
         reason: new.reason.clone(),
         owner: None,
     };

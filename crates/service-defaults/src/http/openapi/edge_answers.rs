@@ -38,8 +38,16 @@ pub(super) const ANSWERS: &[(&str, To, &str)] = &[
         To::All,
         "The request breaks a rule; `errors` says which",
     ),
-    ("401", To::Keyed, "The key is missing, unknown or expired"),
-    ("403", To::Keyed, "The key lacks the scope of the route"),
+    (
+        "401",
+        To::Keyed,
+        "The key or token is missing, unknown or expired",
+    ),
+    (
+        "403",
+        To::Keyed,
+        "The key or token lacks the scope of the route",
+    ),
     (
         "405",
         To::All,
@@ -56,7 +64,7 @@ pub(super) const ANSWERS: &[(&str, To, &str)] = &[
     (
         "429",
         To::Keyed,
-        "The key makes more requests than it may; `Retry-After` says when to come back",
+        "The caller makes more requests than it may; `Retry-After` says when to come back",
     ),
     ("431", To::All, "The headers are over the size limit"),
     ("500", To::Keyed, "The service failed"),
@@ -107,8 +115,12 @@ pub(super) const HEADERS: &[Described] = &[
     ),
     (
         "WWW-Authenticate",
-        || text("`ApiKey`: send a key in `X-Api-Key`"),
-        |it| it == StatusCode::UNAUTHORIZED,
+        || {
+            text(
+                "`ApiKey`: send a key in `X-Api-Key`. `Bearer`: or a token in `Authorization`, with what is wrong with the one that came (RFC 6750)",
+            )
+        },
+        |it| it == StatusCode::UNAUTHORIZED || it == StatusCode::FORBIDDEN,
     ),
     (
         "X-Request-Id",

@@ -1,0 +1,165 @@
+use std::time::Duration;
+
+use access_tokens::{KeysState, Refused};
+use serde_json::json;
+use test_support::{Issuer, Lie, SigningKey};
+use tokio::time::Instant;
+
+use super::{pass, tokens, until};
+
+const REFRESH: Duration = Duration::from_mins(5);
+const COOLDOWN: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn ten_thousand_unknown_keys_cost_one_fetch_in_half_a_minute_and_no_good_token() {
+    let issuer = Issuer::start().await;
+    let tokens = tokens(&issuer, "").await;
+    let good = issuer.token("read");
+    // Signs faster than the issuer's own.
+    let foreign = SigningKey::eddsa("foreign");
+    for round in 1..3 {
+        for number in 0..10_000 {
+            let mut header = foreign.header();
+            header["kid"] = format!("unknown-{number}").into();
+            let unknown = foreign.sign(&header, &json!({}));
+            assert_eq!(tokens.verify(&unknown), Err(Refused::UnknownKey));
+            if number % 100 == 0 {
+                assert!(tokens.verify(&good).is_ok());
+                // Lets the fetches begin that there would be.
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(issuer.fetches(), round);
+        pass(COOLDOWN).await;
+        until(|| issuer.fetches() > round).await;
+    }
+}
+
+#[tokio::test]
+async fn keys_that_are_published_a_refresh_before_their_use_are_known_in_time() {
+    let issuer = Issuer::start().await;
+    let tokens = tokens(&issuer, "").await;
+    let (old, new) = (SigningKey::rs256("rsa-1"), SigningKey::es256("ec-2"));
+    issuer.publish([old.jwk(), new.jwk()]);
+    pass(REFRESH).await;
+    until(|| {
+        tokens
+            .verify(&new.sign(&new.header(), &issuer.claims("read")))
+            .is_ok()
+    })
+    .await;
+    assert_eq!(issuer.fetches(), 2);
+    assert!(tokens.verify(&issuer.token("read")).is_ok());
+    // What the issuer withdraws is good until the next refresh.
+    issuer.publish([new.jwk()]);
+    assert!(tokens.verify(&issuer.token("read")).is_ok());
+    pass(REFRESH).await;
+    until(|| tokens.verify(&issuer.token("read")) == Err(Refused::UnknownKey)).await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_used_at_once_is_known_half_a_minute_after_the_last_fetch() {
+    let issuer = Issuer::start().await;
+    let tokens = tokens(&issuer, "").await;
+    let new = SigningKey::es256("ec-2");
+    issuer.publish([new.jwk()]);
+    let token = new.sign(&new.header(), &issuer.claims("read"));
+    assert_eq!(tokens.verify(&token), Err(Refused::UnknownKey));
+    pass(COOLDOWN - Duration::from_secs(2)).await;
+    assert_eq!(tokens.verify(&token), Err(Refused::UnknownKey));
+    assert_eq!(issuer.fetches(), 1);
+    pass(Duration::from_secs(2)).await;
+    until(|| tokens.verify(&token).is_ok()).await;
+    assert_eq!(issuer.fetches(), 2);
+    // Long after a fetch it is asked for at once.
+    let newer = SigningKey::es256("ec-3");
+    issuer.publish([newer.jwk()]);
+    pass(COOLDOWN * 2).await;
+    let token = newer.sign(&newer.header(), &issuer.claims("read"));
+    assert_eq!(tokens.verify(&token), Err(Refused::UnknownKey));
+    until(|| tokens.verify(&token).is_ok()).await;
+}
+
+#[tokio::test]
+async fn keys_are_good_for_a_day_without_their_issuer() {
+    let issuer = Issuer::start().await;
+    let tokens = tokens(&issuer, "").await;
+    let good = issuer.token("read");
+    issuer.disappear().await;
+    assert_eq!(tokens.keys(), KeysState::Fresh);
+    pass(REFRESH).await;
+    until(|| tokens.keys() == KeysState::Stale).await;
+    pass(Duration::from_hours(24) - REFRESH - COOLDOWN).await;
+    assert!(tokens.verify(&good).is_ok());
+    assert_eq!(tokens.keys(), KeysState::Stale);
+    pass(COOLDOWN).await;
+    assert_eq!(tokens.verify(&good), Err(Refused::NoKeys));
+    assert_eq!(tokens.keys(), KeysState::Expired);
+}
+
+#[tokio::test]
+async fn an_issuer_that_comes_later_is_asked_every_half_minute() {
+    let issuer = Issuer::start().await;
+    issuer.lie(Lie::Status);
+    let tokens = tokens(&issuer, "").await;
+    let good = issuer.token("read");
+    assert_eq!(tokens.verify(&good), Err(Refused::NoKeys));
+    assert_eq!(tokens.keys(), KeysState::Missing);
+    issuer.lie(None);
+    pass(COOLDOWN).await;
+    until(|| tokens.verify(&good).is_ok()).await;
+    assert_eq!(tokens.keys(), KeysState::Fresh);
+}
+
+#[tokio::test]
+async fn an_issuer_that_lies_changes_nothing() {
+    let issuer = Issuer::start().await;
+    let tokens = tokens(&issuer, "").await;
+    let good = issuer.token("read");
+    for lie in [
+        Lie::Huge,
+        Lie::ContentType,
+        Lie::Redirect,
+        Lie::OtherIssuer,
+        Lie::Unsafe,
+        Lie::Status,
+        Lie::Text,
+    ] {
+        issuer.lie(lie);
+        pass(REFRESH).await;
+        until(|| tokens.keys() == KeysState::Stale).await;
+        assert!(tokens.verify(&good).is_ok(), "{lie:?}");
+        issuer.lie(None);
+        pass(COOLDOWN).await;
+        until(|| tokens.keys() == KeysState::Fresh).await;
+    }
+}
+
+#[tokio::test]
+async fn sets_that_make_no_sense_change_nothing() {
+    let issuer = Issuer::start().await;
+    let tokens = tokens(&issuer, "").await;
+    let many = (0..51).map(|number| SigningKey::eddsa(&number.to_string()).jwk());
+    let secret = SigningKey::hs256("secret", &[7; 32]).jwk();
+    for keys in [Vec::new(), vec![secret], many.collect()] {
+        issuer.publish(keys);
+        pass(REFRESH).await;
+        until(|| tokens.keys() == KeysState::Stale).await;
+        assert!(tokens.verify(&issuer.token("read")).is_ok());
+        issuer.publish([SigningKey::rs256("rsa-1").jwk()]);
+        pass(COOLDOWN).await;
+        until(|| tokens.keys() == KeysState::Fresh).await;
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_says_nothing_is_given_up_after_five_seconds() {
+    let issuer = Issuer::start().await;
+    issuer.lie(Lie::Slow);
+    // Time passes by itself where everybody waits.
+    tokio::time::pause();
+    let begun = Instant::now();
+    let tokens = tokens(&issuer, "").await;
+    assert!(begun.elapsed() <= Duration::from_secs(6));
+    assert_eq!(tokens.keys(), KeysState::Missing);
+}

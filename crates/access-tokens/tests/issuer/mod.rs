@@ -1,0 +1,49 @@
+//! Which tokens are taken, and when the issuer's keys are fetched.
+
+mod keys;
+mod rules;
+
+use std::time::Duration;
+
+use access_tokens::{TokenSettings, Tokens};
+use test_support::Issuer;
+use tokio::time::{advance, pause, resume, sleep, timeout};
+
+/// Settings that trust this issuer, with this TOML on top.
+fn settings(issuer: &Issuer, more: &str) -> TokenSettings {
+    let mut text = String::new();
+    for (name, value) in issuer.settings() {
+        let key = name.strip_prefix("TOKENS__").unwrap().to_lowercase();
+        text.push_str(&format!("{key} = \"{value}\"\n"));
+    }
+    settings::parse("tokens", &(text + more)).unwrap()
+}
+
+/// Tokens of this issuer after a first fetch of its keys, which goes on behind.
+async fn tokens(issuer: &Issuer, more: &str) -> Tokens {
+    let meter = opentelemetry::global::meter("test");
+    let tokens = Tokens::new(&settings(issuer, more), &meter)
+        .unwrap()
+        .unwrap();
+    let keeping = tokens.clone();
+    tokio::spawn(async move { keeping.keep_keys().await });
+    tokens.tried().await;
+    tokens
+}
+
+/// Lets so much time pass at once.
+async fn pass(time: Duration) {
+    pause();
+    advance(time).await;
+    resume();
+}
+
+/// Waits until something holds.
+async fn until(holds: impl Fn() -> bool) {
+    let held = async {
+        while !holds() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), held).await.unwrap();
+}

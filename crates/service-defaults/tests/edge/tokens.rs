@@ -1,0 +1,289 @@
+//! Tokens of an issuer on a real socket, through the real router.
+
+use axum::http::{Method, StatusCode};
+use serde_json::{Value, json};
+use test_support::{
+    API_KEY, Answer, Api, Issuer, Lie, attacks, keyless, send, until_keys_are_known,
+};
+
+use super::sample::service;
+
+const BARE: [&str; 2] = [r#"Bearer realm="threadpilot""#, "ApiKey"];
+const BAD: [&str; 2] = [
+    r#"Bearer realm="threadpilot", error="invalid_token""#,
+    "ApiKey",
+];
+
+/// A service that trusts this issuer and knows its keys.
+async fn trusting(issuer: &Issuer, more: &[(&str, &str)]) -> Api {
+    let api = unready(issuer, more);
+    until_keys_are_known(&api).await;
+    api
+}
+
+fn unready(issuer: &Issuer, more: &[(&str, &str)]) -> Api {
+    let trusted = issuer.settings();
+    let trusted = trusted
+        .iter()
+        .map(|(name, value)| (format!("SAMPLE__{name}"), value.as_str()));
+    let variables: Vec<_> = trusted
+        .chain(
+            more.iter()
+                .map(|(name, value)| ((*name).to_owned(), *value)),
+        )
+        .collect();
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (name.as_str(), *value))
+        .collect();
+    service(&variables).1
+}
+
+/// What the readiness says of the issuer's keys.
+async fn about_tokens(api: &Api) -> Value {
+    let answer = api.get_open("/readyz").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let report = answer.json();
+    let checks = report["checks"].as_array().unwrap().iter();
+    let about = checks.into_iter().find(|it| it["name"] == "tokens");
+    about.unwrap().clone()
+}
+
+async fn bearing(api: &Api, path: &str, token: &str) -> Answer {
+    let authorization = format!("Bearer {token}");
+    let request = keyless(Method::GET, path).header("authorization", authorization);
+    send(api, request).await
+}
+
+fn challenges(answer: &Answer) -> Vec<&str> {
+    let all = answer.headers.get_all("www-authenticate").iter();
+    all.map(|value| value.to_str().unwrap()).collect()
+}
+
+async fn assert_refused(name: &str) {
+    let issuer = Issuer::start().await;
+    let attacks = attacks(&issuer);
+    let api = trusting(&issuer, &[]).await;
+    let good = bearing(&api, "/own", &issuer.token("read")).await;
+    assert_eq!(good.status, StatusCode::OK);
+    let (_, token, why) = attacks.iter().find(|(it, ..)| *it == name).unwrap();
+    let answer = bearing(&api, "/own", token).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(challenges(&answer), BAD);
+    let problem = answer.problem();
+    assert_eq!(problem["code"], "invalid_token");
+    assert_eq!(problem["detail"], format!("The token is refused: {why}."));
+}
+
+macro_rules! each_attack {
+    ($($name:ident)*) => {
+        mod attack {
+            $(#[tokio::test]
+            async fn $name() {
+                super::assert_refused(stringify!($name)).await;
+            })*
+
+            #[tokio::test]
+            async fn each_has_a_test() {
+                let issuer = test_support::Issuer::start().await;
+                let all = test_support::attacks(&issuer);
+                let names: Vec<_> = all.iter().map(|(name, ..)| *name).collect();
+                assert_eq!(names, [$(stringify!($name)),*]);
+            }
+        }
+    };
+}
+
+each_attack! {
+    no_algorithm
+    no_algorithm_in_another_case
+    the_public_key_as_a_secret
+    another_padding_than_the_keys
+    an_algorithm_of_the_same_family
+    a_signature_of_zeros
+    a_password_to_be_hashed_for_long
+    a_foreign_key
+    an_unknown_key
+    a_key_that_the_token_brings
+    keys_at_an_address_of_the_token
+    a_certificate_at_an_address_of_the_token
+    a_certificate_that_the_token_brings
+    a_key_id_that_is_a_path
+    no_key_id
+    an_id_token
+    a_logout_token
+    a_proof_of_possession
+    no_type
+    an_extension_that_is_critical
+    no_audience
+    another_audience
+    another_issuer
+    no_issuer
+    several_issuers
+    an_expired_token
+    no_end
+    an_end_that_is_a_text
+    a_token_for_later
+    a_beginning_that_is_a_text
+    a_token_from_the_future
+    an_issue_that_is_a_text
+    no_subject
+    an_empty_subject
+    a_subject_that_is_a_number
+    changed_claims
+    no_signature
+    two_parts
+    an_encrypted_token
+    no_token_at_all
+    a_claim_twice
+    another_encoding
+    a_list_of_claims
+    a_token_over_8_kib
+}
+
+#[tokio::test]
+async fn who_brings_nothing_is_told_both_ways_and_no_error() {
+    let issuer = Issuer::start().await;
+    let api = trusting(&issuer, &[]).await;
+    let own = || keyless(Method::GET, "/own");
+    for request in [
+        own(),
+        own().header("x-api-key", "wrong-key-0123456789"),
+        own().header("authorization", "Basic YTpi"),
+        own().header("authorization", "Bearers x"),
+    ] {
+        let answer = send(&api, request).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(challenges(&answer), BARE);
+        insta::assert_json_snapshot!("unauthorized_with_tokens", answer.problem());
+    }
+    let empty = bearing(&api, "/own", "").await;
+    assert_eq!(challenges(&empty), BAD);
+}
+
+#[tokio::test]
+async fn a_key_and_a_token_are_refused_together_and_so_are_two_tokens() {
+    let issuer = Issuer::start().await;
+    let api = trusting(&issuer, &[]).await;
+    let token = format!("bearer {}", issuer.token("read"));
+    let with_token = || keyless(Method::GET, "/own").header("authorization", &token);
+    assert_eq!(send(&api, with_token()).await.status, StatusCode::OK);
+    for request in [
+        with_token().header("x-api-key", API_KEY),
+        with_token().header("x-api-key", ""),
+        with_token().header("authorization", &token),
+        with_token().header("authorization", "Basic YTpi"),
+    ] {
+        let answer = send(&api, request).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        insta::assert_json_snapshot!("ambiguous_credentials", answer.problem());
+    }
+    let key = keyless(Method::GET, "/own").header("x-api-key", API_KEY);
+    let basic = key.header("authorization", "Basic YTpi");
+    assert_eq!(send(&api, basic).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_token_opens_the_routes_of_its_scopes_only_and_knows_no_aliases() {
+    let issuer = Issuer::start().await;
+    let api = trusting(&issuer, &[]).await;
+    for (path, scope) in [("/own", "read"), ("/api/v1/operations/own", "admin")] {
+        let opens = bearing(&api, path, &issuer.token(scope)).await;
+        assert_eq!(opens.status, StatusCode::OK, "{path}");
+        for other in [
+            "write",
+            "feed audit",
+            "api",
+            "operations",
+            "api operations",
+            "",
+        ] {
+            let answer = bearing(&api, path, &issuer.token(other)).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path} {other}");
+            let lacking = format!(
+                r#"Bearer realm="threadpilot", error="insufficient_scope", scope="{scope}""#
+            );
+            assert_eq!(challenges(&answer), [lacking]);
+            assert_eq!(answer.problem()["code"], "insufficient_scope");
+        }
+    }
+    let unknown = bearing(&api, "/nowhere", &issuer.token("read")).await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+    let key = send(
+        &api,
+        keyless(Method::GET, "/api/v1/operations/own").header("x-api-key", API_KEY),
+    )
+    .await;
+    assert_eq!(key.status, StatusCode::FORBIDDEN);
+    assert!(challenges(&key).is_empty());
+}
+
+#[tokio::test]
+async fn without_a_trusted_issuer_a_token_means_nothing() {
+    let issuer = Issuer::start().await;
+    let (_, api) = service(&[]);
+    let answer = bearing(&api, "/own", &issuer.token("read")).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(challenges(&answer), ["ApiKey"]);
+    let token = [("authorization", "Bearer x")];
+    assert_eq!(api.get_with("/own", &token).await.status, StatusCode::OK);
+    assert_eq!(issuer.fetches(), 0);
+}
+
+#[tokio::test]
+async fn a_request_is_its_subjects_and_nobodys_who_is_named() {
+    let issuer = Issuer::start().await;
+    let api = trusting(&issuer, &[]).await;
+    let who = async |subject: &str| {
+        let token = issuer.changed(json!({}), json!({ "sub": subject }));
+        bearing(&api, "/who", &token).await.text()
+    };
+    assert_eq!(who("core").await, "token/core of token/core");
+    for person in ["199001011234", "anna@example.com"] {
+        let shown = who(person).await;
+        assert!(shown.starts_with("token/~"), "{shown}");
+        assert_eq!(shown, who(person).await);
+        assert!(!shown.contains(person));
+    }
+    assert_eq!(api.get("/who").await.text(), "key/test of test");
+}
+
+#[tokio::test]
+async fn a_subject_has_a_rate_of_its_own_whatever_its_token() {
+    let issuer = Issuer::start().await;
+    let limit = [("SAMPLE__RATE_LIMIT__REQUESTS_PER_SECOND", "3")];
+    let api = trusting(&issuer, &limit).await;
+    // A key has the same name.
+    let token = |life: u64| {
+        let ends = issuer.claims("")["exp"].as_u64().unwrap() + life;
+        issuer.changed(json!({}), json!({ "sub": "test", "exp": ends }))
+    };
+    let mut refused = None;
+    for life in 0..1_000 {
+        let answer = bearing(&api, "/own", &token(life)).await;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            refused = Some(answer);
+            break;
+        }
+    }
+    assert_eq!(refused.unwrap().header("retry-after"), "1");
+    let other = issuer.changed(json!({}), json!({ "sub": "other" }));
+    assert_eq!(bearing(&api, "/own", &other).await.status, StatusCode::OK);
+    assert_eq!(api.get("/own").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_service_starts_without_its_issuer_and_says_so() {
+    let issuer = Issuer::start().await;
+    issuer.lie(Lie::Status);
+    let api = unready(&issuer, &[]);
+    let missing = about_tokens(&api).await;
+    assert_eq!(missing["status"], "warn");
+    insta::assert_json_snapshot!("tokens_without_keys", missing);
+    assert_eq!(api.get("/own").await.status, StatusCode::OK);
+    let answer = bearing(&api, "/own", &issuer.token("read")).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    let detail = answer.problem()["detail"].clone();
+    let why = "The token is refused: the keys of its issuer are not known at present.";
+    assert_eq!(detail, why);
+}
