@@ -309,7 +309,7 @@ pub const PROBLEMS: &[Value] = &[
     ("product_unknown", "The product is none that is insured."),
     (
         "rate_limited",
-        "The key makes more requests than it may (`rate_limit`). Ask again after `Retry-After`.",
+        "The caller makes more requests than it may (`rate_limit`). Ask again after `Retry-After`.",
     ),
     (
         "replay_ended",

@@ -127,7 +127,7 @@ fn too_many_requests(seconds: u64) -> Rejection {
         StatusCode::TOO_MANY_REQUESTS,
         "rate_limited",
         "Too many requests",
-        "This key makes more requests than it may; Retry-After says when to come back.",
+        "This caller makes more requests than it may; Retry-After says when to come back.",
     )
     .with_header(RETRY_AFTER, seconds.max(1))
 }
