@@ -21,7 +21,7 @@ pub(crate) const ALGORITHMS: [(&str, Algorithm); 4] = [
 
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
-    verifier_factory: verifier,
+    verifier_factory: |algorithm, key| verifier(*algorithm, key),
     // For thumbprints and private keys, which nobody asks for.
     key_utils: KeyUtils::new_unimplemented(),
 };
@@ -58,7 +58,7 @@ impl JwtVerifier for RingVerifier {
     }
 }
 
-fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> errors::Result<Box<dyn JwtVerifier>> {
+fn verifier(algorithm: Algorithm, key: &DecodingKey) -> errors::Result<Box<dyn JwtVerifier>> {
     use AlgorithmFamily::{Ec, Ed, Rsa};
     use DecodingKeyKind::{RsaModulusExponent, SecretOrDer};
 
@@ -80,6 +80,5 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> errors::Result<Box<dyn 
         (Algorithm::EdDSA, Ed, SecretOrDer(point)) => other(&ED25519, point),
         _ => return Err(ErrorKind::InvalidAlgorithm.into()),
     };
-    let algorithm = *algorithm;
     Ok(Box::new(RingVerifier { algorithm, key }))
 }

@@ -152,8 +152,8 @@ impl Inner {
         match named {
             Value::String(text) => text.split_ascii_whitespace().flat_map(called).collect(),
             Value::Array(list) => {
-                let names = list.iter().filter_map(Value::as_str);
-                names.flat_map(called).collect()
+                let texts = list.iter().filter_map(Value::as_str);
+                texts.flat_map(called).collect()
             }
             _ => Vec::new(),
         }

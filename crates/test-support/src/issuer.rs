@@ -165,11 +165,14 @@ pub(crate) fn seconds() -> u64 {
 
 fn merged(mut good: Value, change: Value) -> Value {
     let members: &mut Map<String, Value> = good.as_object_mut().unwrap();
-    for (name, value) in change.as_object().unwrap() {
+    let Value::Object(change) = change else {
+        panic!("{change} is no object");
+    };
+    for (name, value) in change {
         if value.is_null() {
-            members.remove(name);
+            members.remove(&name);
         } else {
-            members.insert(name.clone(), value.clone());
+            members.insert(name, value);
         }
     }
     good

@@ -213,7 +213,7 @@ pub async fn until_keys_are_known(api: &Api) {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(Duration::from_secs(60), known).await.unwrap();
+    timeout(Duration::from_mins(1), known).await.unwrap();
 }
 
 /// 401, 403, or 200 for everything that is past the keys.

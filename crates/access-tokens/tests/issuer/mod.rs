@@ -3,7 +3,7 @@
 mod keys;
 mod rules;
 
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
 use access_tokens::{TokenSettings, Tokens};
 use test_support::Issuer;
@@ -14,7 +14,7 @@ fn settings(issuer: &Issuer, more: &str) -> TokenSettings {
     let mut text = String::new();
     for (name, value) in issuer.settings() {
         let key = name.strip_prefix("TOKENS__").unwrap().to_lowercase();
-        text.push_str(&format!("{key} = \"{value}\"\n"));
+        writeln!(text, "{key} = \"{value}\"").unwrap();
     }
     settings::parse("tokens", &(text + more)).unwrap()
 }
@@ -45,5 +45,5 @@ async fn until(holds: impl Fn() -> bool) {
             sleep(Duration::from_millis(1)).await;
         }
     };
-    timeout(Duration::from_secs(60), held).await.unwrap();
+    timeout(Duration::from_mins(1), held).await.unwrap();
 }

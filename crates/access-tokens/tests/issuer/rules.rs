@@ -182,7 +182,7 @@ async fn clocks_may_be_half_a_minute_apart() {
         json!({ "nbf": now + 20 }),
         json!({ "iat": now + 20 }),
         json!({ "iat": null, "nbf": null }),
-        json!({ "exp": now as f64 + 0.5 }),
+        json!({ "exp": f64::from(u32::try_from(now).unwrap()) + 0.5 }),
     ] {
         let token = issuer.changed(json!({}), claims.clone());
         assert!(tokens.verify(&token).is_ok(), "{claims}");

@@ -33,7 +33,7 @@ async fn an_idempotency_key_is_its_subjects_whatever_its_token() {
             .header("content-type", "application/json");
         let body = json!({
             "personalIdentityNumber": PERSON, "product": "pet", "carRegistrationNumber": null,
-            "validFrom": "2999-01-01", "validUntil": null
+            "validFrom": "2099-01-01", "validUntil": null
         });
         let request = request.body(Body::from(body.to_string())).unwrap();
         let answer = service.api.send(request).await;

@@ -44,8 +44,8 @@ async fn about_tokens(api: &Api) -> Value {
     let answer = api.get_open("/readyz").await;
     assert_eq!(answer.status, StatusCode::OK);
     let report = answer.json();
-    let checks = report["checks"].as_array().unwrap().iter();
-    let about = checks.into_iter().find(|it| it["name"] == "tokens");
+    let mut checks = report["checks"].as_array().unwrap().iter();
+    let about = checks.find(|it| it["name"] == "tokens");
     about.unwrap().clone()
 }
 

@@ -60,7 +60,7 @@ impl SigningKey {
         Self::new(id, Kind::P256(key.unwrap()))
     }
 
-    /// A new key for EdDSA.
+    /// A new key for `EdDSA`.
     pub fn eddsa(id: &str) -> Self {
         let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
         let key = Ed25519KeyPair::from_pkcs8(key.as_ref()).unwrap();
