@@ -1,6 +1,6 @@
 //! Each request takes effect once.
 
-use std::pin::pin;
+use std::{future::pending, pin::pin};
 
 use futures_util::future::join_all;
 use http::Method;
@@ -481,24 +481,25 @@ async fn a_hundred_keys_of_sixteen_at_once_take_effect_once_each_while_connectio
     let cut = "with cut as (
             select pg_terminate_backend(pid) from pg_stat_activity
             where datname = current_database() and usename = 'insurance_service'
-                and xact_start is not null and query like '%idempotency_keys%'
+                and xact_start is not null
+                and query ~ 'insurance\\.(person_lock_key|prices|insurances|idempotency_keys)'
             order by random() limit 1)
         select count(*) from cut";
     let (mut cuts, mut failed) = (0, 0);
     for number in 0..KEYS {
         let (key, body) = (key(), draft(json!({})));
         let posts = join_all((0..16).map(|_| desk.post(POLICIES, &key, "", &body)));
-        let (answers, done) = tokio::join!(posts, async {
-            let wanted = (number + 1) * 16 / 10 - number * 16 / 10;
-            let mut done = 0;
-            for _ in 0..50 {
-                if done < wanted {
-                    done += desk.number(cut).await;
-                }
+        let wanted = (number + 1) * 16 / 10;
+        let cutting = async {
+            while cuts < wanted {
+                cuts += desk.number(cut).await;
             }
-            done
-        });
-        cuts += done;
+            pending().await
+        };
+        let answers = tokio::select! {
+            answers = posts => answers,
+            answers = cutting => answers,
+        };
         let mut texts = Vec::new();
         for mut answer in answers {
             while answer.status != 201 {
