@@ -6,7 +6,7 @@ use async_nats::jetstream::{
     consumer::{AckPolicy, Consumer, DeliverPolicy, pull},
     stream::{Info, LastRawMessageErrorKind, Stream},
 };
-use futures_util::TryStreamExt;
+use futures_util::StreamExt;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -20,6 +20,8 @@ use crate::{
 
 /// How long an answer may take, beside the time that an event is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Largest page in bytes, as of the feed.
+const LARGEST_PAGE: usize = 4 << 20;
 /// How long the server remembers where a reader is that asks for nothing.
 const REMEMBERED: Duration = Duration::from_secs(30);
 
@@ -46,17 +48,6 @@ pub enum ReadError {
     /// The stream has other events than the log, or lacks the one that follows.
     #[error("the stream lacks events of the log")]
     Gap,
-}
-
-impl ReadError {
-    /// The name in metrics and answers.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::Broker(_) => "broker",
-            Self::Behind => "stream_behind",
-            Self::Gap => "stream_gap",
-        }
-    }
 }
 
 impl From<Error> for ReadError {
@@ -185,13 +176,23 @@ impl Cursor {
             .consumer
             .fetch()
             .max_messages(limit.into())
+            .max_bytes(LARGEST_PAGE)
             .expires(wait);
         let reading = async {
-            let batch = fetch
+            let mut batch = fetch
                 .messages()
                 .await
                 .map_err(|it| Error::Read(it.into()))?;
-            batch.try_collect::<Vec<_>>().await.map_err(Error::Read)
+            let mut messages = Vec::new();
+            while let Some(message) = batch.next().await {
+                match message {
+                    Ok(message) => messages.push(message),
+                    // It is the next page's, as where there is no room for it in this one.
+                    Err(_) if !messages.is_empty() => break,
+                    Err(error) => return Err(Error::Read(error)),
+                }
+            }
+            Ok(messages)
         };
         let read = timeout(wait + PATIENCE, self.broker.within(Box::pin(reading))).await;
         let messages = read.unwrap_or(Err(Error::Lost))?;

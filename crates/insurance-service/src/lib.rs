@@ -161,7 +161,7 @@ impl InsuranceService {
         };
         if settings.replica.enabled {
             let feed = Feed::new(&settings.vehicle_client, USER_AGENT)?;
-            let replica = Replica::spawn(settings.replica, &database, &feed, runs);
+            let replica = Replica::spawn(&settings.replica, &database, &feed, runs);
             replay::Worker::spawn(&database, &feed, &replays.wake, runs);
             replays.feed = Some(feed);
             readiness = readiness.with_check(replica::NAME, move || ready(replica.check()));

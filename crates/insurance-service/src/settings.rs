@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use contracts::PersonalIdentityNumberCheck;
 use event_log::EventLogSettings;
-use event_relay::RelaySettings;
+use event_relay::{NatsSettings, RelaySettings};
 use service_database::DatabaseSettings;
 use service_defaults::settings::{Checked, CommonSettings};
 use settings::{Figure, Quantity, Shown, Violations, format_duration, millis, seconds, section};
@@ -87,7 +87,6 @@ section! {
 
 section! {
     /// The section `[replica]`.
-    #[derive(Copy)]
     pub struct ReplicaSettings checked by ReplicaSettings::in_order {
         /// Follows Vehicle's feed and keeps a copy of its cars. The key of `vehicle_client` needs the
         /// scopes "read" and "feed".
@@ -99,6 +98,9 @@ section! {
         pub unusable_after: Duration = "24h", in seconds(1)..=seconds(30 * 86_400);
         /// How long it is remembered that a vehicle is gone, and what was put aside and closed.
         pub tombstones_kept_for: Duration = "30d", in seconds(30 * 86_400)..=seconds(366 * 86_400);
+        /// NATS JetStream, from which the events are read that Vehicle's relay publishes there; without
+        /// a URL, for the first copy and where the stream is of no use, from Vehicle's feed.
+        pub nats: NatsSettings;
     }
 }
 
@@ -110,6 +112,10 @@ impl ReplicaSettings {
             let (age, unusable) = (Shown(self.max_age), Shown(self.unusable_after));
             let rule = format_args!("{age} is not under {at}.unusable_after = {unusable}");
             violations.report(&Violations::path(at, "max_age"), rule);
+        }
+        if self.nats.is_set() && !self.enabled {
+            let rule = format_args!("is set, and {at}.enabled = false");
+            violations.report(&Violations::path(at, "nats.url"), rule);
         }
     }
 }
@@ -153,7 +159,7 @@ impl InsuranceSettings {
 
     /// How old the copy is at most when it is told as new, and when it is told at all.
     fn oldest_copies(&self) -> [Figure; 2] {
-        let (plan, replica) = (Plan::of(self), self.replica);
+        let (plan, replica) = (Plan::of(self), &self.replica);
         let of = |name, age, setting| {
             if plan.reads_copy() {
                 Figure::duration(name, age, format_args!("{setting} {}", Shown(age)))

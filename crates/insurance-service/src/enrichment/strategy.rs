@@ -69,7 +69,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn of(settings: &InsuranceSettings) -> Self {
-        let (toggles, replica) = (settings.feature_toggles, settings.replica);
+        let (toggles, replica) = (settings.feature_toggles, &settings.replica);
         let strategy = match settings.enrichment.strategy {
             // Both were switched on together, and `replica.enabled` waits for the next start.
             set if set.reads_copy() && !replica.enabled => EnrichmentStrategy::Unset,

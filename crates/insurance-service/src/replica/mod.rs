@@ -9,10 +9,12 @@ mod consumer;
 mod dead_letters;
 mod observe;
 mod page_size;
+mod source;
 mod store;
 
 use std::time::Duration;
 
+use event_relay::NatsSettings;
 use opentelemetry::metrics::Meter;
 use service_database::Database;
 use service_defaults::{
@@ -22,7 +24,7 @@ use service_defaults::{
 use vehicle_client::Feed;
 
 pub use self::consumer::{Consumer, Turn, TurnError};
-use self::observe::Instruments;
+use self::{observe::Instruments, source::Source};
 use crate::{lease::Lease, settings::ReplicaSettings};
 
 /// Its name in the readiness.
@@ -45,7 +47,7 @@ pub(crate) struct Replica(Instruments);
 impl Replica {
     /// Runs a consumer in this process until it stops.
     pub(crate) fn spawn(
-        settings: ReplicaSettings,
+        settings: &ReplicaSettings,
         database: &Database,
         feed: &Feed,
         (tasks, meter): (&Tasks, &Meter),
@@ -58,14 +60,16 @@ impl Replica {
                 told.run_until_cancelled(look).await;
             }
         });
-        let (database, feed, told_of) = (database.clone(), feed.clone(), instruments.clone());
+        let (database, told_of) = (database.clone(), instruments.clone());
+        let (feed, nats) = (feed.clone(), settings.nats.clone());
+        let keep = settings.tombstones_kept_for;
         let mut first = true;
         tasks.spawn(CONSUMER, OnEnd::Restart, move |told| {
             if !std::mem::take(&mut first) {
                 told_of.restarted();
             }
-            let keep = settings.tombstones_kept_for;
-            let mut consumer = Consumer::new(database.clone(), feed.clone(), keep, told_of.clone());
+            let source = Source::new(feed.clone(), &nats);
+            let mut consumer = Consumer::new(database.clone(), source, keep, told_of.clone());
             async move { consumer.run(&told).await }
         });
         Self(instruments)
@@ -79,8 +83,14 @@ impl Replica {
 
 impl Consumer {
     /// One that consumes when it is told to; for tests.
-    pub fn by_hand(database: Database, feed: Feed, meter: &Meter) -> Self {
+    pub fn by_hand(database: Database, feed: Feed, nats: &NatsSettings, meter: &Meter) -> Self {
         let days = Duration::from_hours(30 * 24);
-        Self::new(database, feed, days, Instruments::new(meter))
+        let source = Source::new(feed, nats);
+        Self::new(database, source, days, Instruments::new(meter))
+    }
+
+    /// Whether it reads the stream, and not the feed in its place; for tests.
+    pub fn reads_stream(&self) -> bool {
+        self.source.reads_stream()
     }
 }

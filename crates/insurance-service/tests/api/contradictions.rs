@@ -52,6 +52,7 @@ ENRICHMENT__STRATEGY=single, FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL=true | f
 ENRICHMENT__STRATEGY=batch, FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL=false | feature_toggles.enable_batch_vehicle_call | false, and | enrichment.strategy = batch
 REPLICA__ENABLED=true, ENRICHMENT__STRATEGY=replica_then_single, FEATURE_TOGGLES__ENABLE_BATCH_VEHICLE_CALL=true | feature_toggles.enable_batch_vehicle_call | true, and | enrichment.strategy = replica_then_single
 REPLICA__MAX_AGE=24h | replica.max_age | 1day is not under | replica.unusable_after = 1day
+REPLICA__NATS__URL=nats://nats:4222 | replica.nats.url | is set | replica.enabled = false
 REPLICA__UNUSABLE_AFTER=60s | replica.max_age | 1m is not under | replica.unusable_after = 1m
 # The breaker.
 VEHICLE_CLIENT__BREAKER__MINIMUM_CALLS=131 | vehicle_client.breaker.minimum_calls | 131 slow calls are never seen: at most 130 | vehicle_client.breaker.window = 10s

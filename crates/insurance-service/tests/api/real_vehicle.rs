@@ -11,6 +11,13 @@ use super::service::{PERSON, enriched, enrichments, patient, without_vehicle};
 
 /// Serves Vehicle on a loopback socket until the test ends: where.
 pub(crate) async fn serve_vehicle(database: &TestDatabase) -> String {
+    serve_vehicle_with(database, &[]).await
+}
+
+pub(crate) async fn serve_vehicle_with(
+    database: &TestDatabase,
+    settings: &[(&str, &str)],
+) -> String {
     // Time enough for a machine that is busy with other tests.
     let patience = [
         ("VEHICLE__DATABASE__ACQUIRE_TIMEOUT", "10s"),
@@ -18,8 +25,9 @@ pub(crate) async fn serve_vehicle(database: &TestDatabase) -> String {
         ("VEHICLE__SERVER__REQUEST_DEADLINE", "60s"),
         ("VEHICLE__API_KEYS__TEST__SCOPES", "read,feed"),
     ];
-    let patience = patience.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let variables = database.variables().into_iter().chain(patience);
+    let settings = patience.iter().chain(settings);
+    let settings = settings.map(|&(name, value)| (name.to_owned(), value.to_owned()));
+    let variables = database.variables().into_iter().chain(settings);
     let sources = VehicleService::sources(Arguments::default()).with_environment(variables);
     let process = Process::<VehicleSettings>::new(vehicle_service::NAME, sources).unwrap();
     let router = VehicleService::build(&process).unwrap().public;

@@ -39,7 +39,7 @@ impl Consumer {
     ) -> Result<Turn, TurnError> {
         let after = from.snapshot_at.as_deref().and_then(|at| at.parse().ok());
         let limit = self.register_size.get();
-        let page = told.run_until_cancelled(self.feed.vehicles(after.as_ref(), limit));
+        let page = told.run_until_cancelled(self.source.feed().vehicles(after.as_ref(), limit));
         let Some(page) = page.await else {
             return Ok(Turn::Told);
         };

@@ -6,7 +6,7 @@ use service_database::Error;
 use service_defaults::chain;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use vehicle_client::{FeedError, FeedPage, FeedStart, VehicleEvent};
+use vehicle_client::{FeedError, FeedPage, VehicleEvent};
 
 use super::{
     About, Consumer, LIMIT, Turn, TurnError,
@@ -81,15 +81,14 @@ impl Consumer {
     }
 
     /// The next page from wherever events come from.
-    async fn ask(&self, from: &State) -> Result<FeedPage, FeedError> {
+    async fn ask(&mut self, from: &State) -> Result<FeedPage, FeedError> {
         let limit = if self.is_nameless { 1 } else { self.size.get() };
         let wait = if from.filling.is_some() {
             Duration::ZERO
         } else {
             WAIT
         };
-        let start = from.event_id.map_or(FeedStart::Beginning, FeedStart::After);
-        self.feed.events(&start, limit, wait).await
+        self.source.events(from, limit, wait).await
     }
 
     /// Writes that these events are begun, once for each process that tries.

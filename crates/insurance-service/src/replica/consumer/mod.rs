@@ -13,10 +13,10 @@ use service_database::{Database, Error};
 use service_defaults::chain;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use vehicle_client::{Feed, FeedError};
+use vehicle_client::FeedError;
 
 use self::pace::{BETWEEN_PAGES, Pace};
-use super::{apply, observe::Instruments, page_size::PageSize, store::State};
+use super::{apply, observe::Instruments, page_size::PageSize, source::Source, store::State};
 
 /// How long a transaction may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ struct About(Option<RegistrationNumber>);
 /// The consumer of one process.
 pub struct Consumer {
     database: Database,
-    feed: Feed,
+    pub(super) source: Source,
     keep_tombstones: Duration,
     instruments: Instruments,
     /// Of the lease that this process has or had.
@@ -91,14 +91,14 @@ impl Consumer {
     /// It takes one connection at a time, and none while it waits for Vehicle.
     pub(super) fn new(
         database: Database,
-        feed: Feed,
+        source: Source,
         keep_tombstones: Duration,
         instruments: Instruments,
     ) -> Self {
         let now = Instant::now();
         Self {
             database,
-            feed,
+            source,
             keep_tombstones,
             instruments,
             fence: None,

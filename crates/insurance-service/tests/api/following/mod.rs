@@ -6,6 +6,7 @@ mod faults;
 mod letters;
 mod places;
 mod service;
+mod stream;
 mod told;
 
 use std::{future::Future, time::Duration};
@@ -18,20 +19,28 @@ use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use vehicle_client::{Feed, Options};
 
-use super::real_vehicle::serve_vehicle;
+use super::real_vehicle::serve_vehicle_with;
 
 /// Vehicle at a socket, and the database of Insurance.
 struct Pair {
     vehicle: TestDatabase,
     insurance: TestDatabase,
     url: String,
+    /// Where Vehicle's relay publishes, and whose stream is followed; empty: its feed is.
+    broker: String,
 }
 
 impl Pair {
     async fn new() -> Self {
+        Self::beside(String::new()).await
+    }
+
+    async fn beside(broker: String) -> Self {
         let vehicle = TestDatabase::new(vehicle_service::NAME, vehicle_service::SCHEMA).await;
+        let relay = [("VEHICLE__RELAY__NATS__URL", &*broker)];
         Self {
-            url: serve_vehicle(&vehicle).await,
+            url: serve_vehicle_with(&vehicle, &relay).await,
+            broker,
             vehicle,
             insurance: TestDatabase::new(NAME, SCHEMA).await,
         }
@@ -41,6 +50,7 @@ impl Pair {
     async fn on(vehicle: &FakeVehicle) -> Self {
         Self {
             url: vehicle.url(),
+            broker: String::new(),
             vehicle: TestDatabase::empty(vehicle_service::NAME).await,
             insurance: TestDatabase::new(NAME, SCHEMA).await,
         }
@@ -55,8 +65,10 @@ impl Pair {
         );
         let database = settings::parse("database", &database).unwrap();
         let database = Database::new(&database).unwrap();
+        let nats = format!("url = \"{}\"", self.broker);
+        let nats = settings::parse("replica.nats", &nats).unwrap();
         let meter = opentelemetry::global::meter("test");
-        Consumer::by_hand(database, self.feed(), &meter)
+        Consumer::by_hand(database, self.feed(), &nats, &meter)
     }
 
     fn feed(&self) -> Feed {
