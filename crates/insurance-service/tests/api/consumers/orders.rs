@@ -129,7 +129,7 @@ async fn waited(operator: &Operator) {
     let mut watcher = operator.0.database.connect().await;
     let waits = "select exists(select from pg_stat_activity
         where datname = current_database() and wait_event_type = 'Lock'
-            and query_start < clock_timestamp() - interval '600 ms')";
+            and query_start < clock_timestamp() - interval '350 ms')";
     let waited = async {
         while !sqlx::query_scalar::<_, bool>(waits)
             .fetch_one(&mut watcher)

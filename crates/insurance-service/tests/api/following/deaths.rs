@@ -77,6 +77,11 @@ async fn the_copy_is_what_vehicle_has_and_nothing_comes_twice_whoever_dies() {
         }
     })
     .await;
+    // Whatever the copies before it have seen.
+    let delete = "delete from vehicle.vehicles where registration_number in (
+        select max(registration_number) from vehicle.vehicles)";
+    pair.vehicle.execute(delete).await;
+    pair.caught_up(&mut consumer).await;
     pair.assert_equal().await;
     let twice = "select count(*)::text from (
         select from public.effects group by generation, number, version having count(*) > 1) twice";
