@@ -220,6 +220,8 @@ impl Consumer {
     async fn stop(&mut self, fence: i64) -> Result<Turn, TurnError> {
         let step = (fence, "unreadable_events");
         self.database.transaction(LIMIT, &step, apply::stop).await?;
+        // An operator who lets it go on has seen it.
+        self.unreadable = None;
         tracing::error!("the events of Vehicle cannot be read: nothing is followed");
         Ok(Turn::Paused)
     }

@@ -29,6 +29,11 @@ async fn events_of_two_cars_that_cannot_be_read_stop_the_consumer() {
         .await;
         let parked = ["ABC123 unreadable parked 0"; 2];
         assert_eq!(pair.letters().await, parked[index..]);
+        let resume = "update insurance_replica.consumers set mode = 'follow', last_error = null";
+        pair.insurance.execute(resume).await;
+        pair.until(&mut consumer, state, "2 follow").await;
+        let cars = [first, second].map(|car| format!("{car} unreadable parked 0"));
+        assert_eq!(pair.letters().await, cars);
     }
 }
 
