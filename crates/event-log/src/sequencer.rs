@@ -249,7 +249,8 @@ struct Seen {
     position: i64,
     last_drawn: i64,
     oldest_running: i64,
-    /// For how many seconds the oldest event has waited, if one does; 0 where it is missing.
+    /// For how many seconds the oldest event has waited, if one does. Where it is missing: since
+    /// when none was placed, which is longer.
     waits_for: Option<f64>,
     /// How many events wait, up to [`COUNTED`].
     waiting: i64,
@@ -260,7 +261,8 @@ async fn look(log: &EventLog, connection: &mut PgConnection, from: i64) -> sqlx:
     let look = log.sql(
         "select position, last_value as last_drawn,
              pg_snapshot_xmin(pg_current_snapshot())::text::bigint as oldest_running,
-             (select coalesce(extract(epoch from clock_timestamp() - occurred_at)::float8, 0)
+             (select extract(epoch from
+                  clock_timestamp() - coalesce(occurred_at, head.placed_at))::float8
               from (select event_id from event_log.unplaced
                     where sequence >= $1 order by sequence limit 1) waiting
               left join event_log.events events using (event_id)) as waits_for,
@@ -303,7 +305,7 @@ impl Instruments {
             oldest_unplaced: meter
                 .f64_gauge("event_log.sequencer.oldest_unplaced")
                 .with_unit("s")
-                .with_description("Age of the oldest event that waits for its place; 0 without one")
+                .with_description("Age of the oldest event that waits for its place, or of the last place; 0 without one")
                 .build(),
             last_look: meter
                 .u64_gauge("event_log.sequencer.last_look")

@@ -42,6 +42,28 @@ async fn the_service_keeps_a_copy_and_says_how_old_it_is() {
     assert_eq!(metric(&metrics, "consumer_restarts_total", &none[..1]), 0);
 }
 
+/// It holds up all that come after it, and the log is not at its end.
+#[tokio::test]
+async fn a_log_that_misses_an_event_says_for_how_long_it_has_placed_none() {
+    let pair = Pair::new().await;
+    pair.caught_up(&mut pair.consumer()).await;
+    let lose = "begin;
+        update vehicle_events.head set placed_at = now() - interval '1 hour';
+        insert into vehicle.vehicles (registration_number) values ('NEW123');
+        alter table vehicle_events.events disable trigger append_only;
+        delete from vehicle_events.events where aggregate_id = 'NEW123';
+        commit";
+    pair.vehicle.execute(lose).await;
+    let feed = pair.feed();
+    let behind = async || {
+        let page = feed
+            .events(&FeedStart::Position(1), 1, Duration::ZERO)
+            .await;
+        page.unwrap().behind
+    };
+    within(async { while behind().await < Duration::from_mins(50) {} }).await;
+}
+
 /// Its log is at its end and lacks it: nobody gives events their places.
 #[tokio::test]
 async fn a_car_that_vehicle_has_and_its_log_has_not_is_not_denied() {
