@@ -110,6 +110,28 @@ pub(super) async fn open(connection: &mut PgConnection) -> sqlx::Result<Vec<(Str
     Ok(counts.into_iter().map(|it| (it.reason, it.count)).collect())
 }
 
+/// How many events the copy lacks although an operator has closed them, and how many that name no
+/// vehicle, open or closed: by those every vehicle is in doubt.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lacking {
+    pub(super) closed: i64,
+    pub(super) nameless: i64,
+}
+
+pub(super) async fn lacking(connection: &mut PgConnection) -> sqlx::Result<Lacking> {
+    sqlx::query_as!(
+        Lacking,
+        r#"select count(*) filter (where closed_at is not null) as "closed!",
+             count(*) filter (where registration_number is null) as "nameless!"
+         from insurance_replica.dead_letters
+         where consumer = $1 and superseded_at is null
+             and closed_by is distinct from 'worker/vehicle_replica'"#,
+        CONSUMER
+    )
+    .fetch_one(connection)
+    .await
+}
+
 /// Closes those of vehicles whose whole state a later event has told: their numbers, and where. What
 /// an operator has closed stays as it was closed, and is in doubt no more.
 pub(super) async fn supersede(

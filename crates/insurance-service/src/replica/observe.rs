@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     CONSUMER, NAME,
-    dead_letters::{self, Reason},
+    dead_letters::{self, Lacking, Reason},
     store::{self, Seen},
 };
 
@@ -40,6 +40,7 @@ struct Sight {
     seen: Seen,
     /// Open dead letters, by reason.
     open: Vec<(String, i64)>,
+    lacking: Lacking,
 }
 
 /// Clones share what was seen last.
@@ -126,18 +127,21 @@ impl Instruments {
         meter
             .i64_observable_gauge("dead_letters.open")
             .with_unit("{event}")
-            .with_description("Events that were put aside and are not dealt with")
+            .with_description("Events that were put aside and are not dealt with, or `closed` and still not in the copy")
             .with_callback(move |gauge| {
-                let Some(Sight { open, .. }) = instruments.lately() else {
+                let Some(Sight { open, lacking, .. }) = instruments.lately() else {
                     return;
                 };
-                for reason in Reason::ALL.map(Reason::label) {
+                let open = Reason::ALL.map(Reason::label).map(|reason| {
                     let count = open.iter().find(|(name, _)| name == reason);
+                    (reason, count.map_or(0, |(_, count)| *count))
+                });
+                for (reason, count) in open.into_iter().chain([("closed", lacking.closed)]) {
                     let labels = [
                         KeyValue::new("consumer", CONSUMER),
                         KeyValue::new("reason", reason),
                     ];
-                    gauge.observe(count.map_or(0, |(_, count)| *count), &labels);
+                    gauge.observe(count, &labels);
                 }
             })
             .build();
@@ -209,7 +213,7 @@ impl Instruments {
 
     /// Information only: answers say themselves how old the copy is.
     pub(super) fn check(&self) -> Check {
-        let Some(Sight { seen, .. }) = self.lately() else {
+        let Some(Sight { seen, lacking, .. }) = self.lately() else {
             return Check::warn(NAME, "the copy was not looked at lately");
         };
         if let Some(kind) = seen.last_error {
@@ -220,6 +224,9 @@ impl Instruments {
         }
         if seen.generation == 0 {
             return Check::warn(NAME, "the first copy is being made");
+        }
+        if lacking.nameless > 0 {
+            return Check::warn(NAME, "a dead letter names no car: none is told as fresh");
         }
         if seen.lag > OLD {
             return Check::warn(NAME, "the copy is not caught up");
@@ -237,6 +244,7 @@ async fn see(connection: &mut PgConnection) -> sqlx::Result<Sight> {
         at: Instant::now(),
         seen: store::see(connection).await?,
         open: dead_letters::open(connection).await?,
+        lacking: dead_letters::lacking(connection).await?,
     })
 }
 

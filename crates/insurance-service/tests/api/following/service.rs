@@ -40,6 +40,21 @@ async fn the_service_keeps_a_copy_and_says_how_old_it_is() {
     let none = [("consumer", "vehicle_replica"), ("reason", "contract")];
     assert_eq!(metric(&metrics, "dead_letters_open", &none), 0);
     assert_eq!(metric(&metrics, "consumer_restarts_total", &none[..1]), 0);
+    let discarded = "insert into insurance_replica.dead_letters
+            (dead_letter_id, consumer, event_id, position, reason, detail, event, status,
+             closed_at, closed_by)
+        values (gen_random_uuid(), 'vehicle_replica', gen_random_uuid(), 1, 'unreadable', '', '',
+            'discarded', now(), 'key/operator')";
+    pair.insurance.execute(discarded).await;
+    within(async {
+        while !api.get("/readyz").await.text().contains("names no car") {
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let metrics = api.get("/metrics").await.text();
+    let closed = [none[0], ("reason", "closed")];
+    assert_eq!(metric(&metrics, "dead_letters_open", &closed), 1);
 }
 
 /// It holds up all that come after it, and the log is not at its end.
