@@ -136,7 +136,7 @@ pub(super) fn follow<'a>(connection: &'a mut PgConnection, page: &'a Piece<'_>) 
             return Ok(Done::Otherwise(now));
         }
         if !page.events.is_empty() {
-            keep(connection, &now.followed(), &page.events).await?;
+            keep(connection, &now, &page.events).await?;
         }
         let mut too_many = false;
         if let Some(letter) = &page.letter {
@@ -157,7 +157,7 @@ pub(super) fn follow<'a>(connection: &'a mut PgConnection, page: &'a Piece<'_>) 
 /// Of each vehicle the newest state that the page tells.
 async fn keep(
     connection: &mut PgConnection,
-    generations: &[i64],
+    state: &State,
     events: &[&VehicleEvent],
 ) -> sqlx::Result<()> {
     let mut newest: HashMap<&RegistrationNumber, &VehicleEvent> = HashMap::new();
@@ -168,7 +168,11 @@ async fn keep(
         }
     }
     let rows: Vec<Row> = newest.values().map(|it| Row::from(*it)).collect();
-    store::keep(connection, generations, &rows).await?;
+    store::keep(connection, &state.followed(), &rows).await?;
+    if state.generation > 0 && !state.is_followed() {
+        // The copy that is read lacks it until the other one is turned to.
+        return Ok(());
+    }
     let told = newest.iter();
     let (numbers, positions): (Vec<_>, Vec<_>) = told
         .map(|(number, event)| (number.as_str().to_owned(), event.position))

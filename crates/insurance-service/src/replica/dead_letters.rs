@@ -160,20 +160,25 @@ pub(super) async fn supersede(
     .map(drop)
 }
 
-/// The same for all that were parked before the copy was begun that is filled: it has what they told.
+/// The same where the copy that is filled has what they told: it was begun later, or has a later
+/// event of the vehicle.
 pub(super) async fn supersede_all(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!(
-        "update insurance_replica.dead_letters
+        "update insurance_replica.dead_letters as letters
          set superseded_at = clock_timestamp(),
              status = case when closed_at is null then 'resolved' else status end,
              note = case when closed_at is null then 'superseded' else note end,
              closed_at = coalesce(closed_at, clock_timestamp()), closed_by = coalesce(closed_by, $2),
              next_try_at = null
-         where consumer = $1 and superseded_at is null
+         from insurance_replica.consumers as now
+         where now.consumer = $1 and letters.consumer = $1 and superseded_at is null
              and closed_by is distinct from 'worker/vehicle_replica'
-             and parked_at < (
-                 select filling_since from insurance_replica.consumers where consumer = $1
-             )",
+             and (parked_at < now.filling_since or exists (
+                 select from insurance_replica.vehicles as kept
+                 where kept.generation = now.filling
+                     and kept.registration_number = letters.registration_number
+                     and kept.position > letters.position
+             ))",
         CONSUMER,
         ACTOR
     )

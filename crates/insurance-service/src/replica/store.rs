@@ -134,12 +134,14 @@ pub(super) async fn copied(
     .map(drop)
 }
 
-/// Makes the copy that was filled the one that is read.
+/// Makes the copy that was filled the one that is read. How old the copy of another log was says
+/// nothing of it.
 pub(super) async fn turn(connection: &mut PgConnection) -> sqlx::Result<()> {
     dead_letters::supersede_all(connection).await?;
     sqlx::query!(
         "update insurance_replica.consumers
-         set generation = filling, copy_log_id = log_id, filling = null, mode = 'follow'
+         set generation = filling, copy_log_id = log_id, filling = null, mode = 'follow',
+             caught_up_at = case when copy_log_id = log_id then caught_up_at end
          where consumer = $1",
         CONSUMER
     )

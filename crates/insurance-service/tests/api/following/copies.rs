@@ -202,3 +202,44 @@ async fn a_pause_is_obeyed_by_the_page_in_hand() {
     pair.assert_equal().await;
     assert_eq!(after, before);
 }
+
+/// The copy that is read lacks what it told until the other one is read.
+#[tokio::test]
+async fn a_letter_is_open_until_the_copy_of_another_log_is_read() {
+    let pair = Pair::new().await;
+    let mut consumer = pair.consumer();
+    pair.caught_up(&mut consumer).await;
+    pair.tell_nonsense("ABC123").await;
+    pair.caught_up(&mut consumer).await;
+    let other = "update vehicle_events.head set log_id = gen_random_uuid();
+        update vehicle.vehicles set model = 'other' where registration_number = 'DEF456'";
+    pair.vehicle.execute(other).await;
+    let copied = "filling is not null and snapshot_at is null";
+    pair.until(&mut consumer, copied, "true").await;
+    let ahead = "update insurance_replica.consumers set caught_up_at = now() + interval '1 hour'";
+    pair.insurance.execute(ahead).await;
+    // More than one page, and a letter of the new log.
+    pair.tell_nonsense("GHI789").await;
+    let changes = "update vehicle.vehicles set model = 'new'
+            where registration_number in ('ABC123', 'GHI789');
+        insert into vehicle.vehicles (registration_number)
+        select 'T' || n from generate_series(10000, 11499) n";
+    pair.vehicle.execute(changes).await;
+    let waiting = "select count(*)::text from vehicle_events.unplaced";
+    within(async { while texts(&pair.vehicle, waiting).await != ["0"] {} }).await;
+    let told = CancellationToken::new();
+    let new = "select count(*)::text from insurance_replica.vehicles where model = 'new'";
+    within(async {
+        while texts(&pair.insurance, new).await != ["2"] {
+            consumer.turn(&told).await.unwrap();
+        }
+    })
+    .await;
+    assert_eq!(pair.state(copied).await, "true");
+    let open = ["ABC123", "GHI789"].map(|car| format!("{car} contract parked 0"));
+    assert_eq!(pair.letters().await, open);
+    pair.caught_up(&mut consumer).await;
+    let closed = ["ABC123", "GHI789"].map(|car| format!("{car} contract resolved 0 superseded"));
+    assert_eq!(pair.letters().await, closed);
+    assert_eq!(pair.state("caught_up_at <= now()").await, "true");
+}
