@@ -40,7 +40,7 @@ pub(super) struct Page {
 impl Page {
     /// `None`: the log is another one than that which was read, or has lost some of its end. As it
     /// has no gaps, what comes after the last event that was read has the next place, and a log
-    /// that has nothing more ends there.
+    /// that has nothing more ends there. A page ends before an event that has another place.
     pub(super) fn read(page: FeedPage, from: &State) -> Result<Option<Self>, FeedError> {
         let told: Vec<_> = page
             .events
@@ -60,11 +60,21 @@ impl Page {
             return Ok(None);
         }
         let first = next.or(first_told).unwrap_or(1);
+        let places = (first..).zip(&told);
+        if places
+            .last()
+            .is_some_and(|(last, _)| last > page.log_position)
+        {
+            return Err(FeedError::Contract("the log ends before its last event"));
+        }
         let mut entries = Vec::with_capacity(told.len());
+        let mut next = page.next;
         for ((position, told), text) in (first..).zip(told).zip(page.events) {
             let id = match &told {
                 Ok(event) if event.position != position => {
-                    return Err(FeedError::Contract("the places of events have gaps"));
+                    // The next page begins with it, and its log is another one.
+                    next = entries.last().and_then(|before: &Entry| before.id);
+                    break;
                 }
                 Ok(event) => Some(event.id),
                 Err(fault) => fault.id,
@@ -77,15 +87,12 @@ impl Page {
             });
         }
         if let Some(last) = entries.last_mut() {
-            if last.position > page.log_position {
-                return Err(FeedError::Contract("the log ends before its last event"));
-            }
-            last.id = page.next;
+            last.id = next;
         }
         Ok(Some(Self {
             entries,
             log_position: page.log_position,
-            next: page.next,
+            next,
             behind: page.behind,
         }))
     }
