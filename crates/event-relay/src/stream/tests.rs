@@ -124,8 +124,9 @@ async fn a_stream_that_was_purged_before_the_next_event_is_refused() {
 async fn a_stream_that_deletes_by_itself_or_that_holds_what_is_not_ours_is_refused() {
     let Some(nats) = Nats::start() else { return };
     let broker = broker(&nats).await;
-    let name = stream_name("vehicle", Uuid::from_u128(1));
-    let keeps = config(&name, "vehicle", 1);
+    // Each of another log: the server may still delete the files of the one before.
+    let mut logs = (1..).map(Uuid::from_u128);
+    let keeps = config("", "vehicle", 1);
     let makes_room = Config {
         discard: DiscardPolicy::Old,
         ..keeps.clone()
@@ -148,16 +149,29 @@ async fn a_stream_that_deletes_by_itself_or_that_holds_what_is_not_ours_is_refus
             ..makes_room.clone()
         },
     ] {
-        broker.context.create_stream(forgetful).await.unwrap();
-        let refused = broker.open("vehicle", Uuid::from_u128(1), &[], 1).await;
+        let log = logs.next().unwrap();
+        let name = stream_name("vehicle", log);
+        let stream = Config {
+            name: name.clone(),
+            ..forgetful
+        };
+        broker.context.create_stream(stream).await.unwrap();
+        let refused = broker.open("vehicle", log, &[], 1).await;
         assert!(matches!(refused, Err(Error::Forgetful(_))));
         broker.context.delete_stream(&name).await.unwrap();
     }
     // Without a limit nothing is deleted.
-    broker.context.create_stream(makes_room).await.unwrap();
-    assert_eq!(open(&broker).await.last, None);
+    let log = logs.next().unwrap();
+    let name = stream_name("vehicle", log);
+    let stream = Config {
+        name: name.clone(),
+        ..makes_room
+    };
+    broker.context.create_stream(stream).await.unwrap();
+    let opened = broker.open("vehicle", log, &[], 1).await.unwrap();
+    assert_eq!(opened.last, None);
     let sent = broker.context.publish("threadpilot.vehicle.x", "".into());
     sent.await.unwrap().await.unwrap();
-    let refused = broker.open("vehicle", Uuid::from_u128(1), &[], 1).await;
+    let refused = broker.open("vehicle", log, &[], 1).await;
     assert!(matches!(refused, Err(Error::Diverged(it)) if it == name));
 }
