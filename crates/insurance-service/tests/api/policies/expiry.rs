@@ -283,7 +283,10 @@ async fn one_policy_that_cannot_be_ended_holds_up_no_other() {
         .unwrap();
     let mut worker = worker(&database);
     let error = worker.look(on("2030-01-01")).await.unwrap_err();
-    assert_eq!(error.to_string(), "the statement failed");
+    assert_eq!(
+        error.to_string(),
+        "another transaction holds what this one needs"
+    );
     assert_eq!(written(&database).await, ["4 4 4"]);
 
     sqlx::raw_sql("commit").execute(&mut telling).await.unwrap();
