@@ -52,12 +52,14 @@ async fn a_query_that_is_done_keeps_its_connection() {
 async fn a_short_statement_ends_by_itself_and_keeps_its_connection() {
     let (_place, database) = database(&json!({"max_connections": 1})).await;
     let before = session(&database).await;
-    for _ in 0..5 {
-        // A server on the same core may answer `select 1` before the first look.
-        let left = run(&database, "select pg_sleep(0.005)").now_or_never();
-        assert!(left.is_none());
+    let mut left = 0;
+    for _ in 0..20 {
+        // On a busy machine the server may answer before the first look.
+        let answer = run(&database, "select pg_sleep(0.005)").now_or_never();
+        left += u32::from(answer.is_none());
         assert_eq!(session(&database).await, before);
     }
+    assert!(left > 0);
 }
 
 #[tokio::test]
