@@ -47,7 +47,7 @@ async fn a_page_of_an_allowed_origin_may_ask_without_a_key_and_call_with_one() {
     assert_eq!(allowed_origin(&answer), PAGE);
     assert_eq!(
         answer.header("access-control-allow-headers"),
-        "content-type,if-match,if-none-match,x-api-key,x-request-id,traceparent,idempotency-key,prefer,x-causation-id,x-deadline-ms"
+        "authorization,content-type,if-match,if-none-match,x-api-key,x-request-id,traceparent,idempotency-key,prefer,x-causation-id,x-deadline-ms"
     );
     assert_eq!(
         answer.header("access-control-allow-methods"),
