@@ -29,7 +29,7 @@ async fn hot_numbers_are_at_most_a_call_for_five_requests() {
     const NUMBERS: usize = 125;
     const REQUESTS: usize = 1_000;
     let vehicle = FakeVehicle::healthy().await;
-    let service = Service::start(&vehicle, NUMBERS, &[]).await;
+    let service = Service::start(&vehicle, NUMBERS, &PATIENT).await;
     let policies = closely(10, 0..REQUESTS, async |request| {
         // A prime apart, so that neighbours in time are none in number.
         service.policy(request * 7_919 % NUMBERS).await
