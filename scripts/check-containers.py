@@ -133,7 +133,7 @@ expect(used == made, f"compose: variables of init.sh that are not used, or the r
 for name, service in services.items():
     for key, value in service.get("environment", {}).items():
         for variable in re.findall(r"\$\{(\w+)", str(value)):
-            same = variable == ("POSTGRES_PASSWORD" if key == "PGPASSWORD" else key) or variable == BROKER
+            same = variable == ("POSTGRES_PASSWORD" if key == "PGPASSWORD" else key) or variable in optional
             expect(same, f"compose: {name}: {key} is given {variable}")
 
 binaries = Path(os.environ.get("CARGO_TARGET_DIR", top / "target")) / "debug"
