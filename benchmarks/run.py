@@ -113,8 +113,7 @@ class Run:
         default, single_off = start(), start(**off, **wide)
         batch_warm, batch_off = start(**batch), start(**off, **batch)
         node, node_batch = (services.node("insurance", upstream=node_vehicle, batch=batch) for batch in (False, True))
-        replica = start(REPLICA__ENABLED="true", ENRICHMENT__STRATEGY="replica")
-        started = [vehicle, node_vehicle, default, single_off, batch_warm, batch_off, replica, node, node_batch]
+        started = [vehicle, node_vehicle, default, single_off, batch_warm, batch_off, node, node_batch]
         peers, batch_peers = [node], [node_batch]
         if self.full:
             python_vehicle = services.python("vehicle")
@@ -128,12 +127,8 @@ class Run:
             ("8 cars single, cache off", "8 cars", single_off, peers),
             ("8 cars batch, cache warm", "8 cars warm", batch_warm, batch_peers),
             ("8 cars batch, cache off", "8 cars", batch_off, batch_peers),
-            ("8 cars, copy", "8 cars", replica, []),
-            ("8 policies, no car", "8 policies", replica, []),
         ]
         bench.rounds([(name, self.requests[file], [ours, *others], {}) for name, file, ours, others in scenarios], self.rounds)
-        of = lambda scenario: statistics.median(its["cpu_us"]["all"] for its in bench.records if its["scenario"] == scenario)
-        self.facts["copy"] = {"8 cars to none": of("8 cars, copy") / of("8 policies, no car")}
         self.end(reversed(started))
 
     def overload(self):
@@ -157,8 +152,8 @@ class Run:
     def replica(self):
         """The copy of Vehicle's cars, and whether it is whole after processes were killed."""
         self.facts["replica"] = replica.Replica(self.stack, self.database, self.full).run()
-        dose = (200, 20, 100_000, 5) if self.full else (10, 2, 5_000, 1)
-        self.facts["replica kills"] = replica_kills.ReplicaKills(self.stack, self.database).run(*dose)
+        dose = replica_kills.Dose(200, 50, 20, 100_000, 5) if self.full else replica_kills.Dose(12, 6, 2, 5_000, 1)
+        self.facts["replica kills"] = replica_kills.ReplicaKills(self.stack, self.database).run(dose)
 
     def relay(self):
         """The way of an event to a stream of NATS."""

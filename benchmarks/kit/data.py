@@ -125,7 +125,6 @@ class Requests:
             "401": [self.hit(number, "wrong-key-0123456789", (401, NO_KEY)) for number in self.some_vehicles(1000)],
             "static": [("GET", "/static", KEY, "", 200, STATIC)],
             "1 car": [self.lookup(number) for number in self.chance.sample(persons(0), k=min(5000, len(persons(0))))],
-            "8 policies": [self.lookup(number) for number in self.chance.sample(persons(15), k=min(5000, len(persons(15))))],
             "8 cars": [self.lookup(number) for number in self.chance.sample(persons(7), k=min(5000, len(persons(7))))],
         }
         files["1 car warm"], files["8 cars warm"] = files["1 car"][:500], files["8 cars"][:500]

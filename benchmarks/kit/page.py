@@ -175,8 +175,10 @@ def replica(results):
         ["the slowest cancellation of dry runs and rebuilds", f"{found['cancelled_s']:.2f} s", "≤ 1 s"],
         [f"from a change to the copy, at {found['lag_events_per_s']:.0f} changes/s, p50", f"{found['lag_p50_ms']:.0f} ms", ""],
         ["the same, p99", f"{found['lag_p99_ms']:.0f} ms", "≤ 500 ms"],
+        ["CPU of an answer with 8 cars ÷ one with none", f"{found['cars_to_none']:.2f}", "≤ 1.3"],
         [f"calls of Vehicle's look-ups for {found['lookups']:,} cars of answers", found["lookup_calls"], "0"],
-        [f"faults after {kills['events']:,} events while processes were killed ({killed})", len(faults), "0"],
+        ["a consumer that was killed is replaced, the slowest time", f"{kills['replaced_s']:.0f} s", "≤ 20 s"],
+        [f"faults after {kills['events']:,} events, {kills['read_from_stream']:,} of them read from NATS, while processes were killed ({killed})", len(faults), "0"],
     ]
     return table(["", "seen", "goal"], rows)
 

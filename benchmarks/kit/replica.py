@@ -4,12 +4,14 @@ import http.client
 import json
 import re
 import time
+from statistics import median
 
 from kit import machine
-from kit.data import WRITER, person, plate, profile
-from kit.stack import Services
+from kit.data import WRITER, Requests, person, profile
+from kit.load import Bench
+from kit.stack import FOLDER, Services
 
-VEHICLES, PERSONS = 1_000_000, 16
+VEHICLES, PERSONS = 1_000_000, 16_000
 # Vehicles of a bulk update.
 MANY = 100_000
 # Changes a second.
@@ -30,9 +32,8 @@ DIFFERENCES = """select count(*) from vehicle.vehicles as source full join (
     where (source.make, source.model, source.model_year, source.version)
         is distinct from (copy.make, copy.model, copy.model_year, copy.version)"""
 # Each vehicle once. Between two changes the session looks how far everybody sees the copy.
-CHANGES = """create table if not exists sights (position bigint, seen_at timestamptz);
-truncate sights;
-do $$
+SIGHTS = "create table sights (position bigint, seen_at timestamptz)"
+CHANGES = """do $$
 declare
     due timestamptz := clock_timestamp();
     seen bigint;
@@ -145,6 +146,7 @@ class Replica:
         self.told("first_copy_cpu_s", sum(map(machine.cpu_seconds, processes)) - before, "the same, seconds of CPU of all three")
         self.compare()
         self.lookups()
+        self.cost()
         self.catch_up()
         self.dry_run()
         self.cancel()
@@ -178,6 +180,19 @@ class Replica:
                 raise SystemExit(f"not from the copy: {found}")
         self.facts["lookups"] = LOOKUPS * len(expected)
         self.told("lookup_calls", self.lookup_calls() - before, f"for {self.facts['lookups']:,} lookups Vehicle was called")
+
+    def cost(self):
+        """An answer with eight vehicles beside one with eight policies of other things, round by round."""
+        requests = Requests(FOLDER, VEHICLES, PERSONS)
+        bench = Bench(self.stack, machine.postgres_pid(self.database.port), 5 if self.full else 2)
+        lookups = lambda remainder: [requests.lookup(number) for number in range(remainder, PERSONS, 16)]
+        files = {name: requests.write(f"copy_{rest}", lookups(rest)) for name, rest in (("8 cars, copy", 7), ("8 policies, no car", 15))}
+        bench.rounds([(name, file, [self.insurance], {}) for name, file in files.items()], 5 if self.full else 3)
+        if not all(record["valid"] for record in bench.records):
+            raise SystemExit("answers from the copy are not what they have to be")
+        cars, none = ([its["cpu_us"]["all"] for its in bench.records if its["scenario"] == name] for name in files)
+        ratio = median(its / other for its, other in zip(cars, none, strict=True))
+        self.told("cars_to_none", ratio, "an answer with 8 cars costs so many times one with none")
 
     def lookup_calls(self):
         """Requests to the lookups, as Vehicle counts them."""
@@ -253,6 +268,7 @@ class Replica:
         text = CHANGES
         for word, value in words.items():
             text = text.replace(word, str(value))
+        self.database.execute(self.name, SIGHTS)
         begun = time.monotonic()
         self.database.execute(self.name, text)
         rate = changes / (time.monotonic() - begun)

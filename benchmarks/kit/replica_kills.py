@@ -1,226 +1,194 @@
-"""Vehicles are changed while Vehicle, the consumer and PostgreSQL are killed. Then the copy is compared with the register."""
+"""Vehicles are changed while Vehicle, the consumer, NATS and PostgreSQL are killed. Then the copy is compared with the register."""
 
-import http.client
 import random
-import subprocess
 import threading
 import time
+from typing import NamedTuple
 
-from kit.data import plate
+from kit.changes import BROKEN, CHUNK, COUNTS, MANY, VEHICLES, Clerk, Session
+from kit.journal import CHECKS, JOURNAL, LETTERS, QUIET
 from kit.kills import say
-from kit.replica import AFRESH, DIFFERENCES, LONGEST, Operator, following, plates
-from kit.stack import FOLDER, RELEASE, Services, free_port
+from kit.nats import Nats
+from kit.replica import AFRESH, LONGEST, Operator, following, plates
+from kit.stack import Services, free_port
 
-# Random changes are about the first ones, half of them about a few. The others are there for bulk updates.
-VEHICLES, OFTEN, FEW = 120_000, 20_000, 50
-MANY = 100_000
-# Changes of one run of the statements. Some find no vehicle, or nothing to change.
-CHUNK, SESSIONS = 50, 2
-RANDOM = f"""do $$
-declare
-    chance float;
-    one text;
-    other text;
-begin
-    for number in 1..{CHUNK} loop
-        chance := random();
-        one := plate(floor(random() * case when random() < 0.5 then {FEW} else {OFTEN} end)::bigint);
-        other := plate(floor(random() * {OFTEN})::bigint);
-        if chance < 0.55 then
-            update vehicle.vehicles
-            set make = (array['Volvo', null, 'Saab'])[1 + floor(random() * 3)::integer], model_year = 1990 + floor(random() * 36)
-            where registration_number = one;
-        elsif chance < 0.7 then
-            delete from vehicle.vehicles where registration_number = one;
-        elsif chance < 0.85 then
-            insert into vehicle.vehicles (registration_number, make, model) values (one, 'Kia', md5(random()::text))
-            on conflict (registration_number) do update set model = excluded.model;
-        elsif chance < 0.95 then
-            update vehicle.vehicles set registration_number = other
-            where registration_number = one and not exists (select from vehicle.vehicles where registration_number = other);
-        else
-            delete from vehicle.vehicles where registration_number = one;
-            insert into vehicle.vehicles (registration_number, make) values (one, 'Ford') on conflict do nothing;
-            update vehicle.vehicles set model_year = 2000 where registration_number = one;
-        end if;
-        commit;
-    end loop;
-end
-$$"""
-BULK = """begin;
-set local threadpilot.correlation_id = 'bulk';
-update vehicle.vehicles set model_year = 1990 + (coalesce(model_year, 1990) - 1989) % 36;
-commit"""
-# What the consumer does, kept in its own transactions.
-JOURNAL = """create table effects (
-    number bigint generated always as identity, generation bigint, registration_number text, version bigint
-);
-create table steps_back (position bigint);
-create function note_effect() returns trigger language plpgsql security definer as $$
-begin
-    insert into public.effects (generation, registration_number, version)
-    values (new.generation, new.registration_number, new.version);
-    return null;
-end
-$$;
-create trigger note_effect after insert or update on insurance_replica.vehicles
-for each row execute function note_effect();
-create function note_step_back() returns trigger language plpgsql security definer as $$
-begin
-    insert into public.steps_back values (new.position);
-    return null;
-end
-$$;
-create trigger note_step_back after update on insurance_replica.consumers
-for each row when (new.log_id = old.log_id and new.position < old.position) execute function note_step_back()"""
-QUIET = """select not exists (select from vehicle_events.unplaced)
-        and position = (select position from vehicle_events.head) and filling is null and mode = 'follow'
-        and not exists (select from insurance_replica.dead_letters where status in ('parked', 'retrying'))
-    from insurance_replica.consumers"""
-# Each is to find nothing.
-CHECKS = {
-    "differences between copy and source": DIFFERENCES,
-    "effects applied twice": """select count(*) from (
-        select from effects group by generation, registration_number, version having count(*) > 1) as twice""",
-    "effects after a later one": """select count(*) from (
-        select version < lag(version) over (partition by generation, registration_number order by number) as is_older
-        from effects) as steps where is_older""",
-    "steps back of the checkpoint": "select count(*) from steps_back",
-    "open dead letters": "select count(*) from insurance_replica.dead_letters where status in ('parked', 'retrying')",
-}
-# Of a lease whose time has passed, since its holder is dead.
-PASS = "update insurance.workers set leased_until = '-infinity' where worker = 'vehicle_replica'"
+# Sessions that change vehicles at the same time.
+SESSIONS = 2
+# One of so many kills is made good by the clock alone; after the others the leases of the dead are ended, as if their
+# time had passed.
+BY_CLOCK = 20
+# Seconds within which the consumer is replaced by the clock, for which its lease is 15 s.
+REPLACED = 20
+# Seconds within which events come; a consumer that has found its stream of no use reads the feed for one minute.
+SOON = 90
+# Before a kill.
+LONGEST_PAUSE = 0.3
+END_LEASES = """update insurance.workers set leased_until = '-infinity' where worker = 'vehicle_replica';
+    update vehicle_events.relays set leased_until = '-infinity'"""
 FENCE = "select fence from insurance.workers where worker = 'vehicle_replica'"
-# Answers to a change over HTTP, made or not.
-USUAL = (200, 201, 204, 404, 409, 412, 429, 503)
-
-# What the death of a process does to its callers.
-BROKEN = (OSError, http.client.HTTPException)
+POSITION = "select position from insurance_replica.consumers"
 
 
-class Clerk(threading.Thread):
-    """Changes vehicles over HTTP, one after the other, whatever becomes of it."""
+class Dose(NamedTuple):
+    """What a run does."""
 
-    def __init__(self, port, over):
-        super().__init__(daemon=True)
-        self.vehicle, self.over, self.chance = Operator(port), over, random.Random(2021)
-        self.made, self.refusals = 0, []
-
-    def run(self):
-        try:
-            while not self.over.wait(0.01):
-                self.change()
-        except Exception as error:  # Anything that ends it early is a fault of the run.
-            self.refusals.append(repr(error))
-
-    def change(self):
-        path = f"/api/v1/vehicles/{plate(self.chance.randrange(OFTEN))}"
-        details = {"make": "Saab", "model": "900", "modelYear": self.chance.randrange(1980, 1994)}
-        ways = [("PUT", details, {"if-match": "*"}), ("PUT", details, {"if-none-match": "*"}), ("DELETE", None, {"if-match": "*"})]
-        method, body, headers = self.chance.choice(ways)
-        try:
-            status, text = self.vehicle.ask(method, path, body, **headers)
-        except BROKEN:
-            return
-        self.made += status in (200, 201, 204)
-        if status not in USUAL:
-            self.refusals.append(f"{status} {text}")
+    # Of the consumer and of Vehicle each.
+    kills: int
+    # In the first ones of these NATS is killed as well.
+    brokers: int
+    stops: int
+    changes: int
+    bulks: int
 
 
 class ReplicaKills:
-    """Vehicle, and one Insurance that keeps a copy."""
+    """Vehicle with its relay, and one Insurance that keeps a copy: first by the stream, then by the feed."""
 
     def __init__(self, stack, database):
         self.stack, self.database = stack, database
         self.name = database.filled("benchmark_replica_kills", VEHICLES, 0)
         database.execute(self.name, f"{AFRESH}; {plates()}; {JOURNAL}")
         self.services = Services(stack, database, self.name)
+        self.nats, self.reads_stream = Nats(stack), True
         self.ports = {service: free_port() for service in ("vehicle", "insurance")}
-        self.processes = {}
-        self.chance = random.Random(2021)
+        self.processes, self.chance = {}, random.Random(2021)
+        # As the consumer and the stream were when they were killed last.
+        self.fence, self.position, self.messages = 0, 0, 0
+        self.replaced, self.read, self.tries = [], 0, []
+        self.faults = {"kills of a process that did not consume": 0, "kills without an event between them": 0}
+        self.faults |= {"kills of NATS without an event that was read from it": 0, "replaced too late": 0}
 
     def start(self, service):
-        more = {}
+        settings = {"RELAY__NATS__URL": self.nats.url} if self.reads_stream else {}
         if service == "insurance":
-            more = following(VEHICLE_CLIENT__BASE_URL=f"http://127.0.0.1:{self.ports['vehicle']}")
-        environment = self.services.environment(service, self.ports[service], **more)
+            settings = {"REPLICA__NATS__URL": self.nats.url} if self.reads_stream else {}
+            settings = following(VEHICLE_CLIENT__BASE_URL=f"http://127.0.0.1:{self.ports['vehicle']}", **settings)
+        environment = self.services.environment(service, self.ports[service], **settings)
         self.processes[service] = self.stack.spawn(self.services.command(service), env=environment)
 
-    def kill(self, service):
-        time.sleep(self.chance.uniform(0, 0.3))
-        self.stack.kill(self.processes[service])
-        if service == "insurance":
-            self.database.execute(self.name, PASS)
-        self.start(service)
-
-    def run(self, kills, stops, changes, bulks):
-        """So many kills of each service while vehicles are changed, and stops of PostgreSQL."""
+    def run(self, dose):
         for service in self.ports:
             self.start(service)
         over = threading.Event()
         clerk = Clerk(self.ports["vehicle"], over)
         begun = time.monotonic()
+        if not self.wait("select generation > 0 from insurance_replica.consumers", LONGEST):
+            raise SystemExit("there is no first copy")
         clerk.start()
-        sessions = [self.change(RANDOM, 2 * changes // CHUNK // SESSIONS) for _ in range(SESSIONS)]
-        sessions.append(self.change(BULK, bulks))
-        fence, idle = 0, 0
-        for number in range(kills):
-            # The one that is killed is the one that consumes.
-            idle += not self.wait(f"select fence > {fence} from insurance.workers where worker = 'vehicle_replica'", 30)
-            fence = int(self.database.value(self.name, FENCE))
-            self.kill("insurance")
-            self.kill("vehicle")
-            if (number + 1) * stops // kills > number * stops // kills:
-                time.sleep(self.chance.uniform(0, 0.3))
-                self.database.stop_at_once()
-            if number == kills // 2:
-                self.begin_anew()
-        followed = int(self.database.value(self.name, "select position from insurance_replica.consumers"))
-        failed = [self.end(session) for session in sessions]
+        bulks = self.kill_all(dose)
+        followed = int(self.value(POSITION))
+        self.tries += [bulk.end() for bulk in bulks]
         over.set()
         clerk.join(120)
         is_quiet = self.wait(QUIET, LONGEST)
-        counts = self.database.value(
-            self.name,
-            "select count(*) filter (where correlation_id <> 'bulk') || ' ' || count(*) filter (where correlation_id = 'bulk') from vehicle_events.events",
-        )
-        random_events, bulk_events = map(int, counts.split())
+        seconds = time.monotonic() - begun
+        random_events, bulk_events = map(int, self.value(COUNTS).split())
+        published, digest = self.nats.stream.digest()
         facts = {
-            "kills": {"the consumer": kills, "Vehicle": kills, "PostgreSQL": stops},
+            "kills": {"the consumer": dose.kills, "Vehicle": dose.kills, "NATS": dose.brokers, "PostgreSQL": dose.stops},
             "events": random_events + bulk_events,
+            "random_events": random_events,
             "followed_while_killed": followed,
-            "seconds": time.monotonic() - begun,
-            "tries_again": sum(filter(None, failed)),
+            "published": published,
+            "read_from_stream": self.read,
+            "dead_letters": int(self.value(LETTERS)),
+            "replaced_s": max(self.replaced),
+            "seconds": seconds,
+            "tries_again": sum(filter(None, self.tries)),
             "over_http": clerk.made,
             "faults": {
-                "kills of a process that did not consume": idle,
-                "kills without an event followed between them": int(followed == 0),
-                "random changes that are missing": max(0, changes - random_events),
-                "changes of bulk updates that are missing": max(0, bulks * MANY - bulk_events),
-                "sessions that have failed": failed.count(None),
+                **self.faults,
+                "random changes that are missing": max(0, dose.changes - random_events),
+                "changes of bulk updates that are missing": max(0, dose.bulks * MANY - bulk_events),
+                "sessions that have failed": self.tries.count(None),
                 "changes over HTTP": clerk.refusals or (0 if clerk.made else "none"),
-                "not quiet": 0 if is_quiet else self.database.value(self.name, "select to_json(consumers) from insurance_replica.consumers"),
-                **{what: int(self.database.value(self.name, query)) for what, query in CHECKS.items()},
+                "not quiet": 0 if is_quiet else self.value("select to_json(consumers) from insurance_replica.consumers"),
+                "another stream than the log": int(digest != self.log(published)),
+                **{what: int(self.value(query)) for what, query in CHECKS.items()},
             },
         }
         for process in self.processes.values():
             self.stack.stop(process)
-        words = f"{facts['events']:,} events, {facts['followed_while_killed']:,} of them followed meanwhile"
-        say(facts, f"{words}, {facts['seconds']:.0f} s")
+        self.nats.stop()
+        words = f"{facts['events']:,} events, {followed:,} of them followed meanwhile, {self.read:,} of these read from NATS"
+        words += f", {facts['dead_letters']} put aside; replaced after {facts['replaced_s']:.1f} s at most"
+        say(facts, f"{words}, {seconds:.0f} s")
         return facts
 
-    def change(self, statements, times):
-        """A session of PostgreSQL in which the statements succeed so often."""
-        file = FOLDER / f"changes_{len(self.stack.processes)}.sql"
-        file.write_text(statements, encoding="utf-8")
-        command = [RELEASE / "benchmarks", "changes", self.database.administrator(self.name), file, str(times)]
-        return self.stack.spawn(command, stdout=subprocess.PIPE, text=True)
+    def kill_all(self, dose):
+        """The bulk updates that were begun."""
+        times = 2 * dose.changes // CHUNK // SESSIONS // dose.kills + 1
+        bulks = []
+        for number in range(dose.kills):
+            self.reads_stream = number < dose.brokers
+            sessions = [self.session("random", times) for _ in range(SESSIONS)]
+            if is_due(dose.bulks, number - dose.brokers, dose.kills - dose.brokers):
+                bulks.append(self.session("bulk", 1))
+            self.see_it_at_work()
+            by_clock = number % BY_CLOCK == BY_CLOCK // 4
+            killed_at = self.kill_each(by_clock, number < dose.brokers)
+            if by_clock:
+                self.see_it_replaced(killed_at)
+            if is_due(dose.stops, number, dose.kills):
+                time.sleep(self.chance.uniform(0, LONGEST_PAUSE))
+                self.database.stop_at_once()
+            if number == dose.kills // 2:
+                self.begin_anew()
+            self.tries += [session.end() for session in sessions]
+        self.see_it_at_work()
+        return bulks
 
-    def end(self, session):
-        """How often it had to try again; nothing where it gave up."""
-        text = session.communicate()[0]
-        self.stack.processes.remove(session)
-        return None if session.returncode else int(text)
+    def see_it_consume(self):
+        return self.wait(f"select fence > {self.fence} from insurance.workers where worker = 'vehicle_replica'", SOON)
+
+    def see_it_replaced(self, killed_at):
+        self.see_it_consume()
+        self.replaced.append(time.monotonic() - killed_at)
+        self.faults["replaced too late"] += self.replaced[-1] > REPLACED
+
+    def see_it_at_work(self):
+        """The one that is killed next is the one that consumes, and has gone on since the kill before."""
+        self.faults["kills of a process that did not consume"] += not self.see_it_consume()
+        self.fence = int(self.value(FENCE))
+        has_gone_on = self.wait(f"select position > {self.position} from insurance_replica.consumers", SOON)
+        self.faults["kills without an event between them"] += not has_gone_on
+
+    def kill_each(self, by_clock, with_broker):
+        """In any order: when the consumer was killed."""
+        victims = ["insurance", "vehicle"]
+        if with_broker:
+            self.see_it_read()
+            victims.append("nats")
+        self.chance.shuffle(victims)
+        for victim in victims:
+            time.sleep(self.chance.uniform(0, LONGEST_PAUSE))
+            if victim == "nats":
+                self.messages = self.nats.stream.messages()
+                self.nats.kill()
+                continue
+            self.stack.kill(self.processes[victim])
+            if victim == "insurance":
+                killed_at = time.monotonic()
+            else:
+                self.start(victim)
+            if not by_clock:
+                self.database.execute(self.name, END_LEASES)
+        self.position = int(self.value(POSITION))
+        # It takes a stream that is behind for one of no use.
+        if self.reads_stream and not self.until(lambda: self.nats.stream.messages() >= self.position):
+            self.faults["kills of NATS without an event that was read from it"] += 1
+        self.start("insurance")
+        return killed_at
+
+    def see_it_read(self):
+        """Since the kill before events came into the stream and were read from it."""
+        stream = self.nats.stream
+        if not self.until(lambda: stream.messages() > self.messages and stream.read() > 0):
+            self.faults["kills of NATS without an event that was read from it"] += 1
+        self.read += stream.read()
+
+    def session(self, name, times):
+        return Session(self.stack, self.database.administrator(self.name), name, times)
 
     def begin_anew(self):
         """In the midst of it a new copy is ordered."""
@@ -234,10 +202,26 @@ class ReplicaKills:
                 time.sleep(0.05)
         raise SystemExit("no new copy can be ordered")
 
+    def log(self, positions):
+        """A digest of the first events of the log, as of those of the stream."""
+        text = "string_agg(position || ' ' || event_id, ',' order by position)"
+        return self.value(f"select md5({text}) from vehicle_events.log where position <= {positions}")
+
+    def value(self, query):
+        return self.database.value(self.name, query)
+
     def wait(self, condition, longest):
+        return self.until(lambda: self.value(condition) == "true", longest)
+
+    def until(self, is_so, longest=SOON):
         give_up = time.monotonic() + longest
-        while time.monotonic() < give_up:
-            if self.database.value(self.name, condition) == "true":
-                return True
+        while not is_so():
+            if time.monotonic() > give_up:
+                return False
             time.sleep(0.02)
-        return False
+        return True
+
+
+def is_due(times, number, steps):
+    """Whether one of so many things, spread evenly over the steps, comes after this step."""
+    return number >= 0 and (number + 1) * times // steps > number * times // steps
