@@ -36,7 +36,7 @@ pub enum Turn {
     Followed {
         /// How many of them.
         events: usize,
-        /// Whether the log had no more.
+        /// Whether neither the log nor the register had more.
         at_the_end: bool,
     },
     /// The process stops.
@@ -184,7 +184,15 @@ impl Consumer {
             return self.copy(fence, state, told).await;
         }
         self.register_is_next = true;
-        self.follow(fence, state, told).await
+        let turn = self.follow(fence, state, told).await?;
+        Ok(match turn {
+            // More is to be had at once: the next page of the register.
+            Turn::Followed { events, .. } if copies => Turn::Followed {
+                events,
+                at_the_end: false,
+            },
+            turn => turn,
+        })
     }
 
     /// The lease, and the state that is known or is read now.

@@ -1,5 +1,7 @@
 //! The copy that is read, and the one that is filled beside it.
 
+use std::time::Duration;
+
 use insurance_service::Turn;
 use tokio_util::sync::CancellationToken;
 
@@ -242,4 +244,34 @@ async fn a_letter_is_open_until_the_copy_of_another_log_is_read() {
     let closed = ["ABC123", "GHI789"].map(|car| format!("{car} contract resolved 0 superseded"));
     assert_eq!(pair.letters().await, closed);
     assert_eq!(pair.state("caught_up_at <= now()").await, "true");
+}
+
+/// A rest after each look at the feed would make the copy of a large register last minutes.
+#[tokio::test]
+async fn pages_of_the_register_do_not_wait_for_events() {
+    let pair = Pair::new().await;
+    let many = "insert into vehicle.vehicles (registration_number)
+        select 'AA' || chr(65 + it / 1000) || lpad((it % 1000)::text, 3, '0')
+        from generate_series(0, 3999) as it";
+    pair.vehicle.execute(many).await;
+    let mut consumer = pair.consumer();
+    pair.caught_up(&mut consumer).await;
+    let order = "update insurance_replica.consumers set mode = 'snapshot'";
+    pair.insurance.execute(order).await;
+    pair.end_lease().await;
+    let (mut consumer, told) = (pair.consumer(), CancellationToken::new());
+    let mut looks = 0;
+    loop {
+        // A look at the feed is due.
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_millis(100)).await;
+        tokio::time::resume();
+        match consumer.turn(&told).await.unwrap() {
+            Turn::Followed { at_the_end, .. } if at_the_end => break,
+            Turn::Followed { .. } => looks += 1,
+            _ => {}
+        }
+    }
+    assert_eq!(pair.state("generation").await, "2");
+    assert!(looks > 2, "{looks}");
 }
