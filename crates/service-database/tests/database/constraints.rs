@@ -3,6 +3,7 @@ use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::TestRunner,
 };
+use service_database::Schema;
 use sqlx::PgConnection;
 use test_support::TestDatabase;
 
@@ -178,4 +179,55 @@ fn generated(pattern: &str, count: usize) -> Vec<String> {
     (0..count)
         .map(|_| texts.new_tree(&mut runner).unwrap().current())
         .collect()
+}
+
+async fn assert_events_are_refused(schema: &'static str, migrations: Schema, kind: &str) {
+    let database = TestDatabase::new(schema, migrations).await;
+    let mut connection = database.connect().await;
+    let sql = |column: &str, value: &str| {
+        let columns = [
+            ("event_id", "gen_random_uuid()"),
+            ("aggregate_type", kind),
+            ("aggregate_id", "'4711'"),
+            ("version", "1"),
+            ("event_type", "'thing.changed.v1'"),
+            ("actor", "'key/core'"),
+            ("correlation_id", "'none'"),
+            ("traceparent", "null"),
+            ("data", "'{}'"),
+        ];
+        let names = columns.map(|(name, _)| name).join(", ");
+        let values = columns.map(|(name, usual)| if name == column { value } else { usual });
+        format!(
+            "insert into {schema}_events.events ({names}) values ({})",
+            values.join(", ")
+        )
+    };
+    for (column, value) in [
+        ("aggregate_type", "'person'"),
+        ("aggregate_id", "''"),
+        ("aggregate_id", "repeat('x', 65)"),
+        ("version", "0"),
+        ("event_type", "'changed'"),
+        ("event_type", "'thing.changed.v0'"),
+        ("event_type", "'thing.' || repeat('x', 56) || '.v1'"),
+        ("actor", "''"),
+        ("actor", "repeat('x', 101)"),
+        ("correlation_id", "''"),
+        ("correlation_id", "repeat('x', 129)"),
+        ("traceparent", "repeat('x', 56)"),
+        ("data", "to_json(repeat('x', 16384))"),
+    ] {
+        let sql = sql(column, value);
+        assert_refused(&mut connection, &sql, "event_is_well_formed").await;
+    }
+    let usual = sql("version", "1");
+    assert_eq!(refusal(&mut connection, &usual).await, None);
+}
+
+#[tokio::test]
+async fn events_that_none_may_be_are_refused() {
+    let policy = "'policy'";
+    assert_events_are_refused("insurance", insurance_service::SCHEMA, policy).await;
+    assert_events_are_refused("vehicle", vehicle_service::SCHEMA, "'vehicle'").await;
 }
