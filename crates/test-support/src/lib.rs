@@ -25,6 +25,7 @@ mod remote;
 mod scram;
 mod surface;
 mod table_lock;
+mod until;
 
 pub use caller::Caller;
 pub use canary::{
@@ -48,6 +49,7 @@ pub use surface::{
     until_keys_are_known,
 };
 pub use table_lock::TableLock;
+pub use until::until;
 
 /// The API key that every service under test takes; its id is `test`.
 pub const API_KEY: &str = "test-key-0123456789";

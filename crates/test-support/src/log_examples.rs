@@ -1,9 +1,6 @@
-use std::time::Duration;
-
 use http::Method;
-use tokio::time::{sleep, timeout};
 
-use crate::{Api, Examples, TestDatabase, client::keyed, keyless, send};
+use crate::{Api, Examples, TestDatabase, client::keyed, keyless, send, until};
 
 /// Settings for [`record_log`]: a key that reads the log, and one that signs it.
 pub const LOG: [(&str, &str); 3] = [
@@ -30,16 +27,11 @@ pub async fn record_log(
         send(api, request).await
     };
     let feed = format!("/api/v1/events?subject={subject}");
-    let placed = async {
-        loop {
-            let page = ask(&feed).await;
-            if page.json().as_array().unwrap().len() == changes {
-                return page;
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let page = timeout(Duration::from_secs(20), placed).await.unwrap();
+    let page = until(async || {
+        let page = ask(&feed).await;
+        (page.json().as_array().unwrap().len() == changes).then_some(page)
+    })
+    .await;
     examples.answer("get_events", "one_thing", &page);
     let page = page.json();
     let event = format!("{AUDIT}/events/{}", page[0]["id"].as_str().unwrap());
@@ -77,12 +69,7 @@ pub async fn record_log(
         database.service()
     );
     database.execute(&fill).await;
-    let is_signed = async {
-        while ask(&signed[0].2).await.status != 200 {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(Duration::from_secs(30), is_signed).await.unwrap();
+    until(async || (ask(&signed[0].2).await.status == 200).then_some(())).await;
     for (operation, name, path) in &signed {
         examples.answer(operation, name, &ask(path).await);
     }

@@ -1,12 +1,11 @@
 //! What holds for every route of a service, whatever it does.
 
-use std::time::Duration;
-
 use http::{Method, StatusCode};
 use serde_json::{Map, Value};
-use tokio::time::{sleep, timeout};
 
-use crate::{API_KEY, Answer, Api, Attack, Issuer, committed::assert_committed, keyless, send};
+use crate::{
+    API_KEY, Answer, Api, Attack, Issuer, committed::assert_committed, keyless, send, until,
+};
 
 const EXPIRED: &str = "expired-key-0123456789";
 
@@ -202,18 +201,17 @@ async fn bearing(api: &Api, method: &Method, path: &str, token: &str) -> Answer 
 
 /// Waits until a service says on `/readyz` that it knows the keys of its issuer.
 pub async fn until_keys_are_known(api: &Api) {
-    let known = async {
-        let good = |check: &Value| check["name"] == "tokens" && check["status"] == "pass";
-        while !api.get_open("/readyz").await.json()["checks"]
+    let good = |check: &Value| check["name"] == "tokens" && check["status"] == "pass";
+    until(async || {
+        let report = api.get_open("/readyz").await.json();
+        report["checks"]
             .as_array()
             .unwrap()
             .iter()
-            .any(good)
-        {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(Duration::from_mins(1), known).await.unwrap();
+            .find(|it| good(it))?;
+        Some(())
+    })
+    .await;
 }
 
 /// 401, 403, or 200 for everything that is past the keys.

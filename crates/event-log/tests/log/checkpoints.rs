@@ -1,10 +1,11 @@
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use event_log::{Checkpoint, EventLog, Signed, Signer, SigningKey, tree::verify_consistency};
 use service_defaults::metrics::Metrics;
 use settings::Secret;
 use sqlx::Connection as _;
-use test_support::TestDatabase;
+use test_support::{TestDatabase, until};
+use tokio::time::{pause, resume, sleep};
 
 use crate::support::{
     THINGS, connect, drain, fill, insurance, measured, rewrite, sequencer, tamper,
@@ -99,6 +100,30 @@ async fn events_get_their_places_while_somebody_signs() {
         .unwrap();
     assert_eq!(signing.await.unwrap().size, 3);
     assert_eq!(sign(&mut self::signer(&database, &log)).await.size, 5);
+}
+
+#[tokio::test]
+async fn how_long_events_wait_for_a_checkpoint_is_measured() {
+    let (database, log) = insurance().await;
+    let metrics = Metrics::new("insurance").unwrap();
+    let signer = Signer::new(log.clone(), connect(&database, 1), key(), metrics.meter());
+    let age = || measured(&metrics, "event_log_checkpoint_age_seconds");
+    let pass = async || {
+        pause();
+        sleep(Duration::from_secs(30)).await;
+        resume();
+    };
+    let signing = tokio::spawn(signer.run());
+    pass().await;
+    assert_eq!(age().to_string(), "0", "there is no event");
+    grow(&database, &log, 3).await;
+    pass().await;
+    let waits = age();
+    assert!((25.0..60.0).contains(&waits), "{waits}");
+    // So many that one is due at once.
+    grow(&database, &log, 1_000).await;
+    until(async || (age() < 1.0).then_some(())).await;
+    signing.abort();
 }
 
 /// Also where the clock was set back since they got their places.

@@ -1,6 +1,9 @@
 //! The order in which readers see events, beside the one that numbers of the writers give.
 
-use std::{collections::HashMap, collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use event_log::{Event, EventLog, Wanted};
 use futures_util::future::join_all;
@@ -9,7 +12,7 @@ use test_support::TestDatabase;
 use tokio::{sync::watch, time::sleep};
 use uuid::Uuid;
 
-use crate::support::{append, insurance, number, sequencer};
+use crate::support::{append, drain, insurance, number, sequencer};
 
 const WRITERS: usize = 16;
 const CHANGES: usize = 40;
@@ -34,6 +37,7 @@ async fn write(database: &TestDatabase, log: &EventLog) -> Vec<Uuid> {
         let version = number(&mut change, &next).await;
         let thing = ("policy", &*thing.to_string());
         let id = append(log, &mut change, thing, version).await.unwrap();
+        // Nothing is waited for: this is how long a transaction takes that does more.
         let late = if rand::random_bool(0.05) { 30 } else { 3 };
         sleep(Duration::from_millis(rand::random_range(0..late))).await;
         if rand::random_bool(0.05) {
@@ -120,6 +124,7 @@ async fn sixteen_writers_lose_events_by_numbers_of_their_own_and_none_by_positio
     let reader = async {
         loop {
             read_naively(&mut connection, &read_to, &mut seen).await;
+            // As often as such a reader asks, and not as often as it can.
             sleep(Duration::from_millis(2)).await;
         }
     };
@@ -175,7 +180,7 @@ async fn versions_keep_their_order_where_a_transaction_began_to_write_before_its
     append(&log, &mut other, ("policy", "A"), 1).await.unwrap();
     append(&log, &mut first, ("policy", "A"), 2).await.unwrap();
     first.commit().await.unwrap();
-    crate::support::drain(&mut sequencer).await;
+    drain(&mut sequencer).await;
     let versions: Vec<i64> = sqlx::query_scalar(
         "select version from insurance_events.events join insurance_events.log using (event_id) order by position",
     )
@@ -197,11 +202,11 @@ async fn the_time_of_a_place_never_falls() {
     database
         .execute("update insurance_events.head set placed_at = '2100-01-01'")
         .await;
-    crate::support::drain(&mut sequencer).await;
+    drain(&mut sequencer).await;
     append(&log, &mut connection, ("policy", "A"), 2)
         .await
         .unwrap();
-    crate::support::drain(&mut sequencer).await;
+    drain(&mut sequencer).await;
     let fallen = "select count(*) from insurance_events.log where placed_at < '2100-01-01'";
     assert_eq!(number(&mut connection, fallen).await, 0);
 }

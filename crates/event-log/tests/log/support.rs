@@ -2,8 +2,7 @@ use event_log::{EventLog, NewEvent, Origin, Sequencer, Step, new_event_id};
 use service_database::{Database, Schema};
 use service_defaults::metrics::Metrics;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgTransaction};
-use test_support::TestDatabase;
-use tokio::task::yield_now;
+use test_support::{TestDatabase, until};
 use uuid::Uuid;
 
 /// A service's name, its schema and a kind of thing that its log knows.
@@ -128,9 +127,7 @@ pub(crate) async fn waiting_for_a_lock(holder: &mut PgConnection) {
     let waits = "select count(*) from pg_locks
         where locktype = 'advisory' and not granted and database =
             (select oid from pg_database where datname = current_database())";
-    while number(holder, waits).await == 0 {
-        yield_now().await;
-    }
+    until(async || (number(holder, waits).await > 0).then_some(())).await;
 }
 
 /// Values for [`fill`]: a thing for each event.

@@ -1,11 +1,8 @@
 //! Changes by SQL: every one is told in the log, whoever makes it.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use test_support::TestDatabase;
-use tokio::time::sleep;
+use test_support::{TestDatabase, until};
 use vehicle_service::{NAME, SCHEMA};
 
 /// An event: its type, its plate, its version and what it says.
@@ -299,7 +296,7 @@ async fn assert_registered_again_while_many_go(rows: usize) {
 
 /// Returns when as many sessions of this database wait for a lock.
 async fn waiting(connection: &mut PgConnection, sessions: i64) {
-    loop {
+    until(async || {
         let waiting: i64 = sqlx::query_scalar(
             "select count(*) from pg_stat_activity
              where datname = current_database() and wait_event_type = 'Lock'",
@@ -307,11 +304,9 @@ async fn waiting(connection: &mut PgConnection, sessions: i64) {
         .fetch_one(&mut *connection)
         .await
         .unwrap();
-        if waiting == sessions {
-            return;
-        }
-        sleep(Duration::from_millis(5)).await;
-    }
+        (waiting == sessions).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

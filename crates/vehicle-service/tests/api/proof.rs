@@ -1,15 +1,14 @@
 //! Proofs, as somebody verifies them who has the public key and nothing else of ours: by the
 //! recursive definitions of RFC 9162, which the service does not use.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::Method;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use test_support::{Answer, LOG, keyless, send};
-use tokio::time::{sleep, timeout};
+use test_support::{Answer, LOG, keyless, send, until};
 
 use super::{
     register::{WRITER, change},
@@ -159,20 +158,16 @@ async fn grow(service: &Service, plate: &str, after: u64) -> (String, Checkpoint
          from generate_series(1, 1000) as n"
     );
     service.database.execute(&fill).await;
-    let signed = async {
-        loop {
-            let answer = get(service, "checkpoint").await;
-            if answer.status == 200 {
-                assert!(answer.header("content-type").starts_with("text/plain"));
-                let checkpoint = Checkpoint::open(&answer.text());
-                if checkpoint.size >= after + 1_000 {
-                    return checkpoint;
-                }
-            }
-            sleep(Duration::from_millis(20)).await;
+    let checkpoint = until(async || {
+        let answer = get(service, "checkpoint").await;
+        if answer.status != 200 {
+            return None;
         }
-    };
-    let checkpoint = timeout(Duration::from_mins(1), signed).await.unwrap();
+        assert!(answer.header("content-type").starts_with("text/plain"));
+        let checkpoint = Checkpoint::open(&answer.text());
+        (checkpoint.size >= after + 1_000).then_some(checkpoint)
+    })
+    .await;
     (changed.header("event-id").to_owned(), checkpoint)
 }
 
