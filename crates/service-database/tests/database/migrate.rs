@@ -10,7 +10,7 @@ use tokio::{
 };
 use vehicle_service::SCHEMA;
 
-use crate::support::{number, refusal, settings};
+use crate::support::{number, refusal, settings, up_to};
 
 #[tokio::test]
 async fn twenty_at_once_apply_each_step_once() {
@@ -29,6 +29,53 @@ async fn twenty_at_once_apply_each_step_once() {
         assert_eq!(number(&mut connection, &steps).await, known);
         let broken = "select count(*) from pg_index where not indisvalid";
         assert_eq!(number(&mut connection, broken).await, 0);
+    }
+}
+
+/// While an index is built, nothing else of the step locks a table that readers may want. Whoever
+/// builds one where a constraint is added, or after a column is, has it built while they wait.
+#[tokio::test]
+async fn no_step_locks_readers_out_while_it_builds_an_index() {
+    const WATCH: &str = "create table public.known (oid oid);
+        create table public.locked (told text);
+        create function public.watch() returns event_trigger
+            language plpgsql security definer set search_path = '' as $$
+            begin
+                insert into public.locked
+                select tg_tag || ' locks ' || pg_locks.relation::regclass
+                from pg_locks join pg_class on pg_class.oid = relation
+                where pid = pg_backend_pid() and mode = 'AccessExclusiveLock' and relkind = 'r'
+                    -- Came in the same release, so it is empty when its index is built.
+                    and relname <> 'dead_letters'
+                    and relation in (select oid from public.known)
+                    and exists (
+                        select from pg_index where indrelid in (select oid from public.known)
+                            and indexrelid not in (select oid from public.known)
+                    );
+            end $$;
+        create event trigger watch on ddl_command_end execute function public.watch()";
+    for (service, schema) in [
+        ("vehicle", SCHEMA),
+        ("insurance", insurance_service::SCHEMA),
+    ] {
+        let database = TestDatabase::empty(service).await;
+        let settings = settings(service, &database.url(), &json!({}));
+        database.execute(WATCH).await;
+        for step in schema.migrator.iter() {
+            database
+                .execute(
+                    "delete from public.known; insert into public.known select oid from pg_class",
+                )
+                .await;
+            let schema = up_to(step.version, service, &schema);
+            schema.migrate(&settings).await.unwrap();
+            let mut connection = database.connect().await;
+            let locked: Vec<String> = sqlx::query_scalar("select told from public.locked")
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
+            assert_eq!(locked, [""; 0], "{service} {}", step.version);
+        }
     }
 }
 

@@ -2,30 +2,16 @@
 
 use insurance_service::SCHEMA;
 use serde_json::json;
-use service_database::Schema;
-use sqlx::{PgConnection, migrate::Migrator};
+use sqlx::PgConnection;
 use test_support::TestDatabase;
 
-use crate::support::{number, refusal, settings};
+use crate::support::{number, refusal, settings, up_to};
 
 /// The newest step of the release before policies could change.
 const BEFORE: i64 = 2;
 
 const INSERT: &str = "insert into insurance.insurances
     (personal_identity_number, product, monthly_cost, car_registration_number)";
-
-/// The schema as it was before policies could change.
-fn before() -> Schema {
-    let steps = SCHEMA.migrator.iter();
-    let steps = steps.filter(|step| step.version <= BEFORE).cloned();
-    let mut migrator = Migrator::with_migrations(steps.collect());
-    migrator.dangerous_set_table_name("insurance._sqlx_migrations");
-    migrator.create_schema("insurance");
-    Schema {
-        migrator: Box::leak(Box::new(migrator)),
-        ..SCHEMA
-    }
-}
 
 async fn count(connection: &mut PgConnection, what: &str) -> i64 {
     number(connection, &format!("select count(*) from {what}")).await
@@ -35,7 +21,8 @@ async fn count(connection: &mut PgConnection, what: &str) -> i64 {
 async fn rows_from_before_are_imported_and_marked_where_they_overlap() {
     let database = TestDatabase::empty("insurance").await;
     let settings = settings("insurance", &database.url(), &json!({}));
-    before().migrate(&settings).await.unwrap();
+    let before = up_to(BEFORE, "insurance", &SCHEMA);
+    before.migrate(&settings).await.unwrap();
     // More than one step of the import; three to a car, from the second car on.
     database
         .execute(&format!(

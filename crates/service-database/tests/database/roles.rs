@@ -5,6 +5,47 @@ use crate::support::{refusal, settings};
 
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
+const VEHICLE_RIGHTS: &str = "\
+    vehicle._sqlx_migrations: select
+    vehicle.vehicles: delete, insert, select, update (make, model, model_year)
+    vehicle_events.checkpoints: insert, select
+    vehicle_events.event_tiles: insert, select
+    vehicle_events.events: select
+    vehicle_events.former_logs: select
+    vehicle_events.head: select, update (edge, placed_at, position)
+    vehicle_events.hours: insert, select, update (events)
+    vehicle_events.log: insert, select
+    vehicle_events.relays: select, update (fence, leased_until, position, stream, updated_at)
+    vehicle_events.sequences: select
+    vehicle_events.unplaced: delete, select";
+
+const INSURANCE_RIGHTS: &str = "\
+    insurance._sqlx_migrations: select
+    insurance.covers: delete, insert, select
+    insurance.idempotency_keys: delete, insert (body, caller, fingerprint, headers, key, status, subject), select, update (body, created_at, fingerprint, headers, status, subject)
+    insurance.insurances: insert (car_registration_number, monthly_cost, personal_identity_number, product, status, valid_from, valid_until), select, update (cancelled_on, car_registration_number, monthly_cost, personal_identity_number, product, status, valid_from, valid_until, version)
+    insurance.person_lock_key: select
+    insurance.prices: insert, select
+    insurance.products: select
+    insurance.refuse_claim: execute
+    insurance.workers: select, update (fence, leased_until)
+    insurance_events.checkpoints: insert, select
+    insurance_events.event_tiles: insert, select
+    insurance_events.events: insert, select
+    insurance_events.former_logs: select
+    insurance_events.head: select, update (edge, placed_at, position)
+    insurance_events.hours: insert, select, update (events)
+    insurance_events.log: insert, select
+    insurance_events.relays: select, update (fence, leased_until, position, stream, updated_at)
+    insurance_events.sequences: select
+    insurance_events.unplaced: delete, select
+    insurance_replica.comparisons: delete, insert, select, update
+    insurance_replica.consumers: select, update
+    insurance_replica.dead_letters: delete, insert, select, update
+    insurance_replica.differences: delete, insert, select
+    insurance_replica.replays: insert, select, update
+    insurance_replica.vehicles: delete, insert, select, update";
+
 /// A database that holds the schemas of both services.
 async fn both() -> TestDatabase {
     let database = TestDatabase::empty("vehicle").await;
@@ -120,6 +161,47 @@ async fn a_service_writes_what_it_must_and_nothing_else() {
         "set role insurance_migrator",
     ];
     assert_forbidden(&database, "insurance_service", &insurance).await;
+}
+
+/// What a service may do, object by object, with the columns of rights that are not for all of them.
+#[tokio::test]
+async fn the_rights_of_a_service_are_these_and_no_others() {
+    const RIGHTS: &str = "with granted as (
+            select relnamespace as schema, relname as name, null as columns, acl.*
+            from pg_class, aclexplode(relacl) acl
+            union all
+            select relnamespace, relname, attname, acl.*
+            from pg_class join pg_attribute on attrelid = pg_class.oid, aclexplode(attacl) acl
+            union all
+            select pronamespace, proname, null, acl.*
+            from pg_proc, aclexplode(coalesce(proacl, acldefault('f', proowner))) acl
+            where prorettype <> 'trigger'::regtype and proname !~ '^text_span'
+        ), rights as (
+            select format('%s.%s', schema::regnamespace, name) as object,
+                lower(privilege_type)
+                    || coalesce(' (' || string_agg(columns, ', ' order by columns) || ')', '') as granted
+            from granted
+            where grantee in ($1::text::regrole, 0)
+                and has_schema_privilege($1::text, schema, 'usage')
+                and schema::regnamespace::text not in ('pg_catalog', 'information_schema')
+            group by schema, name, privilege_type
+        )
+        select object || ': ' || string_agg(granted, ', ' order by granted) as line
+        from rights group by object order by object collate \"C\"";
+    let database = both().await;
+    let mut connection = database.connect().await;
+    for (role, expected) in [
+        ("vehicle_service", VEHICLE_RIGHTS),
+        ("insurance_service", INSURANCE_RIGHTS),
+    ] {
+        let rights: Vec<String> = sqlx::query_scalar(RIGHTS)
+            .bind(role)
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+        let expected: Vec<&str> = expected.lines().map(str::trim).collect();
+        assert_eq!(rights, expected, "{role}");
+    }
 }
 
 #[tokio::test]

@@ -2,9 +2,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use service_database::{Database, DatabaseSettings, Error};
+use service_database::{Database, DatabaseSettings, Error, Schema};
 use settings::SettingsError;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection, migrate::Migrator};
 use test_support::TestDatabase;
 
 /// The password of every role of a test's server.
@@ -104,6 +104,19 @@ pub(crate) async fn refusal(connection: &mut PgConnection, sql: &str) -> Option<
         answer.code().unwrap_or_default().into_owned(),
         answer.constraint().unwrap_or_default().to_owned(),
     ))
+}
+
+/// The schema of a service as it was when this step was its newest.
+pub(crate) fn up_to(newest: i64, service: &str, schema: &Schema) -> Schema {
+    let steps = schema.migrator.iter();
+    let steps = steps.filter(|step| step.version <= newest).cloned();
+    let mut migrator = Migrator::with_migrations(steps.collect());
+    migrator.dangerous_set_table_name(format!("{service}._sqlx_migrations"));
+    migrator.create_schema(service.to_owned());
+    Schema {
+        migrator: Box::leak(Box::new(migrator)),
+        ..*schema
+    }
 }
 
 /// A number that a query gives.
