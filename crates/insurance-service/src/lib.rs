@@ -51,7 +51,11 @@ pub const SCHEMA: Schema = Schema {
 const USER_AGENT: &str = concat!("threadpilot-insurance/", env!("CARGO_PKG_VERSION"));
 
 /// Triggers that have to be armed, beside those of the log.
-const TRIGGERS: Triggers = &[("insurance.insurances", "demand_an_event")];
+const TRIGGERS: Triggers = &[
+    ("insurance.insurances", "demand_an_event"),
+    ("insurance.insurances", "never_truncated"),
+    ("insurance.covers", "never_truncated"),
+];
 
 /// Leaves out the numbers that lost policies may have had: their callers still have them.
 const SKIP_NUMBERS: &str = "select setval('insurance.insurances_insurance_id_seq', last_value + 1000000) from insurance.insurances_insurance_id_seq";

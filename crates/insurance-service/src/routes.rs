@@ -79,6 +79,7 @@ struct Document;
 struct Service {
     stored: Policies,
     stored_with_copy: Policies,
+    clock: Clock,
     enricher: Enricher,
     /// As it was at the start: it was checked against the other time limits of that moment.
     time: Duration,
@@ -106,7 +107,7 @@ pub(crate) fn api(
         vehicles.clone(),
         log,
         settings.clone(),
-        clock,
+        clock.clone(),
         unreadable.clone(),
         meter,
     );
@@ -116,6 +117,7 @@ pub(crate) fn api(
         .with_state(Service {
             stored: store::policies(database.clone()),
             stored_with_copy: store::policies_with_copy(database),
+            clock,
             enricher,
             time,
             settings,
@@ -248,7 +250,8 @@ async fn answer(
     } else {
         &service.stored
     };
-    let found = store::find_of_person(stored, person.clone()).await?;
+    let asked = (person.clone(), service.clock.today());
+    let found = store::find_of_person(stored, asked).await?;
     if found.is_empty() {
         return Err(Error::NotFound);
     }

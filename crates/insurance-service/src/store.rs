@@ -10,7 +10,6 @@ use sqlx::{PgConnection, PgExecutor};
 
 use crate::{
     enrichment::{CONSUMER, Copied},
-    policy::today,
     unreadable::Unreadable,
 };
 
@@ -50,8 +49,11 @@ struct Row {
 /// A person's policies by their ids. One that cannot be read does not take the others with it.
 pub(crate) type Found = Vec<Result<Policy, Unreadable>>;
 
+/// A person, and the day that it is.
+pub(crate) type Asked = (PersonalIdentityNumber, Day);
+
 /// Policies by person, those of several requests in one statement.
-pub(crate) type Policies = Gathered<PersonalIdentityNumber, Found>;
+pub(crate) type Policies = Gathered<Asked, Found>;
 
 pub(crate) fn policies(database: Database) -> Policies {
     Gathered::new(database, |connection, people| {
@@ -70,11 +72,8 @@ pub(crate) fn policies_with_copy(database: Database) -> Policies {
     skip_all,
     fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "SELECT")
 )]
-pub(crate) async fn find_of_person(
-    policies: &Policies,
-    person: PersonalIdentityNumber,
-) -> Result<Found, Error> {
-    policies.get(person).await
+pub(crate) async fn find_of_person(policies: &Policies, asked: Asked) -> Result<Found, Error> {
+    policies.get(asked).await
 }
 
 /// Selects the policies of people on a day, each with its cover of that day, with what `$copy` adds to
@@ -107,19 +106,19 @@ macro_rules! select {
     };
 }
 
-/// The policies of each of these people, each named once, in their order: those with a cover that
-/// holds today, which no draft has.
+/// The policies of each of these people, in their order: those with a cover that holds on the day,
+/// which no draft has. Where a midnight came between two of them, it is the later day for both.
 pub(crate) async fn select(
     executor: impl PgExecutor<'_>,
-    people: &[PersonalIdentityNumber],
+    asked: &[Asked],
 ) -> sqlx::Result<Vec<Found>> {
-    let people = digits(people);
+    let (people, day) = people_and_day(asked);
     let select = select!(
         r#"null::float8 as copy_age, null::float8 as lacks_change_for, false as "is_known!",
                  null as make, null as model, null::smallint as model_year"#,
         "",
         &people as &[&str],
-        today().to_string()
+        day
     );
     Ok(by_person(&people, select.fetch_all(executor).await?))
 }
@@ -130,9 +129,9 @@ pub(crate) async fn select(
 /// another copy, has told what it told.
 async fn select_with_copy(
     executor: impl PgExecutor<'_>,
-    people: &[PersonalIdentityNumber],
+    asked: &[Asked],
 ) -> sqlx::Result<Vec<Found>> {
-    let people = digits(people);
+    let (people, day) = people_and_day(asked);
     let select = select!(
         r#"extract(epoch from statement_timestamp() - caught_up_at)::float8 as "copy_age?",
                  extract(epoch from statement_timestamp() - least(
@@ -161,15 +160,16 @@ async fn select_with_copy(
                  offset 0
              ) as vehicle on true",
         &people as &[&str],
-        today().to_string(),
+        day,
         CONSUMER
     );
     Ok(by_person(&people, select.fetch_all(executor).await?))
 }
 
-fn digits(people: &[PersonalIdentityNumber]) -> Vec<&str> {
-    let digits = people.iter().map(PersonalIdentityNumber::expose_digits);
-    digits.collect()
+fn people_and_day(asked: &[Asked]) -> (Vec<&str>, Option<String>) {
+    let people = asked.iter().map(|(person, _)| person.expose_digits());
+    let day = asked.iter().map(|(_, day)| *day).max();
+    (people.collect(), day.map(|day| day.to_string()))
 }
 
 fn by_person(people: &[&str], rows: Vec<Row>) -> Vec<Found> {
@@ -178,7 +178,8 @@ fn by_person(people: &[&str], rows: Vec<Row>) -> Vec<Found> {
         let of_person = found.entry(row.personal_identity_number.clone());
         of_person.or_default().push(row.try_into());
     }
-    let of_each = people.iter().map(|it| found.remove(*it));
+    // Not `remove`: a person may be asked for on two days.
+    let of_each = people.iter().map(|it| found.get(*it).cloned());
     of_each.map(Option::unwrap_or_default).collect()
 }
 

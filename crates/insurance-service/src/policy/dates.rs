@@ -8,11 +8,6 @@ use jiff::{Timestamp, tz::TimeZone};
 /// The zone whose days count, wherever the service runs.
 static STOCKHOLM: TimeZone = jiff::tz::get!("Europe/Stockholm");
 
-/// The day that it is in Sweden.
-pub(crate) fn today() -> Day {
-    day_of(Timestamp::now())
-}
-
 /// Tells what day it is. Clones tell the same.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Day + Send + Sync>);
@@ -20,7 +15,7 @@ pub struct Clock(Arc<dyn Fn() -> Day + Send + Sync>);
 impl Clock {
     /// The clock of this machine, with the days of Sweden.
     pub fn system() -> Self {
-        Self::new(today)
+        Self::new(|| day_of(Timestamp::now()))
     }
 
     /// A clock that tells what this function gives.

@@ -20,7 +20,6 @@ mod store;
 mod write;
 
 pub use dates::Clock;
-pub(crate) use dates::today;
 pub use expiry::{Look, Worker};
 pub(crate) use fold::compare;
 pub(crate) use idempotency::IdempotencySettings;

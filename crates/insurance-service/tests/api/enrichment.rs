@@ -1,7 +1,10 @@
 //! What is said of each car and of all of them, when Vehicle answers.
 
-use serde_json::json;
-use test_support::{FakeVehicle, Reply};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use test_support::{FakeVehicle, Reply, until};
+use tokio::time::{advance, pause, resume};
 
 use super::service::{Service, enriched, enrichments, unavailable, without_vehicle};
 
@@ -77,4 +80,37 @@ async fn a_profile_is_partial_or_none_by_how_many_cars_are_unavailable() {
     service.insure("197001017777", &[("pet", "10", None)]).await;
     let answer = service.with_cars("197001017777", &["BAD500"]).await;
     assert_eq!(answer.json()["enrichment"], "none");
+}
+
+/// A car changes at Vehicle right after its answer was kept.
+#[tokio::test]
+async fn a_change_is_seen_after_the_soft_stale_time_and_one_refresh_at_the_latest() {
+    let cached = [("VEHICLE_CLIENT__CACHE__ENABLED", "true")];
+    for (later, at_once) in [
+        (Duration::from_mins(8), false),
+        (Duration::from_mins(12), true),
+    ] {
+        let service = Service::with(FakeVehicle::healthy().await, &cached).await;
+        let make = |profile: &Value| profile["insurances"][0]["vehicle"]["make"].clone();
+        let kept = service.with_cars(PERSON, &["ABC123"]).await.json();
+        assert_eq!(make(&kept), "Volvo");
+        service.vehicle.script(|_| {
+            let mut changed = Reply::vehicle("ABC123");
+            changed["make"] = json!("Saab");
+            Reply::json(200, &changed)
+        });
+        pause();
+        advance(later).await;
+        resume();
+        let first = make(&service.look_up(PERSON).await.json());
+        assert_eq!(first == "Saab", at_once, "{later:?}: {first}");
+        // The refresh is behind the first answer.
+        service.vehicle.reached(2).await;
+        until(async || {
+            let profile = service.look_up(PERSON).await.json();
+            (make(&profile) == "Saab").then_some(())
+        })
+        .await;
+        assert_eq!(service.vehicle.calls(), 2);
+    }
 }

@@ -35,6 +35,22 @@ async fn vehicles_troubles_never_make_the_service_unready() {
 }
 
 #[tokio::test]
+async fn policies_that_may_change_without_an_event_are_a_warning() {
+    let service = Service::healthy().await;
+    let disarm = "alter table insurance.insurances disable trigger demand_an_event;
+        alter table insurance.insurances disable trigger never_truncated;
+        alter table insurance.covers enable trigger never_truncated";
+    service.database.execute(disarm).await;
+    let answer = service.api.get("/readyz").await;
+    assert_eq!(answer.status, 200);
+    let check = &answer.json()["checks"][3];
+    assert_eq!(check["status"], "warn");
+    let named = "not protected: insurance.covers.never_truncated, \
+                 insurance.insurances.demand_an_event, insurance.insurances.never_truncated";
+    assert_eq!(check["detail"], named);
+}
+
+#[tokio::test]
 async fn readiness_says_how_full_the_guard_is() {
     let vehicle = FakeVehicle::start(|_| Reply::Hang).await;
     let service = Service::with(vehicle, &[]).await;

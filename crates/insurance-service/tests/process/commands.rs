@@ -49,6 +49,15 @@ async fn migrate_and_seed_make_an_empty_database_ready() {
     while running.at.get("/readyz").await.status != 200 {
         tokio::task::yield_now().await;
     }
+    for (command, found) in [
+        ("verify-log", "the log is whole"),
+        ("verify-state", " 0 differ from what their events say"),
+    ] {
+        let output = binary.run(command).await;
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{command}: {said}");
+        assert!(said.contains(found), "{command}: {said}");
+    }
     let profile = running.at.get(PERSON).await.json();
     assert_eq!(profile["enrichment"], "complete");
     assert_eq!(profile["totalMonthlyCost"], 40.0);

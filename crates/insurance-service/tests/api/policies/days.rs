@@ -69,3 +69,19 @@ async fn an_entity_tag_from_before_midnight_names_another_policy() {
     let expired = desk.get("/api/v1/policies?status=expired").await.json();
     assert_eq!(expired["policies"][0]["insuranceId"], id);
 }
+
+/// By the clock that the rules have.
+#[tokio::test]
+async fn a_profile_is_of_the_day_that_it_is() {
+    let (clock, midnight) = clock();
+    let desk = Desk::at(clock, FakeVehicle::healthy().await).await;
+    let person = "197001019999";
+    desk.0.insure(person, &[("pet", "10", None)]).await;
+    let ends = "update insurance.covers set cover = '[2020-01-01,2030-03-01)'
+        where insurance_id = (select max(insurance_id) from insurance.insurances)";
+    desk.0.database.execute(ends).await;
+    let before = desk.0.look_up(person).await;
+    assert_eq!(before.json()["insurances"][0]["product"], "pet");
+    midnight.store(true, Ordering::SeqCst);
+    assert_eq!(desk.0.look_up(person).await.status, 404);
+}
