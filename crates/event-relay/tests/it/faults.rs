@@ -29,13 +29,9 @@ async fn a_full_stream_is_waited_for_and_deletes_nothing() {
 
 #[tokio::test]
 async fn a_broker_that_stands_still_or_goes_away_is_waited_for() {
-    let Some(mut bed) = Bed::new().await else {
+    let Some(mut bed) = Bed::publishing(10).await else {
         return;
     };
-    bed.place();
-    bed.relay();
-    bed.append(10).await;
-    bed.assert_complete(10).await;
     bed.nats.freeze(true);
     bed.append(10).await;
     bed.until("waiting").await;
@@ -52,13 +48,9 @@ async fn a_broker_that_stands_still_or_goes_away_is_waited_for() {
 
 #[tokio::test]
 async fn one_process_publishes_and_the_others_stand_by() {
-    let Some(mut bed) = Bed::new().await else {
+    let Some(mut bed) = Bed::publishing(10).await else {
         return;
     };
-    bed.place();
-    bed.relay();
-    bed.append(10).await;
-    bed.assert_complete(10).await;
     // A second process, with metrics of its own.
     let metrics = Metrics::new("insurance").unwrap();
     let (url, settings) = (bed.database.url(), relay_settings(&bed.nats.url()));
@@ -79,13 +71,9 @@ async fn one_process_publishes_and_the_others_stand_by() {
 
 #[tokio::test]
 async fn a_new_log_is_behind_by_all_its_events_until_its_stream_has_them() {
-    let Some(mut bed) = Bed::new().await else {
+    let Some(mut bed) = Bed::publishing(10).await else {
         return;
     };
-    bed.place();
-    bed.relay();
-    bed.append(10).await;
-    bed.assert_complete(10).await;
     bed.cut().await;
     // One that begins notes at once how far the stream is.
     bed.relay();

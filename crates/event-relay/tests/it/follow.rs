@@ -5,7 +5,7 @@ use event_log::{EventLog, Sequencer, Step};
 use test_support::{Nats, TestDatabase};
 use tokio::time::sleep;
 
-use crate::support::{Bed, DUPLICATE_WINDOW, messages, places, relay_settings, within_limit};
+use crate::support::{Bed, messages, places, relay_settings, within_limit};
 
 /// Whatever the table says, and beyond the time for which the broker knows ids.
 #[tokio::test]
@@ -23,20 +23,15 @@ async fn a_relay_goes_on_after_the_last_event_of_the_stream() {
         bed.relay();
         bed.assert_complete(events as usize).await;
         bed.cut().await;
-        sleep(DUPLICATE_WINDOW * 2).await;
+        bed.forget_ids().await;
     }
 }
 
 #[tokio::test]
 async fn a_stream_that_somebody_deletes_or_empties_is_filled_from_the_log() {
-    let Some(mut bed) = Bed::new().await else {
+    let Some(bed) = Bed::publishing_anew(300).await else {
         return;
     };
-    bed.make_stream(-1).await;
-    bed.place();
-    bed.relay();
-    bed.append(300).await;
-    bed.assert_complete(300).await;
     let (context, name) = (bed.jetstream().await, bed.name().await);
     context.delete_stream(&name).await.unwrap();
     bed.append(1).await;
@@ -47,21 +42,16 @@ async fn a_stream_that_somebody_deletes_or_empties_is_filled_from_the_log() {
     context.delete_stream(&name).await.unwrap();
     bed.make_stream(-1).await;
     bed.assert_complete(301).await;
-    sleep(DUPLICATE_WINDOW * 2).await;
+    bed.forget_ids().await;
     stream.purge().await.unwrap();
     bed.assert_complete(301).await;
 }
 
 #[tokio::test]
 async fn a_stream_that_lacks_events_is_refused_until_it_is_deleted() {
-    let Some(mut bed) = Bed::new().await else {
+    let Some(bed) = Bed::publishing_anew(10).await else {
         return;
     };
-    bed.make_stream(-1).await;
-    bed.place();
-    bed.relay();
-    bed.append(10).await;
-    bed.assert_complete(10).await;
     let (context, name) = (bed.jetstream().await, bed.name().await);
     let stream = context.get_stream(&name).await.unwrap();
     stream.purge().keep(1).await.unwrap();
@@ -75,13 +65,9 @@ async fn a_stream_that_lacks_events_is_refused_until_it_is_deleted() {
 /// The broker takes no event again whose id it still knows.
 #[tokio::test]
 async fn a_stream_that_cannot_be_filled_yet_is_seen_as_waiting_and_behind() {
-    let Some(mut bed) = Bed::new().await else {
+    let Some(bed) = Bed::publishing(10).await else {
         return;
     };
-    bed.place();
-    bed.relay();
-    bed.append(10).await;
-    bed.assert_complete(10).await;
     let stream = bed.jetstream().await.get_stream(bed.name().await).await;
     stream.unwrap().purge().await.unwrap();
     bed.until("waiting").await;

@@ -6,7 +6,7 @@ use event_relay::{ReadError, StreamEvent, StreamReader};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::support::{Bed, DUPLICATE_WINDOW, relay_settings, within_limit};
+use crate::support::{Bed, relay_settings, within_limit};
 
 /// Longer than a test may take.
 const LONG: Duration = Duration::from_mins(1);
@@ -17,12 +17,7 @@ fn reader(bed: &Bed) -> StreamReader {
 
 /// A bed whose stream has so many events, and its log.
 async fn bed(events: u32) -> Option<(Bed, Uuid)> {
-    let mut bed = Bed::new().await?;
-    bed.make_stream(-1).await;
-    bed.place();
-    bed.relay();
-    bed.append(events).await;
-    bed.assert_complete(events as usize).await;
+    let bed = Bed::publishing_anew(events).await?;
     let log = bed.log_id().await;
     Some((bed, log))
 }
@@ -100,7 +95,7 @@ async fn a_stream_that_is_missing_or_not_so_far_is_behind_and_read_on_once_it_wa
     let behind = reader.events(log, ahead, 100, wait).await;
     assert!(matches!(behind, Err(ReadError::Behind)));
     // Its sequences go on where they were.
-    sleep(DUPLICATE_WINDOW * 2).await;
+    bed.forget_ids().await;
     let stream = bed.jetstream().await.get_stream(bed.name().await).await;
     stream.unwrap().purge().await.unwrap();
     bed.assert_complete(20).await;

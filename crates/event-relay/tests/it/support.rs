@@ -19,7 +19,7 @@ use tokio::{
 use uuid::Uuid;
 
 /// The shortest that a server takes. A relay that sends an event again later is not saved by it.
-pub(crate) const DUPLICATE_WINDOW: Duration = Duration::from_millis(100);
+const DUPLICATE_WINDOW: Duration = Duration::from_millis(100);
 
 /// How long something may take until the test fails.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -37,6 +37,26 @@ impl Bed {
     /// `None` where there is no broker.
     pub(crate) async fn new() -> Option<Self> {
         Some(Self::beside(Nats::start()?).await)
+    }
+
+    /// One whose relay has published so many events.
+    pub(crate) async fn publishing(events: u32) -> Option<Self> {
+        Some(Self::new().await?.published(events).await)
+    }
+
+    /// The same at a broker that forgets ids at once.
+    pub(crate) async fn publishing_anew(events: u32) -> Option<Self> {
+        let bed = Self::new().await?;
+        bed.make_stream(-1).await;
+        Some(bed.published(events).await)
+    }
+
+    async fn published(mut self, events: u32) -> Self {
+        self.place();
+        self.relay();
+        self.append(events).await;
+        self.assert_complete(events as usize).await;
+        self
     }
 
     pub(crate) async fn beside(nats: Nats) -> Self {
@@ -140,6 +160,11 @@ impl Bed {
         };
         let context = self.jetstream().await;
         context.create_or_update_stream(config).await.unwrap();
+    }
+
+    /// Waits until the broker knows no id any more, of which it says nothing.
+    pub(crate) async fn forget_ids(&self) {
+        sleep(DUPLICATE_WINDOW * 2).await;
     }
 
     /// The events that the log has, by position and id.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use event_relay::StreamReader;
 use insurance_service::{Consumer, Turn};
-use test_support::Nats;
+use test_support::{Nats, Remote, metric};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -93,6 +93,32 @@ async fn the_copy_follows_the_stream_and_the_feed_while_the_broker_is_away() {
     pair.vehicle.execute(CHANGE).await;
     caught_up(&pair, &mut consumer).await;
     streaming(&pair).await;
+    assert_eq!(pair.state("generation").await, "1");
+}
+
+/// The relay's lease is another process's, which publishes nothing.
+#[tokio::test]
+async fn what_is_not_in_the_stream_yet_is_read_from_the_feed() {
+    let Some(nats) = Nats::start() else {
+        return;
+    };
+    let pair = Pair::beside(nats.url()).await;
+    let mut consumer = streaming(&pair).await;
+    let lease = "update vehicle_events.relays set fence = fence + 1, leased_until = 'infinity'";
+    pair.vehicle.execute(lease).await;
+    let vehicle = Remote(pair.url.trim_start_matches("http://").parse().unwrap());
+    within(async {
+        loop {
+            let text = vehicle.get("/metrics").await.text();
+            if metric(&text, "relay_state", &[("state", "standby")]) == 1 {
+                break;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    pair.vehicle.execute(CHANGE).await;
+    caught_up(&pair, &mut consumer).await;
     assert_eq!(pair.state("generation").await, "1");
 }
 
