@@ -4,10 +4,14 @@
 
 mod answers;
 mod cache;
+mod calls;
 mod making;
 mod single_flight;
 
-use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
+#[cfg(test)]
+mod tests;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use contracts::{RegistrationNumber, Source};
 use futures_util::{StreamExt, future::join_all, stream};
@@ -17,14 +21,11 @@ use answers::Answers;
 pub use answers::Lookup;
 pub use cache::CacheState;
 use cache::{Cache, Freshness};
-use making::Making;
-use single_flight::{Joined, SingleFlight};
+use calls::result;
+use single_flight::SingleFlight;
 
 use crate::{
-    Call, CallContext, Failure, FailureKind, Found, Options, Strategy,
-    answer::CallResult,
-    call::Origin,
-    group::Waiter,
+    CallContext, Failure, FailureKind, Options, Strategy,
     guard::{Guard, longest_call},
     observe::{Instruments, LookupLog},
     rng::Rng,
@@ -295,210 +296,5 @@ impl Lookups {
     /// How full the cache is, where there is one.
     pub(crate) fn cache_state(&self) -> Option<CacheState> {
         self.0.cache.as_ref().map(Cache::state)
-    }
-
-    /// Waits for the calls that carry these numbers, and begins those that there are not yet, which
-    /// belong to nobody who waits: they may all go away.
-    fn join<'a>(
-        &self,
-        numbers: impl IntoIterator<Item = &'a RegistrationNumber>,
-        strategy: Strategy,
-        deadline: Instant,
-        context: &CallContext,
-    ) -> Vec<(Joined, Option<Making>)> {
-        let joined = self.0.single_flight.join(numbers, strategy, deadline);
-        let making = |mut joined: Joined| {
-            let making = joined.begun.take().map(|ending| {
-                let call = Arc::new(Call {
-                    strategy,
-                    group: ending.group().clone(),
-                    origin: Origin::of(context),
-                });
-                Making::new(call.clone(), self.clone().call(call), ending)
-            });
-            (joined, making)
-        };
-        joined.into_iter().map(making).collect()
-    }
-
-    /// Makes a call and keeps its answers.
-    async fn call(self, call: Arc<Call>) -> CallResult {
-        let epoch = self.0.cache.as_ref().map(Cache::epoch);
-        let answer = self.0.guard.call(&call).await?;
-        if let (Some(cache), Some(epoch)) = (&self.0.cache, epoch) {
-            let now = Instant::now();
-            // Not in the order of the answer, which is no order.
-            for number in call.group.numbers() {
-                let vehicle = match answer.get(&number) {
-                    Some(Found::Vehicle(vehicle)) => Some(vehicle.clone()),
-                    Some(Found::Nothing) => None,
-                    Some(Found::Failure(_)) | None => continue,
-                };
-                cache.put(&number, vehicle, epoch, now, self.0.rng.sample());
-            }
-        }
-        Ok(Arc::new(answer))
-    }
-}
-
-/// Waits for a call's result, and makes the call meanwhile where that is left to the waiter.
-async fn result(waiter: Waiter, making: Option<Making>) -> CallResult {
-    let result = waiter.result();
-    let Some(making) = making else {
-        return result.await;
-    };
-    let mut result = pin!(result);
-    tokio::select! {
-        biased;
-        () = making => result.await,
-        result = result.as_mut() => result,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        sync::{
-            Arc,
-            atomic::{AtomicUsize, Ordering},
-        },
-        time::Duration,
-    };
-
-    use contracts::{RegistrationNumber, Vehicle};
-    use futures_util::FutureExt;
-    use opentelemetry::metrics::{MeterProvider, noop::NoopMeterProvider};
-    use tokio::time::{Instant, sleep};
-
-    use crate::{
-        Answer, Attempt, BreakerPhase, CacheOptions, CallContext, Failure, FailureKind, Found,
-        Lookup, Options, Strategy, VehicleClient, observe::Instruments, rng::Rng, simulation,
-        wire::Transport,
-    };
-
-    fn broken() -> Result<Answer, Failure> {
-        panic!("a fault of ours")
-    }
-
-    fn client(options: &Options, transport: impl Transport) -> VehicleClient {
-        let instruments = Instruments::new(&NoopMeterProvider::new().meter("test"));
-        VehicleClient::over(transport, options, &Rng::default(), instruments)
-    }
-
-    fn within(time: Duration) -> CallContext {
-        CallContext {
-            deadline: Instant::now() + time,
-            request_id: "".into(),
-            traceparent: "".into(),
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_panic_frees_the_permit_counts_as_failed_and_answers_all_who_wait() {
-        let mut options = simulation::options();
-        options.breaker.minimum_calls = 1;
-        options.attempt_timeout = Duration::from_secs(1);
-        let transport = |_: Attempt| async {
-            sleep(Duration::from_millis(500)).await;
-            broken()
-        };
-        let client = client(&options, transport);
-        let numbers = ["ABC123".parse().unwrap()];
-        let context = within(Duration::from_secs(9));
-        let ask = || client.look_up(&numbers, Strategy::Single, &context);
-        let (first, joined) = tokio::join!(ask(), ask());
-        let failure = Failure::lasting(FailureKind::ContractViolation);
-        for lookups in [first, joined] {
-            assert_eq!(lookups[&numbers[0]], Lookup::Unavailable(failure));
-        }
-        let state = client.guard_state();
-        assert_eq!(state.single.in_flight, 0);
-        assert_eq!(state.breaker.phase, BreakerPhase::Open);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nothing_waits_when_nothing_is_in_flight() {
-        let client = client(&simulation::options(), |attempt: Attempt| async move {
-            let nothing = |number: &RegistrationNumber| (number.clone(), Found::Nothing);
-            Ok::<Answer, Failure>(attempt.numbers.iter().map(nothing).collect())
-        });
-        let (start, numbers) = (
-            Instant::now(),
-            ["ABC123", "DEF456"].map(|it| it.parse().unwrap()),
-        );
-        for strategy in [Strategy::Single, Strategy::Batch] {
-            let context = within(Duration::from_secs(9));
-            let lookups = client.look_up(&numbers, strategy, &context).await;
-            let is_answered = |it: &Lookup| matches!(it, Lookup::NotFound { .. });
-            assert!(lookups.values().all(is_answered), "{lookups:?}");
-        }
-        assert_eq!(start.elapsed(), Duration::ZERO);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_refreshed_meanwhile_is_not_refreshed_again() {
-        let mut options = simulation::options();
-        options.max_retries = 0;
-        options.attempt_timeout = Duration::from_secs(5);
-        options.cache = CacheOptions {
-            enabled: true,
-            fresh: Duration::from_secs(10),
-            soft_stale: Duration::from_mins(10),
-            hard_stale: Duration::from_hours(24),
-            negative: Duration::from_secs(10),
-            jitter: 0.0,
-            max_bytes: 1 << 20,
-        };
-        let sent = Arc::new(AtomicUsize::new(0));
-        let counted = sent.clone();
-        let client = client(&options, move |attempt: Attempt| {
-            counted.fetch_add(1, Ordering::SeqCst);
-            let number = attempt.numbers[0].clone();
-            async move {
-                if number.as_str() == "DEF456" {
-                    sleep(Duration::from_secs(1)).await;
-                }
-                let vehicle = Vehicle {
-                    registration_number: number.clone(),
-                    make: None,
-                    model: None,
-                    model_year: None,
-                };
-                Ok::<Answer, Failure>([(number, Found::Vehicle(vehicle.into()))].into())
-            }
-        });
-        let numbers = ["ABC123", "DEF456"].map(|it| it.parse().unwrap());
-        let context = within(Duration::from_mins(1));
-        let ask = |numbers| client.look_up(numbers, Strategy::Single, &context);
-        ask(&numbers[..1]).await;
-        sleep(Duration::from_secs(11)).await;
-        // The second has the number refreshed while the first waits for the other one.
-        tokio::join!(ask(&numbers), ask(&numbers[..1]));
-        sleep(Duration::from_secs(1)).await;
-        assert_eq!(sent.load(Ordering::SeqCst), 3);
-    }
-
-    #[test]
-    fn a_panic_before_a_call_is_made_leaves_none_that_others_wait_for() {
-        let client = client(&simulation::options(), |_: Attempt| async {
-            Err::<Answer, _>(Failure::refusal(FailureKind::Unauthorized))
-        });
-        let numbers = ["ABC123".parse().unwrap()];
-        for strategy in [Strategy::Single, Strategy::Batch] {
-            let context = within(Duration::from_secs(5));
-            let ask = || client.look_up(&numbers, strategy, &context);
-            // Without a runtime there are no timers, which panics.
-            let lost = ask().now_or_never().unwrap();
-            let fault = Failure::lasting(FailureKind::ContractViolation);
-            assert_eq!(lost[&numbers[0]], Lookup::Unavailable(fault));
-            assert!(client.lookups.is_idle());
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .build()
-                .unwrap();
-            let asked = Failure::refusal(FailureKind::Unauthorized);
-            let lookups = runtime.block_on(ask());
-            assert_eq!(lookups[&numbers[0]], Lookup::Unavailable(asked));
-        }
     }
 }
