@@ -126,7 +126,7 @@ pub(crate) async fn select(
 /// The same, with what the copy says of their cars: in one statement, because a second one would
 /// cost an answer as much again. Its age is by the database's clock alone. A dead letter that names
 /// no car may be about any; one that an operator has closed counts until a later event of the car, or
-/// another copy, has told what it told.
+/// another copy, has told what it told. They are looked at by car only where there are any.
 async fn select_with_copy(
     executor: impl PgExecutor<'_>,
     asked: &[Asked],
@@ -134,7 +134,11 @@ async fn select_with_copy(
     let (people, day) = people_and_day(asked);
     let select = select!(
         r#"extract(epoch from statement_timestamp() - caught_up_at)::float8 as "copy_age?",
-                 extract(epoch from statement_timestamp() - least(
+                 case when exists (
+                     select from insurance_replica.dead_letters as letter
+                     where letter.consumer = $3 and superseded_at is null
+                         and closed_by is distinct from 'worker/vehicle_replica'
+                 ) then extract(epoch from statement_timestamp() - least(
                      (
                          select min(parked_at) from insurance_replica.dead_letters as letter
                          where letter.consumer = $3 and letter.registration_number = period.car
@@ -147,7 +151,7 @@ async fn select_with_copy(
                              and superseded_at is null
                              and closed_by is distinct from 'worker/vehicle_replica'
                      )
-                 ))::float8 as "lacks_change_for?",
+                 ))::float8 end as "lacks_change_for?",
                  vehicle.version is not null as "is_known!",
                  make as "make?", model as "model?", model_year as "model_year?""#,
         "
