@@ -153,9 +153,21 @@ pub(crate) async fn cancel(
     connection: &mut PgConnection,
     id: Uuid,
 ) -> Result<Option<Cancel>, Error> {
+    // Orders come one after the other: each locks the consumer first.
+    let lock = sqlx::query!(
+        "select from insurance_replica.consumers where consumer = (
+             select consumer from insurance_replica.replays where replay_id = $1
+         ) for update",
+        id
+    );
+    lock.execute(&mut *connection).await?;
     let row = sqlx::query!(
-        "select consumer, mode, status, generation from insurance_replica.replays
-         where replay_id = $1 for update",
+        r#"select one.consumer, one.mode, status, one.generation,
+             coalesce(its.mode = 'snapshot' and mode_since > started_at, false)
+                 as "other_is_ordered!"
+         from insurance_replica.replays as one
+             join insurance_replica.consumers as its using (consumer)
+         where replay_id = $1 for update of one"#,
         id
     );
     let Some(row) = row.fetch_optional(&mut *connection).await? else {
@@ -166,7 +178,10 @@ pub(crate) async fn cancel(
             if watch(connection, id).await?.is_some() {
                 return Ok(Some(Cancel::Ended));
             }
-            if !stop_filling(connection, &row.consumer, row.generation).await? {
+            // Somebody else has ordered a copy since, and that one is made.
+            if !row.other_is_ordered
+                && !stop_filling(connection, &row.consumer, row.generation).await?
+            {
                 return Ok(Some(Cancel::Needed));
             }
             "cancelled"

@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use axum::body::Body;
 use http::{Method, Request};
 use serde_json::Value;
 use test_support::{Answer, FakeVehicle};
+use tokio::{task::yield_now, time::timeout};
 
 use crate::api::service::Service;
 
@@ -56,6 +59,23 @@ impl Operator {
 
     pub(super) async fn order(&self, body: &Value) -> Answer {
         self.ask(Method::PUT, CONSUMER, body).await
+    }
+
+    /// Waits until somebody waits for a lock.
+    pub(super) async fn blocked(&self) {
+        let mut watcher = self.0.database.connect().await;
+        let waits = "select exists(select from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock')";
+        let blocked = async {
+            while !sqlx::query_scalar::<_, bool>(waits)
+                .fetch_one(&mut watcher)
+                .await
+                .unwrap()
+            {
+                yield_now().await;
+            }
+        };
+        timeout(Duration::from_mins(1), blocked).await.unwrap();
     }
 
     /// Parks a dead letter with this number.
