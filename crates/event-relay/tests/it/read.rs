@@ -8,8 +8,10 @@ use uuid::Uuid;
 
 use crate::support::{Bed, relay_settings, within_limit};
 
-/// Longer than a test may take.
+/// Longer than a page takes.
 const LONG: Duration = Duration::from_mins(1);
+/// Longer than a test may take.
+const LONGER: Duration = Duration::from_mins(10);
 
 fn reader(bed: &Bed) -> StreamReader {
     StreamReader::new(relay_settings(&bed.nats.url()).nats, "test", "insurance")
@@ -64,7 +66,8 @@ async fn the_events_of_the_log_are_read_from_wherever_the_reader_is() {
     let page = reader.events(log, Some(logged[9]), 5, LONG).await.unwrap();
     assert_eq!(places(&page), logged[10..15]);
     // The first event that comes ends the wait.
-    let (page, ()) = tokio::join!(reader.events(log, after, 100, LONG), async {
+    let reading = reader.events(log, after, 100, LONGER);
+    let (page, ()) = tokio::join!(within_limit("the end of the wait", reading), async {
         sleep(Duration::from_millis(100)).await;
         bed.append(1).await;
     });

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
-use contracts::{ReplayMode, ReplayStatus};
+use contracts::{RegistrationNumber, ReplayMode, ReplayStatus};
 use futures_util::future::BoxFuture;
 use opentelemetry::{
     KeyValue,
@@ -19,14 +19,17 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use uuid::Uuid;
-use vehicle_client::{EventFaultKind, Feed, FeedError, FeedStart, VehicleEvent};
+use vehicle_client::{Feed, FeedError, FeedStart, VehicleEvent};
 
 use super::{
     LIMIT, PAGE,
-    compare::MOST_DIFFERENCES,
+    compare::{Kept, MOST_DIFFERENCES},
     store::{self, Active, DryRun},
 };
-use crate::lease::Lease;
+use crate::{
+    lease::Lease,
+    replica::{Page, ReadTo},
+};
 
 const LEASE: Lease = Lease {
     worker: "replays",
@@ -210,35 +213,35 @@ impl Worker {
         Some(error.label())
     }
 
-    /// The last states that the next page tells, by vehicle.
+    /// What the next page tells.
     async fn page(&self, run: &mut DryRun) -> Result<Told, FeedError> {
         let start = match run.event_id {
             Some(event) => FeedStart::After(event),
             None => FeedStart::Position(run.from),
         };
-        let left = run.until - run.position.max(run.from - 1);
-        let limit = u16::try_from(left).map_or(PAGE, |left| left.clamp(1, PAGE));
+        let position = run.position.max(run.from - 1);
+        let limit = u16::try_from(run.until - position).map_or(PAGE, |left| left.clamp(1, PAGE));
         let page = self.feed.events(&start, limit, Duration::ZERO).await?;
-        // Its places are of another log: nothing there is what was asked for.
-        if page.log_id != run.log_id {
-            return Err(FeedError::UnknownEvent);
-        }
-        if page.events.is_empty() {
-            return Err(FeedError::Contract("an event that was there is missing"));
-        }
-        let mut told = BTreeMap::new();
-        for event in &page.events {
+        let read_to = ReadTo {
+            log_id: Some(run.log_id),
+            position,
+            next: Some(position + 1),
+        };
+        // Of another log, nothing is what was asked for; and all of the window was there.
+        let page = Page::read(page, &read_to)?.filter(|page| !page.entries.is_empty());
+        let page = page.ok_or(FeedError::UnknownEvent)?;
+        let mut told = Told::default();
+        for entry in page.entries {
             run.seen += 1;
-            // The log has no gaps.
-            run.position = run.position.max(run.from - 1) + 1;
-            match VehicleEvent::read(event.get()) {
-                Ok(event) => {
-                    run.position = event.position;
-                    told.insert(event.registration_number.clone(), event);
-                }
-                // The known version comes, too.
-                Err(fault) if fault.kind == EventFaultKind::Later => {}
-                Err(_) => run.failed += 1,
+            run.position = entry.position;
+            let (later, is_bad) = (entry.later(), entry.fault().is_some());
+            run.failed += i64::from(is_bad);
+            if let Ok(event) = entry.told {
+                told.last.insert(event.registration_number.clone(), event);
+            } else if let Some(version) = later
+                && let Some(number) = VehicleEvent::subject(entry.text.get())
+            {
+                told.later.push((number, version));
             }
         }
         run.event_id = page.next;
@@ -257,7 +260,27 @@ impl Worker {
     }
 }
 
-type Told = BTreeMap<contracts::RegistrationNumber, VehicleEvent>;
+/// What a page tells.
+#[derive(Default)]
+struct Told {
+    /// The last states, by vehicle.
+    last: BTreeMap<RegistrationNumber, VehicleEvent>,
+    /// Vehicles and versions of events that are of a later version of what is known.
+    later: Vec<(RegistrationNumber, i64)>,
+}
+
+impl Told {
+    /// Of how many events of a later version neither the page nor the copy has what they tell.
+    fn unknown(&self, kept: &BTreeMap<String, Kept>) -> i64 {
+        let unknown = self.later.iter().filter(|(number, version)| {
+            let told = self.last.get(number).map(|it| it.version);
+            let kept = kept.get(number.as_str()).map(|it| it.version);
+            told.max(kept).is_none_or(|known| known < *version)
+        });
+        i64::try_from(unknown.count()).unwrap_or(i64::MAX)
+    }
+}
+
 type Step<'a, T> = BoxFuture<'a, Result<T, Error>>;
 
 fn hold<'a>(
@@ -305,10 +328,13 @@ fn advance<'a>(
         if !LEASE.renew(connection, *fence).await? {
             return Ok(None);
         }
-        let numbers: Vec<_> = told.keys().map(|it| it.as_str().to_owned()).collect();
+        let later = told.later.iter().map(|(number, _)| number);
+        let numbers = told.last.keys().chain(later);
+        let numbers: Vec<_> = numbers.map(|it| it.as_str().to_owned()).collect();
         let kept = store::kept(connection, &numbers).await?;
         let mut run = run.clone();
-        run.findings.take(told, &kept);
+        run.failed += told.unknown(&kept);
+        run.findings.take(&told.last, &kept);
         let goes_on = store::advance(connection, &run).await?;
         Ok(goes_on.then_some(run))
     })

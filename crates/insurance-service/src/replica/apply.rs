@@ -65,6 +65,9 @@ pub(super) struct Piece<'p> {
     /// As it was when they were asked for, or after the piece before.
     pub(super) from: &'p State,
     pub(super) events: Vec<&'p VehicleEvent>,
+    /// Of a later version of what is known, with the version of the vehicle: each is put aside
+    /// where the known one, which tells the same, did not come before it or with it.
+    pub(super) later: Vec<(i64, Letter)>,
     /// Put aside in place of events.
     pub(super) letter: Option<Letter>,
     pub(super) to: Reached,
@@ -123,24 +126,30 @@ pub(super) fn begin_filling<'a>(
     })
 }
 
-/// Effect, checkpoint and the look for duplicates.
-pub(super) fn follow<'a>(connection: &'a mut PgConnection, page: &'a Piece<'_>) -> Step<'a, Done> {
+/// Effect, checkpoint and the look for duplicates: what became of it, and how many events were put
+/// aside.
+pub(super) fn follow<'a>(
+    connection: &'a mut PgConnection,
+    page: &'a Piece<'_>,
+) -> Step<'a, (Done, usize)> {
     Box::pin(async {
         let Some(now) = enter(connection, page.fence).await? else {
-            return Ok(Done::Overtaken);
+            return Ok((Done::Overtaken, 0));
         };
         let from = page.from;
         let as_before =
             (now.position, now.log_id, now.event_id) == (from.position, from.log_id, from.event_id);
         if !as_before || now.mode == "paused" {
-            return Ok(Done::Otherwise(now));
+            return Ok((Done::Otherwise(now), 0));
         }
         if !page.events.is_empty() {
             keep(connection, &now, &page.events).await?;
         }
+        let mut letters = lacking(connection, &now, &page.later).await?;
+        letters.extend(&page.letter);
         let mut too_many = false;
-        if let Some(letter) = &page.letter {
-            too_many = dead_letters::park(connection, letter).await?;
+        for letter in &letters {
+            too_many |= dead_letters::park(connection, letter).await?;
         }
         let is_filled = now.filling.is_some() && now.snapshot_at.is_none();
         if is_filled && page.to.all_since.is_some() {
@@ -150,7 +159,8 @@ pub(super) fn follow<'a>(connection: &'a mut PgConnection, page: &'a Piece<'_>) 
         if too_many {
             store::stop(connection, "too_many_dead_letters").await?;
         }
-        Ok(Done::State(store::lock(connection).await?))
+        let state = store::lock(connection).await?;
+        Ok((Done::State(state), letters.len()))
     })
 }
 
@@ -178,6 +188,29 @@ async fn keep(
         .map(|(number, event)| (number.as_str().to_owned(), event.position))
         .unzip();
     dead_letters::supersede(connection, &numbers, &positions).await
+}
+
+/// Which of these events of a later version tell what no copy has.
+async fn lacking<'l>(
+    connection: &mut PgConnection,
+    state: &State,
+    later: &'l [(i64, Letter)],
+) -> sqlx::Result<Vec<&'l Letter>> {
+    if later.is_empty() {
+        return Ok(Vec::new());
+    }
+    let number = |letter: &Letter| {
+        let number = letter.registration_number.as_ref();
+        number.map_or(String::new(), |it| it.as_str().to_owned())
+    };
+    let told = later.iter().map(|(version, it)| (number(it), *version));
+    let (numbers, versions): (Vec<_>, Vec<_>) = told.unzip();
+    let told = (&numbers[..], &versions[..]);
+    let places = store::lacking(connection, &state.followed(), told).await?;
+    let indexes = places
+        .into_iter()
+        .filter_map(|it| usize::try_from(it - 1).ok());
+    Ok(indexes.filter_map(|it| Some(&later.get(it)?.1)).collect())
 }
 
 /// A page of the register, with what of it no vehicle can be.

@@ -27,7 +27,7 @@ impl From<EventFaultKind> for Reason {
     fn from(kind: EventFaultKind) -> Self {
         match kind {
             EventFaultKind::Unreadable => Self::Unreadable,
-            EventFaultKind::Contract | EventFaultKind::Later => Self::Contract,
+            EventFaultKind::Contract | EventFaultKind::Later { .. } => Self::Contract,
         }
     }
 }

@@ -8,6 +8,7 @@ mod apply;
 mod consumer;
 mod dead_letters;
 mod observe;
+mod page;
 mod page_size;
 mod source;
 mod store;
@@ -24,6 +25,7 @@ use service_defaults::{
 use vehicle_client::Feed;
 
 pub use self::consumer::{Consumer, Turn, TurnError};
+pub(crate) use self::page::{Page, ReadTo};
 use self::{observe::Instruments, source::Source};
 use crate::{lease::Lease, settings::ReplicaSettings};
 
@@ -68,7 +70,7 @@ impl Replica {
             if !std::mem::take(&mut first) {
                 told_of.restarted();
             }
-            let source = Source::new(feed.clone(), &nats);
+            let source = Source::new(feed.clone(), &nats, told_of.clone());
             let mut consumer = Consumer::new(database.clone(), source, keep, told_of.clone());
             async move { consumer.run(&told).await }
         });
@@ -85,8 +87,9 @@ impl Consumer {
     /// One that consumes when it is told to; for tests.
     pub fn by_hand(database: Database, feed: Feed, nats: &NatsSettings, meter: &Meter) -> Self {
         let days = Duration::from_hours(30 * 24);
-        let source = Source::new(feed, nats);
-        Self::new(database, source, days, Instruments::new(meter))
+        let instruments = Instruments::new(meter);
+        let source = Source::new(feed, nats, instruments.clone());
+        Self::new(database, source, days, instruments)
     }
 
     /// Whether it reads the stream, and not the feed in its place; for tests.

@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use futures_util::future::BoxFuture;
@@ -47,9 +47,11 @@ struct Sight {
 #[derive(Clone)]
 pub(super) struct Instruments {
     sight: Arc<Mutex<Option<Sight>>>,
+    last_look: Gauge<u64>,
     rows: Gauge<i64>,
     tombstones: Gauge<i64>,
     events: Counter<u64>,
+    fallbacks: Counter<u64>,
     restarts: Counter<u64>,
 }
 
@@ -64,6 +66,13 @@ impl Instruments {
         };
         let instruments = Self {
             sight: Arc::default(),
+            last_look: meter
+                .u64_gauge("replica.last_look")
+                .with_unit("s")
+                .with_description(
+                    "When this process last saw how far the copy is, or its own start (Unix time)",
+                )
+                .build(),
             rows: gauge(
                 "replica.rows",
                 "{vehicle}",
@@ -79,6 +88,13 @@ impl Instruments {
                 .with_unit("{event}")
                 .with_description("Events that this process has read, by what became of them")
                 .build(),
+            fallbacks: meter
+                .u64_counter("replica.stream.fallbacks")
+                .with_unit("{fallback}")
+                .with_description(
+                    "Times that the broker's stream was of no use and the feed was read for a minute",
+                )
+                .build(),
             restarts: meter
                 .u64_counter("consumer.restarts")
                 .with_unit("{restart}")
@@ -86,6 +102,9 @@ impl Instruments {
                 .build(),
         };
         instruments.observe(meter);
+        // Else nobody would be told of one that never can.
+        instruments.looked();
+        instruments.fallbacks.add(0, &[]);
         instruments.restarts.add(0, &consumer());
         for outcome in ["applied", "duplicate", "skipped", "dead_letter"] {
             instruments
@@ -153,6 +172,17 @@ impl Instruments {
         (sight.at.elapsed() < LONGEST_SIGHT).then(|| sight.clone())
     }
 
+    fn looked(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.last_look
+            .record(now.unwrap_or_default().as_secs(), &[]);
+    }
+
+    /// The feed is read in the place of the stream.
+    pub(super) fn fell_back(&self) {
+        self.fallbacks.add(1, &[]);
+    }
+
     pub(super) fn restarted(&self) {
         self.restarts.add(1, &consumer());
     }
@@ -206,6 +236,7 @@ impl Instruments {
 
     /// Keeps what was seen: which copy is read.
     fn saw(&self, sight: Sight) -> i64 {
+        self.looked();
         let copy = sight.seen.generation;
         *self.sight.lock().unwrap_or_else(PoisonError::into_inner) = Some(sight);
         copy

@@ -6,42 +6,59 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 use vehicle_client::{EventFault, EventFaultKind, FeedError, FeedPage, VehicleEvent};
 
-use crate::replica::store::State;
+/// How far a reader of the log is.
+pub(crate) struct ReadTo {
+    /// The log that it reads; `None` where it knows of none.
+    pub(crate) log_id: Option<Uuid>,
+    /// The place of the last event that it has read.
+    pub(crate) position: i64,
+    /// The place of the next one; `None` where it does not know which.
+    pub(crate) next: Option<i64>,
+}
 
 /// An event of a page.
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Its place, whether it can be read or not.
-    pub(super) position: i64,
+    pub(crate) position: i64,
     /// `None` where it cannot be known for sure.
-    pub(super) id: Option<Uuid>,
-    pub(super) told: Result<VehicleEvent, EventFault>,
+    pub(crate) id: Option<Uuid>,
+    pub(crate) told: Result<VehicleEvent, EventFault>,
     /// As it was sent.
-    pub(super) text: Box<RawValue>,
+    pub(crate) text: Box<RawValue>,
 }
 
 impl Entry {
-    /// What is wrong with it. A later version of what is known is not: the known one comes, too.
-    pub(super) fn fault(&self) -> Option<EventFault> {
+    /// What is wrong with it. A later version of what is known is not, as long as the known one
+    /// comes, too.
+    pub(crate) fn fault(&self) -> Option<EventFault> {
         let fault = self.told.as_ref().err().copied();
-        fault.filter(|fault| fault.kind != EventFaultKind::Later)
+        fault.filter(|_| self.later().is_none())
+    }
+
+    /// Of a later version of what is known: the version of the vehicle that it tells.
+    pub(crate) fn later(&self) -> Option<i64> {
+        match self.told.as_ref().err()?.kind {
+            EventFaultKind::Later { version } => Some(version),
+            EventFaultKind::Unreadable | EventFaultKind::Contract => None,
+        }
     }
 }
 
 /// A page that follows on what was read before it.
-pub(super) struct Page {
-    pub(super) entries: Vec<Entry>,
+pub(crate) struct Page {
+    pub(crate) entries: Vec<Entry>,
     /// The last place of the log.
-    pub(super) log_position: i64,
+    pub(crate) log_position: i64,
     /// The event to go on after.
-    pub(super) next: Option<Uuid>,
-    pub(super) behind: Duration,
+    pub(crate) next: Option<Uuid>,
+    pub(crate) behind: Duration,
 }
 
 impl Page {
     /// `None`: the log is another one than that which was read, or has lost some of its end. As it
     /// has no gaps, what comes after the last event that was read has the next place, and a log
     /// that has nothing more ends there. A page ends before an event that has another place.
-    pub(super) fn read(page: FeedPage, from: &State) -> Result<Option<Self>, FeedError> {
+    pub(crate) fn read(page: FeedPage, from: &ReadTo) -> Result<Option<Self>, FeedError> {
         let told: Vec<_> = page
             .events
             .iter()
@@ -51,7 +68,7 @@ impl Page {
         let first_told =
             places.find_map(|(index, told)| Some(told.as_ref().ok()?.position - index));
         let ends_elsewhere = |next| told.is_empty() && page.log_position >= next;
-        let next = from.next_position();
+        let next = from.next;
         if Some(page.log_id) != from.log_id
             || page.log_position < from.position
             || next.is_some_and(|next| first_told.is_some_and(|first| first != next))

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 use vehicle_client::{Feed, FeedError, FeedPage, FeedStart};
 
-use super::store::State;
+use super::{observe::Instruments, store::State};
 
 /// How long the broker may take, with the wait for an event.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,15 +28,17 @@ pub(super) struct Source {
 
 struct Stream {
     reader: StreamReader,
+    instruments: Instruments,
     /// Until when the feed is read, where the stream was of no use.
     rests_until: Option<Instant>,
 }
 
 impl Source {
     /// The stream, where a broker is set.
-    pub(super) fn new(feed: Feed, nats: &NatsSettings) -> Self {
+    pub(super) fn new(feed: Feed, nats: &NatsSettings, instruments: Instruments) -> Self {
         let stream = nats.is_set().then(|| Stream {
             reader: StreamReader::new(nats.clone(), "insurance", "vehicle"),
+            instruments,
             rests_until: None,
         });
         Self { feed, stream }
@@ -126,6 +128,7 @@ impl Stream {
             tracing::warn!(error, "Vehicle's events are read from its feed");
         }
         self.rests_until = Some(Instant::now() + REST);
+        self.instruments.fell_back();
         None
     }
 }

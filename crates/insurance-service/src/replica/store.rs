@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use contracts::RegistrationNumber;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, postgres::PgQueryResult};
 use uuid::Uuid;
 use vehicle_client::RegisterPage;
 
-use super::{ACTOR, CONSUMER, dead_letters};
+use super::{ACTOR, CONSUMER, dead_letters, page::ReadTo};
 
 /// Most rows that one statement of the sweep deletes of each kind.
 const SWEPT: i64 = 1_000;
@@ -36,11 +36,15 @@ pub(super) struct State {
 }
 
 impl State {
-    /// The place of the next event. `None`: the register did not say which place its events are
-    /// followed from.
-    pub(super) fn next_position(&self) -> Option<i64> {
+    /// The next place is not known where the register did not say from which its events are
+    /// followed.
+    pub(super) fn read_to(&self) -> ReadTo {
         let is_known = self.position > 0 || self.event_id.is_none();
-        is_known.then_some(self.position + 1)
+        ReadTo {
+            log_id: self.log_id,
+            position: self.position,
+            next: is_known.then_some(self.position + 1),
+        }
     }
 
     /// Whether the copy that is read is of the log that is followed.
@@ -164,6 +168,29 @@ pub(super) async fn begin_page(connection: &mut PgConnection, events: i64) -> sq
     .map(drop)
 }
 
+/// Which of these states none of the copies has, by their order from 1 on: neither it nor a newer
+/// one.
+pub(super) async fn lacking(
+    connection: &mut PgConnection,
+    generations: &[i64],
+    (numbers, versions): (&[String], &[i64]),
+) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_scalar!(
+        r#"select place as "place!"
+         from unnest($2::text[], $3::bigint[]) with ordinality as told (number, version, place)
+         where not exists (
+             select from insurance_replica.vehicles as kept
+             where generation = any($1) and registration_number = number
+                 and kept.version >= told.version
+         )"#,
+        generations,
+        numbers,
+        versions
+    )
+    .fetch_all(connection)
+    .await
+}
+
 /// Where the consumer is after a page.
 pub(super) struct Reached {
     pub(super) event_id: Option<Uuid>,
@@ -173,6 +200,7 @@ pub(super) struct Reached {
     pub(super) all_since: Option<Duration>,
 }
 
+/// Notes that. What went wrong with the register goes well only with its next page.
 pub(super) async fn advance(connection: &mut PgConnection, to: &Reached) -> sqlx::Result<()> {
     sqlx::query!(
         "update insurance_replica.consumers
@@ -184,7 +212,9 @@ pub(super) async fn advance(connection: &mut PgConnection, to: &Reached) -> sqlx
                      greatest(caught_up_at, clock_timestamp() - make_interval(secs => $5))
                  else caught_up_at
              end,
-             updated_at = clock_timestamp(), last_error = null, last_error_at = null
+             updated_at = clock_timestamp(),
+             last_error = case when snapshot_at is not null then last_error end,
+             last_error_at = case when snapshot_at is not null then last_error_at end
          where consumer = $1",
         CONSUMER,
         to.event_id,
@@ -272,7 +302,8 @@ pub(super) async fn keep(
 }
 
 /// Deletes some of what nobody reads any more: tombstones and closed dead letters of this age, and
-/// copies that were replaced or given up. How many rows.
+/// copies that were replaced or given up. Of a letter that is closed and whose event the copy still
+/// lacks, that much is kept. How many rows.
 pub(super) async fn sweep(
     connection: &mut PgConnection,
     state: &State,
@@ -322,9 +353,21 @@ pub(super) async fn sweep(
         SWEPT,
         ACTOR
     )
+    .execute(&mut *connection)
+    .await?;
+    let bodies = sqlx::query!(
+        "update insurance_replica.dead_letters set event = '' where dead_letter_id in (
+             select dead_letter_id from insurance_replica.dead_letters
+             where closed_at < clock_timestamp() - make_interval(secs => $1) and event <> ''
+             order by closed_at limit $2
+         )",
+        age.as_secs_f64(),
+        SWEPT
+    )
     .execute(connection)
     .await?;
-    Ok(tombstones.rows_affected() + copies.rows_affected() + letters.rows_affected())
+    let done = [tombstones, copies, letters, bodies];
+    Ok(done.iter().map(PgQueryResult::rows_affected).sum())
 }
 
 /// What everybody may know of the consumer.

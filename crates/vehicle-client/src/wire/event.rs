@@ -41,7 +41,10 @@ pub enum EventFaultKind {
     Contract,
     /// A later version of a kind that is known. For one release it comes beside the known one, which
     /// tells the same change.
-    Later,
+    Later {
+        /// The version of the vehicle that it tells.
+        version: i64,
+    },
 }
 
 #[derive(Deserialize)]
@@ -90,12 +93,13 @@ impl VehicleEvent {
             return Err(broken("it is not of CloudEvents 1.0"));
         }
         let number = vehicle_of(&envelope.subject).ok_or(broken("it is about no vehicle"))?;
-        if is_later(&envelope.r#type) {
-            return Err((EventFaultKind::Later, "it is of a later version"));
-        }
         let version = envelope.aggregateversion;
         if version < 1 {
             return Err(broken("its version is below 1"));
+        }
+        if is_later(&envelope.r#type) {
+            let later = EventFaultKind::Later { version };
+            return Err((later, "it is of a later version"));
         }
         let gone = envelope.method.as_deref() == Some("DELETE");
         let vehicle = match envelope.r#type.as_str() {
@@ -230,7 +234,8 @@ mod tests {
         for kind in ["registered", "changed", "deregistered"] {
             let text = CHANGED.replace("changed.v1", &format!("{kind}.v12"));
             let fault = VehicleEvent::read(&text).unwrap_err();
-            assert_eq!(fault.kind, EventFaultKind::Later, "{text}");
+            let later = EventFaultKind::Later { version: 7 };
+            assert_eq!(fault.kind, later, "{text}");
             assert!(fault.id.is_some());
         }
     }

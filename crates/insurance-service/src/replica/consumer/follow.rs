@@ -8,13 +8,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use vehicle_client::{FeedError, FeedPage, VehicleEvent};
 
-use super::{
-    About, Consumer, LIMIT, Turn, TurnError,
-    page::{Entry, Page},
-};
+use super::{About, Consumer, LIMIT, Turn, TurnError};
 use crate::replica::{
     apply::{self, Done, Piece},
     dead_letters::{Letter, Reason},
+    page::{Entry, Page},
     store::{Reached, State},
 };
 
@@ -56,7 +54,7 @@ impl Consumer {
             Some(Err(FeedError::UnknownEvent)) => return self.begin_filling(fence, true).await,
             Some(page) => page?,
         };
-        let Some(page) = Page::read(page, &from)? else {
+        let Some(page) = Page::read(page, &from.read_to())? else {
             return self.begin_filling(fence, true).await;
         };
         self.is_nameless = false;
@@ -65,6 +63,7 @@ impl Consumer {
                 fence,
                 from: &from,
                 events: Vec::new(),
+                later: Vec::new(),
                 letter: None,
                 to: self.end_of(&page, page.next.or(from.event_id), page.log_position),
             };
@@ -241,13 +240,19 @@ impl Consumer {
         let is_told = letter.is_none();
         let unreadable = letter.as_ref().filter(|it| it.is_unreadable());
         let unreadable = unreadable.map(|it| About(it.registration_number.clone()));
-        let told = entries.iter().filter_map(|it| it.told.as_ref().ok());
+        let applied = if is_told { entries } else { &[] };
+        let later = applied.iter().filter_map(|it| {
+            let (reason, detail) = (Reason::Contract, "it is of a version that is not known");
+            Some((it.later()?, letter_of(it, reason, detail)))
+        });
+        let told = applied.iter().filter_map(|it| it.told.as_ref().ok());
         let last = entries.last();
         let position = last.map_or(from.position, |it| it.position);
         let piece = Piece {
             fence,
             from,
-            events: told.filter(|_| is_told).collect(),
+            events: told.collect(),
+            later: later.collect(),
             letter,
             to: self.end_of(page, last.and_then(|it| it.id), position),
         };
@@ -281,7 +286,8 @@ impl Consumer {
         if self.alone == 0 && events > 0 {
             self.size.took(began.elapsed(), events, done.is_err());
         }
-        let state = match done? {
+        let (done, put_aside) = done?;
+        let state = match done {
             Done::Overtaken => {
                 self.fence = None;
                 return Ok(None);
@@ -295,8 +301,11 @@ impl Consumer {
             }
             Done::State(state) => state,
         };
+        if put_aside > usize::from(piece.letter.is_some()) {
+            let to = piece.to.position;
+            tracing::warn!(put_aside, to, "events are of a version that is not known");
+        }
         let applied = piece.events.len();
-        let put_aside = usize::from(piece.letter.is_some());
         self.instruments.applied(applied, put_aside);
         self.instruments.skipped(events - applied - put_aside);
         self.begun = None;

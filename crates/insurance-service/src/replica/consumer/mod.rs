@@ -3,7 +3,6 @@
 mod fill;
 mod follow;
 mod pace;
-mod page;
 mod upkeep;
 
 use std::time::Duration;
@@ -15,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use vehicle_client::FeedError;
 
-use self::pace::{BETWEEN_PAGES, Pace};
+use self::pace::{BETWEEN_PAGES, Pace, Rest};
 use super::{apply, observe::Instruments, page_size::PageSize, source::Source, store::State};
 
 /// How long a transaction may take.
@@ -32,6 +31,8 @@ pub enum Turn {
     Copied,
     /// Vehicle has another log, and a copy of its own is begun for it.
     Lost,
+    /// Vehicle has said when to ask it again, or what has failed has to rest before it is tried.
+    Resting,
     /// These events were applied or put aside, or all is otherwise than it was.
     Followed {
         /// How many of them.
@@ -52,6 +53,19 @@ pub enum TurnError {
     /// Vehicle gave no page.
     #[error("Vehicle's feed cannot be read")]
     Feed(#[from] FeedError),
+}
+
+impl TurnError {
+    /// Its kind, for operators.
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Feed(error) => error.label(),
+            Self::Database(Error::Busy | Error::Locked(_)) => "database_busy",
+            Self::Database(Error::TimedOut) => "database_timeout",
+            Self::Database(Error::Unavailable(_)) => "database_unavailable",
+            Self::Database(Error::Failed(_)) => "database_failed",
+        }
+    }
 }
 
 /// Which vehicle an event is about, as far as that can be read.
@@ -82,6 +96,10 @@ pub struct Consumer {
     /// The event before, where it could not be read.
     unreadable: Option<About>,
     register_is_next: bool,
+    /// Of the register, whose failures hold up no event.
+    register_rest: Rest,
+    /// Vehicle is not asked before.
+    ask_at: Instant,
     asked: Instant,
     tries: Instant,
     sweeps: Instant,
@@ -111,6 +129,8 @@ impl Consumer {
             is_nameless: false,
             unreadable: None,
             register_is_next: true,
+            register_rest: Rest::new(),
+            ask_at: now,
             asked: now,
             tries: now,
             sweeps: now,
@@ -120,30 +140,28 @@ impl Consumer {
     /// Consumes until it is told to stop, and then lets another process take over at once.
     pub(super) async fn run(&mut self, told: &CancellationToken) {
         let (mut pace, mut pause) = (Pace::new(), Duration::ZERO);
+        let mut was_failing = false;
         while told.run_until_cancelled(sleep(pause)).await.is_some() {
             let turn = self.turn(told).await;
-            let was_failing = pace.is_failing();
             pause = pace.after(&turn);
-            match turn {
-                Err(error) => {
-                    if !was_failing {
-                        let error = chain(&error);
-                        tracing::warn!(error, "the copy of Vehicle's cars is not kept");
-                    }
-                    self.note(&error).await;
+            let is_failing = pace.is_failing() || self.register_rest.is_failing();
+            if let Err(error) = turn {
+                if !was_failing {
+                    let error = chain(&error);
+                    tracing::warn!(error, "the copy of Vehicle's cars is not kept");
                 }
-                Ok(_) if was_failing => {
-                    tracing::info!("the copy of Vehicle's cars is kept again");
-                }
-                Ok(_) => {}
+                self.note(&error).await;
+            } else if was_failing && !is_failing {
+                tracing::info!("the copy of Vehicle's cars is kept again");
             }
+            was_failing = is_failing;
         }
         self.give_back().await;
     }
 
     /// Writes down why there was no page, for operators.
     async fn note(&self, error: &TurnError) {
-        if let (TurnError::Feed(error), Some(fence)) = (error, self.fence) {
+        if let Some(fence) = self.fence {
             let step = (fence, error.label());
             // What cannot be written is no news: the next turn says so.
             let _ = self.database.transaction(LIMIT, &step, apply::failed).await;
@@ -158,13 +176,28 @@ impl Consumer {
         if state.mode == "paused" {
             return Ok(Turn::Paused);
         }
-        let turn = self.page(fence, state, told).await?;
+        let turn = if Instant::now() < self.ask_at {
+            Ok(Turn::Resting)
+        } else {
+            self.page(fence, state, told).await
+        };
+        if let Err(TurnError::Feed(FeedError::Busy { retry_after })) = &turn {
+            self.ask_at = Instant::now() + retry_after.unwrap_or_default();
+        }
+        let catches_up = match &turn {
+            Ok(Turn::Told | Turn::Leased | Turn::Paused) | Err(TurnError::Database(_)) => {
+                return turn;
+            }
+            Ok(Turn::Followed { at_the_end, .. }) => !at_the_end,
+            // Also while Vehicle is away.
+            Ok(Turn::Copied | Turn::Lost | Turn::Resting) | Err(TurnError::Feed(_)) => false,
+        };
         // What is done beside does not hold up what is followed.
-        if let Err(error) = self.look_after(fence, turn).await {
+        if let Err(error) = self.look_after(fence, catches_up).await {
             let error = chain(&error);
             tracing::warn!(error, "the copy of Vehicle's cars is not looked after");
         }
-        Ok(turn)
+        turn
     }
 
     /// The next page: of the register and of the feed in turns, while a copy is being filled.
@@ -177,11 +210,15 @@ impl Consumer {
         if state.filling.is_none() && (state.mode == "snapshot" || !state.is_followed()) {
             return self.begin_filling(fence, false).await;
         }
-        let copies = state.snapshot_at.is_some() && state.filling.is_some();
+        let is_being_copied = state.snapshot_at.is_some() && state.filling.is_some();
+        let copies = is_being_copied && self.register_rest.is_over();
         let feed_is_due = state.log_id.is_some() && self.asked.elapsed() >= BETWEEN_PAGES;
         if copies && (self.register_is_next || !feed_is_due) {
             self.register_is_next = false;
             return self.copy(fence, state, told).await;
+        }
+        if state.log_id.is_none() {
+            return Ok(Turn::Resting);
         }
         self.register_is_next = true;
         let turn = self.follow(fence, state, told).await?;

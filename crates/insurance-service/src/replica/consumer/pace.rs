@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use vehicle_client::FeedError;
 
 use super::{Turn, TurnError};
 
@@ -45,11 +44,12 @@ impl Pace {
     /// How long to rest after this turn.
     pub(super) fn after(&mut self, turn: &Result<Turn, TurnError>) -> Duration {
         self.failures = match turn {
+            Ok(Turn::Resting) => self.failures,
             Ok(_) => 0,
             Err(_) => self.failures.saturating_add(1),
         };
         match turn {
-            Ok(Turn::Leased | Turn::Paused) => BETWEEN_LOOKS,
+            Ok(Turn::Leased | Turn::Paused | Turn::Resting) => BETWEEN_LOOKS,
             Ok(Turn::Followed { at_the_end, .. }) if *at_the_end => BETWEEN_PAGES,
             Ok(Turn::Lost) => {
                 if self.lost.elapsed() > SAME_LOG {
@@ -60,15 +60,39 @@ impl Pace {
                 doubled(self.logs).min(LONGEST_BETWEEN_LOGS)
             }
             Ok(_) => Duration::ZERO,
-            Err(error) => {
-                let asked = match error {
-                    TurnError::Feed(FeedError::Busy { retry_after }) => *retry_after,
-                    _ => None,
-                };
-                let pause = doubled(self.failures).min(LONGEST_PAUSE);
-                pause.max(asked.unwrap_or_default())
-            }
+            Err(_) => doubled(self.failures).min(LONGEST_PAUSE),
         }
+    }
+}
+
+/// How long something that fails again and again is left alone.
+pub(super) struct Rest {
+    /// In a row.
+    failures: u32,
+    until: Instant,
+}
+
+impl Rest {
+    /// Of something that has not failed.
+    pub(super) fn new() -> Self {
+        Self {
+            failures: 0,
+            until: Instant::now(),
+        }
+    }
+
+    pub(super) fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.until <= Instant::now()
+    }
+
+    /// It has failed once more.
+    pub(super) fn begin(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+        self.until = Instant::now() + doubled(self.failures).min(LONGEST_PAUSE);
     }
 }
 
@@ -84,7 +108,7 @@ mod tests {
     use tokio::time::advance;
     use vehicle_client::FeedError;
 
-    use super::{Pace, Turn, TurnError};
+    use super::{Pace, Rest, Turn, TurnError};
 
     const FOLLOWED: Turn = Turn::Followed {
         events: 1,
@@ -111,20 +135,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_in_a_row_are_tried_again_ever_more_slowly_and_not_before_vehicle_says() {
-        let mut pace = Pace::new();
-        let failed = |error| Err(TurnError::Feed(error));
+    async fn failures_in_a_row_are_tried_again_ever_more_slowly() {
+        let (mut pace, mut rest) = (Pace::new(), Rest::new());
         for expected in [250, 500, 1_000, 2_000, 4_000, 5_000, 5_000] {
-            let pause = pace.after(&failed(FeedError::Timeout));
+            let pause = pace.after(&Err(TurnError::Feed(FeedError::Timeout)));
             assert_eq!(pause.as_millis(), expected);
+            // One that only waits until Vehicle is to be asked again has not succeeded.
+            assert_eq!(milliseconds(&mut pace, Turn::Resting), 1_000);
             assert!(pace.is_failing());
+            rest.begin();
+            advance(pause.saturating_sub(Duration::from_millis(1))).await;
+            assert!(!rest.is_over());
+            advance(Duration::from_millis(1)).await;
+            assert!(rest.is_over() && rest.is_failing());
         }
         assert_eq!(milliseconds(&mut pace, FOLLOWED), 0);
         assert!(!pace.is_failing());
-        for (asked, expected) in [(None, 250), (Some(60), 60_000), (Some(0), 1_000)] {
-            let retry_after = asked.map(Duration::from_secs);
-            let pause = pace.after(&failed(FeedError::Busy { retry_after }));
-            assert_eq!(pause.as_millis(), expected);
-        }
     }
 }

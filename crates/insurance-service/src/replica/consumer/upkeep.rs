@@ -6,7 +6,7 @@ use service_database::Error;
 use service_defaults::chain;
 use tokio::time::Instant;
 
-use super::{Consumer, LIMIT, Turn};
+use super::{Consumer, LIMIT};
 use crate::replica::apply;
 
 /// Between two looks for dead letters to be tried again.
@@ -19,17 +19,7 @@ const BETWEEN_SWEEPS: Duration = Duration::from_mins(1);
 const MANY: u64 = 1_000;
 
 impl Consumer {
-    pub(super) async fn look_after(&mut self, fence: i64, turn: Turn) -> Result<(), Error> {
-        let catches_up = matches!(
-            turn,
-            Turn::Followed {
-                at_the_end: false,
-                ..
-            }
-        );
-        if matches!(turn, Turn::Told | Turn::Leased | Turn::Paused) {
-            return Ok(());
-        }
+    pub(super) async fn look_after(&mut self, fence: i64, catches_up: bool) -> Result<(), Error> {
         if self.tries <= Instant::now() {
             self.tries = Instant::now() + BETWEEN_TRIES;
             self.try_again(fence).await?;

@@ -5,7 +5,7 @@ use insurance_service::{Clock, InsuranceService, NAME, SCHEMA};
 use serde_json::{Value, json};
 use service_defaults::{process::Process, service::Service as _};
 use settings::Arguments;
-use test_support::{Answer, Api, FakeVehicle, Gate, Reply, TestDatabase};
+use test_support::{Answer, Api, FakeVehicle, Gate, Reply, Request, TestDatabase};
 use tokio::{task::yield_now, time::timeout};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -394,33 +394,83 @@ async fn another_process_goes_on_where_one_was_and_the_first_one_is_fenced_off()
 }
 
 #[tokio::test]
-async fn a_log_that_is_another_one_ends_the_dry_run() {
-    let vehicle = feed::held(2_500, 1_000, &Gate::closed()).await;
-    let operator = following(vehicle.clone(), 2_500).await;
+async fn a_copy_of_another_log_is_compared_with_nothing() {
+    let operator = following(feed::of(1).await, 1).await;
     let request = dry_run(&json!({ "fromPosition": 1 }));
     let restored = "update insurance_replica.consumers set copy_log_id = gen_random_uuid()";
-    let replay = operator.start(&request).await;
-    vehicle.reached(4).await;
-    assert_eq!(operator.cancel(&replay).await.status, 202);
-    let other = feed::of(2_500).await;
-    let events = feed::events(2_500);
-    other.script(move |request| {
-        if request.path.contains("lastEventId") {
-            Reply::status(410)
-        } else {
-            feed::answer(&events, request)
-        }
-    });
-    let operator = following(other, 2_500).await;
-    let replay = operator.start(&request).await;
-    let failed = operator.until(&replay, "failed").await;
-    assert_eq!(
-        (&failed["failure"], &failed["seen"]),
-        (&json!("unknown_event"), &json!(1000))
-    );
     operator.execute(restored).await;
     let refused = operator.post(REPLAYS, &request).await;
     assert_eq!(code(&refused), (409, "replica_off".to_owned()));
+}
+
+/// What a log says after the first page of a dry run.
+type Other = fn(&[Value], &Request) -> Reply;
+
+/// The same, with another place of the event at this one.
+fn moved(events: &[Value], at: usize, request: &Request) -> Reply {
+    let mut events = events.to_vec();
+    events[at - 1]["sequence"] = json!(format!("{:020}", at + 1));
+    feed::answer(&events, request)
+}
+
+#[tokio::test]
+async fn a_dry_run_believes_no_place_that_is_not_the_next_one() {
+    let others: [(Other, usize); 5] = [
+        (|_, _| Reply::status(410), 1_000),
+        (
+            |events, request| match feed::answer(events, request) {
+                Reply::Answer(status, mut headers, body) => {
+                    let log = headers.iter_mut().find(|(name, _)| *name == "log-id");
+                    log.unwrap().1 = feed::id(7);
+                    Reply::Answer(status, headers, body)
+                }
+                reply => reply,
+            },
+            1_000,
+        ),
+        // Shorter than it was.
+        (
+            |events, request| feed::answer(&events[..1_000], request),
+            1_000,
+        ),
+        (|events, request| moved(events, 1_001, request), 1_000),
+        (|events, request| moved(events, 1_500, request), 1_499),
+    ];
+    for (number, (other, seen)) in others.into_iter().enumerate() {
+        let events = feed::events(2_500);
+        let vehicle = FakeVehicle::start(move |request| {
+            if request.path.contains("lastEventId") {
+                other(&events, request)
+            } else {
+                feed::answer(&events, request)
+            }
+        });
+        let operator = following(vehicle.await, 2_500).await;
+        let request = dry_run(&json!({ "fromPosition": 1 }));
+        let replay = operator.start(&request).await;
+        let failed = operator.until(&replay, "failed").await;
+        let expected = (&json!("unknown_event"), &json!(seen));
+        assert_eq!((&failed["failure"], &failed["seen"]), expected, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_later_version_of_an_event_without_the_known_one_is_no_equal_car() {
+    let mut events = feed::events(6);
+    // Beside the known one; before the known one; alone, and in the copy; alone, and newer.
+    for (index, car, version) in [(1, 1, 1), (2, 4, 4), (4, 5, 5), (5, 6, 7)] {
+        let event = &mut events[index];
+        event["type"] = json!("vehicle.changed.v2");
+        event["subject"] = json!(format!("vehicle/C{car:06}"));
+        event["aggregateversion"] = json!(version);
+    }
+    let operator = following(feed::serving(events).await, 6).await;
+    let request = dry_run(&json!({ "fromPosition": 1 }));
+    let replay = operator.start(&request).await;
+    let done = operator.until(&replay, "completed").await;
+    assert_eq!((&done["seen"], &done["failed"]), (&json!(6), &json!(1)));
+    let equal = json!([{ "outcome": "equal", "count": 2 }]);
+    assert_eq!(done["outcomes"], equal);
 }
 
 #[tokio::test]
@@ -511,12 +561,36 @@ async fn a_rebuild_takes_nothing_back_that_another_operator_has_ordered() {
     operator.execute(filling).await;
     let refused = operator.post(REPLAYS, &rebuild()).await;
     assert_eq!(code(&refused), (409, "consumer_not_following".to_owned()));
+    // Whoever pauses it or orders a copy meanwhile finds it so after the end of the rebuild.
+    for mode in ["paused", "snapshot"] {
+        operator.execute(FOLLOWS).await;
+        let replay = operator.start(&rebuild()).await;
+        operator.command(mode).await;
+        assert_eq!(operator.cancel(&replay).await.status, 202);
+        assert_eq!(operator.read(CONSUMER).await["mode"], mode);
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_is_ordered_while_a_rebuild_is_cancelled_is_made() {
+    let operator = following(feed::of(1).await, 3).await;
     operator.execute(FOLLOWS).await;
     let replay = operator.start(&rebuild()).await;
-    // Whoever pauses it meanwhile finds it paused after the end of the rebuild.
-    operator.command("paused").await;
-    assert_eq!(operator.cancel(&replay).await.status, 202);
-    assert_eq!(operator.read(CONSUMER).await["mode"], "paused");
+    let began = "update insurance_replica.consumers
+        set filling = generations + 1, generations = generations + 1, snapshot_at = 'C000001'";
+    operator.execute(began).await;
+    // An order for a copy that has its effect while the cancellation is at work.
+    let mut order = operator.0.database.connect().await;
+    let give = "begin; update insurance_replica.consumers
+        set mode = 'snapshot', filling = null, snapshot_at = null, mode_since = clock_timestamp()";
+    sqlx::raw_sql(give).execute(&mut order).await.unwrap();
+    let commit = async {
+        operator.blocked().await;
+        sqlx::raw_sql("commit").execute(&mut order).await.unwrap();
+    };
+    let (cancelled, ()) = tokio::join!(operator.cancel(&replay), commit);
+    assert_eq!(code(&cancelled), (409, "replay_ended".to_owned()));
+    assert_eq!(operator.read(CONSUMER).await["mode"], "snapshot");
 }
 
 #[tokio::test]

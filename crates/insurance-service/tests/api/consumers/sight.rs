@@ -35,6 +35,10 @@ async fn a_process_that_cannot_look_at_the_copy_says_nothing_of_it() {
         .lock("insurance_replica.consumers")
         .await;
     told(&operator, false).await;
+    let last_look = async || operator.0.metric("replica_last_look_seconds", &[]).await;
+    let before = last_look().await;
     lock.release().await;
     told(&operator, true).await;
+    // It is written down for the alert that nobody has looked for long.
+    assert!(last_look().await > before);
 }

@@ -3,9 +3,14 @@
 use std::time::Duration;
 
 use insurance_service::Turn;
+use test_support::{FakeVehicle, Gate};
 use tokio_util::sync::CancellationToken;
 
-use super::{Pair, texts, within};
+use super::{
+    Pair, texts,
+    told::{answer, events, telling},
+    within,
+};
 
 #[tokio::test]
 async fn an_older_version_never_wins_and_events_that_come_again_have_no_effect() {
@@ -170,39 +175,28 @@ async fn what_was_given_up_is_swept_while_another_copy_is_filled() {
 
 #[tokio::test]
 async fn a_pause_is_obeyed_by_the_page_in_hand() {
-    let pair = Pair::new().await;
-    let mut consumer = pair.consumer();
-    pair.caught_up(&mut consumer).await;
-    let before = pair.state("position").await;
+    let vehicle = FakeVehicle::start(telling(events(&[1]), 1)).await;
+    let pair = Pair::on(&vehicle).await;
+    let (mut consumer, told) = (pair.consumer(), CancellationToken::new());
+    let state = "concat_ws(' ', position, generation)";
+    pair.until(&mut consumer, state, "1 1").await;
     // The page is asked for, and the pause comes before its effect.
-    let mut lock = pair.insurance.lock("insurance_replica.consumers").await;
-    pair.vehicle
-        .execute("update vehicle.vehicles set model = 'new'")
-        .await;
-    let told = CancellationToken::new();
+    let (gate, asked) = (Gate::closed(), vehicle.calls());
+    let (held, page) = (gate.clone(), events(&[1, 2]));
+    vehicle.script(move |request| answer(request, &page, 2).held(&held));
     let pause = async {
-        lock.queued(1).await;
-        let pausing = pair
-            .insurance
-            .execute("update insurance_replica.consumers set mode = 'paused'");
-        tokio::join!(pausing, async {
-            lock.queued(2).await;
-            lock.release().await;
-        });
+        vehicle.reached(asked + 1).await;
+        let pause = "update insurance_replica.consumers set mode = 'paused'";
+        pair.insurance.execute(pause).await;
+        gate.open();
     };
-    let (turn, ()) = within(Box::pin(async {
-        tokio::join!(consumer.turn(&told), pause)
-    }))
-    .await;
-    turn.unwrap();
+    let turn = async { tokio::join!(consumer.turn(&told), pause).0 };
+    within(Box::pin(turn)).await.unwrap();
     assert_eq!(consumer.turn(&told).await.unwrap(), Turn::Paused);
-    let after = pair.state("position").await;
-    pair.insurance
-        .execute("update insurance_replica.consumers set mode = 'follow'")
-        .await;
-    pair.caught_up(&mut consumer).await;
-    pair.assert_equal().await;
-    assert_eq!(after, before);
+    assert_eq!(pair.state(state).await, "1 1");
+    let resume = "update insurance_replica.consumers set mode = 'follow'";
+    pair.insurance.execute(resume).await;
+    pair.until(&mut consumer, state, "2 1").await;
 }
 
 /// The copy that is read lacks what it told until the other one is read.

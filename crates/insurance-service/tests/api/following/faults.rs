@@ -7,7 +7,7 @@ use vehicle_client::FeedError;
 
 use super::{
     Pair, texts,
-    told::{answer, event, telling, unreadable},
+    told::{answer, event, later, telling, unreadable},
     within,
 };
 
@@ -77,11 +77,10 @@ async fn a_page_that_breaks_its_contract_has_no_effect() {
 }
 
 #[tokio::test]
-async fn a_bad_event_costs_no_call_and_a_later_version_is_passed_over() {
+async fn a_bad_event_costs_no_call() {
     let told: Vec<_> = (1..=499)
         .map(|number| match number {
             100 => event(number, number).replace("registered", "inspected"),
-            200 => event(number, number).replace(".v1", ".v2"),
             300 => unreadable(number, "C000300"),
             _ => event(number, number),
         })
@@ -93,11 +92,35 @@ async fn a_bad_event_costs_no_call_and_a_later_version_is_passed_over() {
     let letters = ["C000100 contract parked 0", "C000300 unreadable parked 0"];
     assert_eq!(pair.letters().await, letters);
     let rows = "select count(*)::text from insurance_replica.vehicles";
-    assert_eq!(texts(&pair.insurance, rows).await, ["496"]);
+    assert_eq!(texts(&pair.insurance, rows).await, ["497"]);
     let requests = vehicle.requests().into_iter();
     let pages = requests.filter(|it| it.path.contains("events"));
     // Alone is asked for only what has no id.
     assert_eq!(pages.count(), 3);
+}
+
+/// The known version tells the same, in the same page or in another one.
+#[tokio::test]
+async fn a_later_version_is_passed_over_only_beside_the_known_one() {
+    let pages = [
+        vec![event(1, 1)],
+        vec![later(1, 2), later(4, 3), event(4, 4), later(6, 5)],
+        vec![event(6, 6)],
+    ];
+    let alone = "C000006 contract parked 0";
+    let closed = "C000006 contract resolved 0 superseded";
+    let letters: [&[&str]; 3] = [&[], &[alone], &[closed]];
+    let vehicle = FakeVehicle::start(telling(Vec::new(), 0)).await;
+    let pair = Pair::on(&vehicle).await;
+    let (mut consumer, mut told) = (pair.consumer(), Vec::new());
+    for (page, letters) in pages.into_iter().zip(letters) {
+        told.extend(page);
+        let end = told.len();
+        vehicle.script(telling(told.clone(), end));
+        let state = "concat_ws(' ', position, generation)";
+        pair.until(&mut consumer, state, &format!("{end} 1")).await;
+        assert_eq!(pair.letters().await, letters);
+    }
 }
 
 /// Neither is an event that the database refuses, and both may be the database's own trouble.

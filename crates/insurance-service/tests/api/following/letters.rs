@@ -51,6 +51,8 @@ async fn a_letter_that_an_operator_closed_stays_as_it_is_and_is_superseded_later
     let mut consumer = pair.consumer();
     pair.caught_up(&mut consumer).await;
     assert_eq!(texts(&pair.insurance, lacking).await, ["DEF456"]);
+    let bodies = "select length(event)::text from insurance_replica.dead_letters";
+    assert_eq!(texts(&pair.insurance, bodies).await, ["0"]);
     assert_eq!(
         pair.letters().await,
         ["DEF456 contract discarded 0 given up"]

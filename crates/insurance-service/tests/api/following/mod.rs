@@ -5,6 +5,7 @@ mod deaths;
 mod faults;
 mod letters;
 mod places;
+mod rests;
 mod service;
 mod stream;
 mod told;

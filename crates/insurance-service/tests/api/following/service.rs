@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use test_support::metric;
-use tokio::time::sleep;
+use tokio::{net::TcpSocket, time::sleep};
 use tokio_util::sync::CancellationToken;
 use vehicle_client::FeedStart;
 
@@ -32,6 +32,7 @@ async fn the_service_keeps_a_copy_and_says_how_old_it_is() {
     let metrics = api.get("/metrics").await.text();
     assert!(metric(&metrics, "feed_events_total", &[("outcome", "applied")]) > 0);
     assert_eq!(metric(&metrics, "replica_lag_events", &[]), 0);
+    assert_eq!(metric(&metrics, "replica_stream_fallbacks_total", &[]), 0);
     assert!(
         metrics
             .lines()
@@ -55,6 +56,76 @@ async fn the_service_keeps_a_copy_and_says_how_old_it_is() {
     let metrics = api.get("/metrics").await.text();
     let closed = [none[0], ("reason", "closed")];
     assert_eq!(metric(&metrics, "dead_letters_open", &closed), 1);
+}
+
+#[tokio::test]
+async fn a_broker_that_is_of_no_use_is_counted_and_the_feed_is_read() {
+    let pair = Pair::new().await;
+    // Nobody listens there.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let broker = format!("nats://{}", socket.local_addr().unwrap());
+    let settings = [
+        ("REPLICA__ENABLED", "true"),
+        ("REPLICA__NATS__URL", &*broker),
+    ];
+    let api = insurance_on(&pair.insurance, &pair.url, &settings);
+    let fallbacks = async || {
+        let metrics = api.get("/metrics").await.text();
+        metric(&metrics, "replica_stream_fallbacks_total", &[])
+    };
+    let counted = async {
+        while fallbacks().await != 1 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within(counted).await;
+    let change = "update vehicle.vehicles set model = 'new'";
+    pair.vehicle.execute(change).await;
+    within(async { while !pair.is_caught_up().await {} }).await;
+    pair.assert_equal().await;
+}
+
+/// The copy of a Vehicle in which nothing changes is as old as the last question but one.
+#[tokio::test]
+async fn a_second_look_finds_that_the_copy_of_a_quiet_vehicle_lacks_a_car() {
+    let pair = Pair::new().await;
+    let settings = [("REPLICA__ENABLED", "true")];
+    let lose = "delete from insurance_replica.vehicles where registration_number = 'ABC123'";
+    let mut outcomes = Vec::new();
+    // Once more where the machine had no time for a question.
+    for _ in 0..3 {
+        let api = insurance_on(&pair.insurance, &pair.url, &settings);
+        within(async { while !pair.is_caught_up().await {} }).await;
+        pair.insurance.execute(lose).await;
+        assert_eq!(
+            api.get(&format!("/api/v1/insurances/{PERSON}"))
+                .await
+                .status,
+            200
+        );
+        let compared = async {
+            loop {
+                let metrics = api.get("/metrics").await.text();
+                let count = |outcome| {
+                    let outcome = [("outcome", outcome)];
+                    metric(&metrics, "replica_comparisons_total", &outcome)
+                };
+                if let Some(outcome) = ["only_live", "replica_behind", "equal"]
+                    .into_iter()
+                    .find(|outcome| count(outcome) > 0)
+                {
+                    return outcome;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        outcomes.push(within(compared).await);
+        if outcomes.contains(&"only_live") {
+            return;
+        }
+    }
+    panic!("{outcomes:?}");
 }
 
 /// It holds up all that come after it, and the log is not at its end.

@@ -21,6 +21,12 @@ pub(super) fn event(number: usize, place: usize) -> String {
     event.to_string()
 }
 
+/// The same of a later version, for the car of the event of this number.
+pub(super) fn later(number: usize, place: usize) -> String {
+    let event = event(number, place).replace(".v1", ".v2");
+    event.replace(&id(number), &id(place))
+}
+
 /// One that is none, about a car.
 pub(super) fn unreadable(place: usize, car: &str) -> String {
     json!({ "sequence": format!("{place:020}"), "subject": format!("vehicle/{car}") }).to_string()

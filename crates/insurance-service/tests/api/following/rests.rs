@@ -1,0 +1,151 @@
+//! What is tried again only after a rest, and what goes on meanwhile.
+
+use std::time::Duration;
+
+use insurance_service::{Turn, TurnError};
+use test_support::{FakeVehicle, Reply};
+use tokio::{
+    task::yield_now,
+    time::{advance, pause, resume},
+};
+use tokio_util::sync::CancellationToken;
+use vehicle_client::FeedError;
+
+use super::{
+    Pair, texts,
+    told::{event, events, telling},
+    within,
+};
+use crate::api::real_vehicle::insurance_on;
+
+const LAST_ERROR: &str = "coalesce(last_error, 'none')";
+const ENABLED: [(&str, &str); 1] = [("REPLICA__ENABLED", "true")];
+
+/// Later, by the clock of the process.
+async fn pass(time: Duration) {
+    pause();
+    advance(time).await;
+    resume();
+}
+
+#[tokio::test]
+async fn vehicle_is_asked_when_it_said_and_meanwhile_the_lease_is_kept_and_letters_are_tried() {
+    let vehicle = FakeVehicle::start(telling(events(&[1]), 1)).await;
+    let pair = Pair::on(&vehicle).await;
+    let (mut consumer, told) = (pair.consumer(), CancellationToken::new());
+    let state = "concat_ws(' ', position, generation)";
+    pair.until(&mut consumer, state, "1 1").await;
+    vehicle.script(|_| Reply::with_header(503, "retry-after", "60"));
+    // After the last look for letters.
+    pass(Duration::from_secs(1)).await;
+    let letter = |number| {
+        format!(
+            "insert into insurance_replica.dead_letters
+                 (dead_letter_id, consumer, event_id, position, registration_number, reason, detail,
+                  event, attempts, status, next_try_at)
+             values (gen_random_uuid(), 'vehicle_replica', gen_random_uuid(), {number},
+                 'C{number:06}', 'effect', '', '{}', 1, 'retrying', now())",
+            event(number, number)
+        )
+    };
+    pair.insurance.execute(&letter(7)).await;
+    let error = consumer.turn(&told).await.unwrap_err();
+    let busy = matches!(error, TurnError::Feed(FeedError::Busy { .. }));
+    assert!(busy, "{error:?}");
+    assert_eq!(pair.letters().await, ["C000007 effect resolved 2 applied"]);
+    let asked = vehicle.calls();
+    pass(Duration::from_secs(50)).await;
+    pair.insurance.execute(&letter(8)).await;
+    pair.end_lease().await;
+    assert_eq!(consumer.turn(&told).await.unwrap(), Turn::Resting);
+    let applied = [7, 8].map(|car| format!("C00000{car} effect resolved 2 applied"));
+    assert_eq!(pair.letters().await, applied);
+    let other = pair.consumer().turn(&told).await.unwrap();
+    assert_eq!((other, vehicle.calls()), (Turn::Leased, asked));
+    vehicle.script(telling(events(&[1, 2]), 2));
+    pass(Duration::from_secs(11)).await;
+    pair.until(&mut consumer, state, "2 1").await;
+}
+
+/// Has the copy that is filled refuse a car, and counts how often it was tried.
+const REFUSE: &str = "create sequence public.tries;
+    create function public.refuse() returns trigger language plpgsql security definer as $$
+    begin perform nextval('public.tries'); raise exception 'no'; end $$;
+    create trigger refuse before insert on insurance_replica.vehicles
+    for each row when (new.generation = 2 and new.registration_number = 'ABC123')
+    execute function public.refuse();
+    update insurance_replica.consumers set mode = 'snapshot'";
+
+#[tokio::test]
+async fn a_page_of_the_register_that_fails_rests_while_events_are_followed() {
+    let pair = Pair::new().await;
+    let (mut consumer, told) = (pair.consumer(), CancellationToken::new());
+    pair.caught_up(&mut consumer).await;
+    pair.insurance.execute(REFUSE).await;
+    pair.end_lease().await;
+    let mut consumer = pair.consumer();
+    let tries = "select last_value::text from public.tries";
+    for failure in 1..=6 {
+        let failing = async { while consumer.turn(&told).await.is_ok() {} };
+        within(failing).await;
+        assert_eq!(texts(&pair.insurance, tries).await, [failure.to_string()]);
+        if failure < 6 {
+            pass(Duration::from_secs(5)).await;
+        }
+    }
+    let change = "update vehicle.vehicles set model = 'new' where registration_number = 'DEF456'";
+    pair.vehicle.execute(change).await;
+    let followed = "select count(*)::text from insurance_replica.vehicles where model = 'new'";
+    let follow = async {
+        while texts(&pair.insurance, followed).await == ["0"] {
+            consumer.turn(&told).await.unwrap();
+        }
+    };
+    within(follow).await;
+    assert_eq!(texts(&pair.insurance, tries).await, ["6"]);
+}
+
+#[tokio::test]
+async fn what_fails_is_told_until_it_goes_well() {
+    let pair = Pair::new().await;
+    pair.caught_up(&mut pair.consumer()).await;
+    pair.insurance.execute(REFUSE).await;
+    pair.end_lease().await;
+    let api = insurance_on(&pair.insurance, &pair.url, &ENABLED);
+    let ready = async |said: &str| {
+        let said = async {
+            while !api.get("/readyz").await.text().contains(said) {
+                yield_now().await;
+            }
+        };
+        within(said).await;
+    };
+    ready("snapshot: database_failed").await;
+    for model in 1..=3 {
+        let change = format!(
+            "update vehicle.vehicles set model = '{model}' where registration_number = 'DEF456'"
+        );
+        pair.vehicle.execute(&change).await;
+        let followed = format!(
+            "select count(*)::text from insurance_replica.vehicles
+             where generation = 1 and model = '{model}'"
+        );
+        within(async { while texts(&pair.insurance, &followed).await == ["0"] {} }).await;
+        assert_eq!(pair.state(LAST_ERROR).await, "database_failed");
+    }
+    let mend = "drop trigger refuse on insurance_replica.vehicles";
+    pair.insurance.execute(mend).await;
+    within(async { while !pair.is_caught_up().await {} }).await;
+    assert_eq!(pair.state(LAST_ERROR).await, "none");
+    assert_eq!(pair.state("generation").await, "2");
+}
+
+#[tokio::test]
+async fn a_page_that_is_refused_is_told() {
+    let vehicle = FakeVehicle::start(telling(events(&[1, 2, 3]), 2)).await;
+    let pair = Pair::on(&vehicle).await;
+    let _api = insurance_on(&pair.insurance, &pair.url, &ENABLED);
+    let told = async { while pair.state(LAST_ERROR).await != "contract_violation" {} };
+    within(told).await;
+    assert_eq!(pair.state("position").await, "0");
+}
