@@ -110,7 +110,7 @@ impl Stream {
         let position = last.map_or(0, |(position, _)| position);
         let is_behind = events.is_empty() && end.log_position > position;
         // That the log is another one is the consumer's to notice.
-        if end.log_id == log_id && (is_behind || end.log_position < position) {
+        if end.log_id == log_id && is_behind {
             return Ok(None);
         }
         if self.rests_until.take().is_some() {
