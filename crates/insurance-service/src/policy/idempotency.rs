@@ -257,23 +257,40 @@ pub(crate) async fn delete_old(connection: &mut PgConnection) -> sqlx::Result<u6
     Ok(deleted.rows_affected())
 }
 
+/// Claims a key together with its answer, in a statement of which this is a part: waits for a
+/// transaction that has claimed it, and fails if that one was committed.
+macro_rules! claim {
+    ($before:literal, $values:literal, $after:literal, $($argument:expr),*) => {
+        sqlx::query!(
+            $before
+                + "insert into insurance.idempotency_keys as kept
+                     (caller, key, fingerprint, status, headers, body, subject)
+                 "
+                + $values
+                + "
+                 on conflict (caller, key) do update
+                 set fingerprint = excluded.fingerprint, status = excluded.status,
+                     headers = excluded.headers, body = excluded.body, subject = excluded.subject,
+                     created_at = case when kept.created_at <= now() - interval '24 hours'
+                         then excluded.created_at else insurance.refuse_claim() end"
+                + $after,
+            $($argument),*
+        )
+    };
+}
+pub(super) use claim;
+
 /// Claims the key for this transaction and keeps its answer, which is about this policy or about
-/// none. As the last of its locks: waits for a transaction that has claimed it, and fails if that
-/// one was committed. A change of a policy does the same in its own statement.
+/// none, as the last of its locks. A change of a policy does so in its own statement.
 pub(crate) async fn keep(
     connection: &mut PgConnection,
     entry: &Entry<'_>,
     insurance_id: Option<i64>,
 ) -> Result<(), Failure> {
-    let kept = sqlx::query!(
-        "insert into insurance.idempotency_keys as kept
-             (caller, key, fingerprint, status, headers, body, subject)
-         values ($1, $2, $3, $4, $5::text::json, $6, $7)
-         on conflict (caller, key) do update
-         set fingerprint = excluded.fingerprint, status = excluded.status,
-             headers = excluded.headers, body = excluded.body, subject = excluded.subject,
-             created_at = excluded.created_at
-         where kept.created_at <= now() - interval '24 hours'",
+    let claimed = claim!(
+        "",
+        "values ($1, $2, $3, $4, $5::text::json, $6, $7)",
+        "",
         entry.claim.caller,
         entry.claim.key,
         entry.claim.fingerprint,
@@ -281,11 +298,7 @@ pub(crate) async fn keep(
         entry.headers,
         entry.body,
         insurance_id.map(|id| format!("policy/{id}"))
-    )
-    .execute(connection)
-    .await?;
-    if kept.rows_affected() == 0 {
-        return Err(Failure::Claimed);
-    }
+    );
+    claimed.execute(connection).await?;
     Ok(())
 }

@@ -31,7 +31,7 @@ pub(crate) struct Stored {
     pub(crate) log: String,
 }
 
-/// Values as texts, which the types parse.
+/// Values as texts, which the types parse, and what is kept under a key.
 struct Row {
     insurance_id: i64,
     product: String,
@@ -45,6 +45,37 @@ struct Row {
     erased: bool,
     covers: String,
     log: String,
+    fingerprint: Option<Vec<u8>>,
+    answered: Option<i16>,
+    headers: Option<String>,
+    body: Option<Vec<u8>>,
+}
+
+/// Selects policies, with these columns of what is kept.
+macro_rules! select {
+    ($kept:literal, $rest:literal, $($argument:expr),*) => {
+        sqlx::query_as!(
+            Row,
+            r#"select policy.insurance_id, product, policy.status, version,
+                 valid_from::text as "valid_from!", valid_until::text, cancelled_on::text,
+                 trim_scale(monthly_cost)::text as "monthly_cost!", car_registration_number,
+                 personal_identity_number is null as "erased!",
+                 coalesce((
+                     select json_agg(json_build_object(
+                         'from', lower(cover), 'until', upper(cover), 'car', car,
+                         'monthlyCost', trim_scale(monthly_cost), 'overlapping', overlapping
+                     ) order by cover)
+                     from insurance.covers where covers.insurance_id = policy.insurance_id
+                 ), '[]')::text as "covers!",
+                 (select left(log_id::text, 4) from insurance_events.head) as "log!", "#
+                + $kept
+                + "
+             from insurance.insurances as policy
+             "
+                + $rest,
+            $($argument),*
+        )
+    };
 }
 
 /// The policies of these numbers that there are, by number. One that cannot be read does not take
@@ -53,25 +84,13 @@ pub(crate) async fn find(
     connection: &mut PgConnection,
     ids: &[i64],
 ) -> sqlx::Result<Vec<Result<Stored, Unreadable>>> {
-    let rows = sqlx::query_as!(
-        Row,
-        r#"select insurance_id, product, status, version,
-             valid_from::text as "valid_from!", valid_until::text, cancelled_on::text,
-             trim_scale(monthly_cost)::text as "monthly_cost!", car_registration_number,
-             personal_identity_number is null as "erased!",
-             coalesce((
-                 select json_agg(json_build_object(
-                     'from', lower(cover), 'until', upper(cover), 'car', car,
-                     'monthlyCost', trim_scale(monthly_cost), 'overlapping', overlapping
-                 ) order by cover)
-                 from insurance.covers where covers.insurance_id = insurances.insurance_id
-             ), '[]')::text as "covers!",
-             (select left(log_id::text, 4) from insurance_events.head) as "log!"
-         from insurance.insurances where insurance_id = any($1) order by insurance_id"#,
+    let select = select!(
+        "null::bytea as fingerprint, null::smallint as answered, null::text as headers,
+                 null::bytea as body",
+        "where policy.insurance_id = any($1) order by policy.insurance_id",
         ids
-    )
-    .fetch_all(connection)
-    .await?;
+    );
+    let rows = select.fetch_all(connection).await?;
     Ok(rows.into_iter().map(Stored::try_from).collect())
 }
 
@@ -91,56 +110,26 @@ pub(crate) async fn look(
     id: i64,
     claim: Option<&Claim>,
 ) -> sqlx::Result<Option<(Stored, Option<Kept>)>> {
-    let found = sqlx::query!(
-        r#"select policy.insurance_id, product, policy.status, version,
-             valid_from::text as "valid_from!", valid_until::text, cancelled_on::text,
-             trim_scale(monthly_cost)::text as "monthly_cost!", car_registration_number,
-             personal_identity_number is null as "erased!",
-             coalesce((
-                 select json_agg(json_build_object(
-                     'from', lower(cover), 'until', upper(cover), 'car', car,
-                     'monthlyCost', trim_scale(monthly_cost), 'overlapping', overlapping
-                 ) order by cover)
-                 from insurance.covers where covers.insurance_id = policy.insurance_id
-             ), '[]')::text as "covers!",
-             (select left(log_id::text, 4) from insurance_events.head) as "log!",
-             kept.fingerprint as "fingerprint?", kept.status as answered, kept.headers::text,
-             kept.body
-         from insurance.insurances as policy
-         left join insurance.idempotency_keys as kept
-             on kept.caller = $2 and kept.key = $3
-             and kept.created_at > now() - interval '24 hours'
-         where policy.insurance_id = $1"#,
+    let select = select!(
+        r#"fingerprint as "fingerprint?", kept.status as answered, headers::text, body"#,
+        "left join insurance.idempotency_keys as kept
+                 on kept.caller = $2 and kept.key = $3
+                 and kept.created_at > now() - interval '24 hours'
+             where policy.insurance_id = $1",
         id,
         claim.map(|claim| claim.caller.as_str()),
         claim.map(|claim| claim.key.as_str())
-    )
-    .fetch_optional(connection)
-    .await?;
-    let Some(found) = found else {
+    );
+    let Some(mut found) = select.fetch_optional(connection).await? else {
         return Ok(None);
     };
-    let kept = found.fingerprint.map(|fingerprint| Kept {
+    let kept = found.fingerprint.take().map(|fingerprint| Kept {
         fingerprint,
         status: found.answered,
-        headers: found.headers,
-        body: found.body,
+        headers: found.headers.take(),
+        body: found.body.take(),
     });
-    let row = Row {
-        insurance_id: found.insurance_id,
-        product: found.product,
-        status: found.status,
-        version: found.version,
-        valid_from: found.valid_from,
-        valid_until: found.valid_until,
-        cancelled_on: found.cancelled_on,
-        monthly_cost: found.monthly_cost,
-        car_registration_number: found.car_registration_number,
-        erased: found.erased,
-        covers: found.covers,
-        log: found.log,
-    };
-    let stored = Stored::try_from(row).map_err(unreadable)?;
+    let stored = Stored::try_from(found).map_err(unreadable)?;
     Ok(Some((stored, kept)))
 }
 

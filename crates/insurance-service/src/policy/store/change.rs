@@ -4,7 +4,10 @@ use contracts::{Day, PolicyEvent, RegistrationNumber};
 use event_log::Origin;
 use sqlx::{PgConnection, types::Uuid};
 
-use crate::policy::{idempotency::Entry, state::State};
+use crate::policy::{
+    idempotency::{Entry, claim},
+    state::State,
+};
 
 /// A change of a policy, with the event that tells it and the answer that is kept of it.
 #[derive(Debug)]
@@ -37,8 +40,8 @@ impl Change<'_> {
     pub(crate) async fn write_row(&self, connection: &mut PgConnection) -> sqlx::Result<bool> {
         let (after, origin, entry) = (self.after, self.origin, self.entry.as_ref());
         let data = serde_json::to_string(self.event).map_err(super::unreadable)?;
-        let written = sqlx::query!(
-            r#"with changed as (
+        let written = claim!(
+            "with changed as (
                  update insurance.insurances
                  set product = $2, status = $3, version = $4, valid_from = $5::text::date,
                      valid_until = $6::text::date, cancelled_on = $7::text::date,
@@ -56,18 +59,13 @@ impl Change<'_> {
                      $13::text, $14::text, $15::uuid, $16::text, $17::text::json
                  from changed
              ), claimed as (
-                 insert into insurance.idempotency_keys as kept
-                     (caller, key, fingerprint, status, headers, body, subject)
-                 select $18::text, $19::text, $20::bytea, $21::smallint, $22::text::json,
+                 ",
+            "select $18::text, $19::text, $20::bytea, $21::smallint, $22::text::json,
                      $23::bytea, 'policy/' || id
-                 from changed where $18::text is not null
-                 on conflict (caller, key) do update
-                 set fingerprint = excluded.fingerprint, status = excluded.status,
-                     headers = excluded.headers, body = excluded.body, subject = excluded.subject,
-                     created_at = case when kept.created_at <= now() - interval '24 hours'
-                         then excluded.created_at else insurance.refuse_claim() end
+                 from changed where $18::text is not null",
+            "
              )
-             select version from changed"#,
+             select version from changed",
             after.insurance_id,
             after.product.name(),
             after.status.name(),

@@ -4,7 +4,7 @@ use insurance_service::Clock;
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use serde_json::{Value, json};
 use settings::Arguments;
-use test_support::{Answer, FakeVehicle};
+use test_support::{Answer, Api, FakeVehicle};
 
 use crate::api::service::Service;
 
@@ -61,6 +61,17 @@ impl Desk {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Answer {
+        Self::ask_of(&self.0.api, method, path, headers, body).await
+    }
+
+    /// The same of another process.
+    pub(crate) async fn ask_of(
+        api: &Api,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if !headers.iter().any(|(name, _)| *name == "x-api-key") {
             request = request.header("x-api-key", KEY);
@@ -72,7 +83,7 @@ impl Desk {
             request = request.header("content-type", "application/json");
         }
         let body = body.map_or(Body::empty(), |body| Body::from(body.to_string()));
-        self.0.api.send(request.body(body).unwrap()).await
+        api.send(request.body(body).unwrap()).await
     }
 
     /// A `POST` under this key.

@@ -3,22 +3,27 @@
 use std::pin::pin;
 
 use futures_util::{StreamExt, stream};
+use http::Method;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use test_support::FakeVehicle;
 
-use super::{Desk, desk::day};
+use super::{
+    Desk,
+    desk::{DESK, day, key},
+};
 
-/// Sixteen activations of each car, with the cars in the cache, so that nothing but the database
-/// decides.
+/// Sixteen activations of each car in two processes, with the cars in their caches, so that nothing
+/// but the database decides.
 async fn race_for(cars: u32) {
     let settings = [
-        ("DATABASE__MAX_CONNECTIONS", "16"),
+        ("DATABASE__MAX_CONNECTIONS", "8"),
         ("VEHICLE_CLIENT__CACHE__ENABLED", "true"),
         ("LIMITS__MAX_REQUESTS_IN_PROGRESS", "2000"),
         ("SERVER__REQUEST_DEADLINE", "90s"),
     ];
     let desk = Desk::with(FakeVehicle::healthy().await, &settings).await;
+    let other = desk.0.beside(&[&DESK[..], &settings].concat());
     let (first, _) = desk.draft("RAC0000").await;
     let drafts = format!(
         "insert into insurance.insurances
@@ -31,7 +36,15 @@ async fn race_for(cars: u32) {
     // As the tag names the version, the status and the day, they have the same one.
     let (last, tag) = (first + i64::from(cars) * 16, desk.policy(first + 1).await);
     let tag = tag.header("etag");
-    let activations = stream::iter(first + 1..=last).map(|id| desk.go(id, tag, "active"));
+    let activate = async |id: i64| {
+        let process = [&desk.0.api, &other][usize::from(id % 2 == 0)];
+        let path = format!("/api/v1/policies/{id}/transitions");
+        let key = key();
+        let headers = [("idempotency-key", &*key), ("if-match", tag)];
+        let body = json!({ "to": "active", "reason": "other" });
+        Desk::ask_of(process, Method::POST, &path, &headers, Some(&body)).await
+    };
+    let activations = stream::iter(first + 1..=last).map(activate);
     // Twenty cars at a time, so that the sixteen of one car run together.
     let answers: Vec<_> = activations.buffered(320).collect().await;
     for answer in &answers {
