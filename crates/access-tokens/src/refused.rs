@@ -45,6 +45,9 @@ pub enum Refused {
     /// It is for others.
     #[error("it is not for this service")]
     WrongAudience,
+    /// It is bound to a key that its bearer does not prove to have (RFC 8705, RFC 9449).
+    #[error("it is bound to a key, and its bearer need not have that")]
+    Bound,
     /// It says who somebody is, and not what its bearer may do.
     #[error("it is an ID token")]
     IdToken,
@@ -68,6 +71,7 @@ impl Refused {
             Self::TooEarly => "too_early",
             Self::WrongIssuer => "issuer",
             Self::WrongAudience => "audience",
+            Self::Bound => "bound",
             Self::IdToken => "id_token",
         }
     }

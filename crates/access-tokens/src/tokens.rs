@@ -121,6 +121,10 @@ impl Inner {
         if claims.get("iss").and_then(Value::as_str) != Some(&*self.settings.issuer) {
             return Err(Refused::WrongIssuer);
         }
+        // Nothing here proves that the sender has its key (RFC 7800, 3.1).
+        if claims.contains_key("cnf") {
+            return Err(Refused::Bound);
+        }
         let issued = match claims.get("iat") {
             None => None,
             Some(at) => Some(at.as_f64().ok_or(Refused::WrongClaim)?),

@@ -155,6 +155,10 @@ impl Issuer {
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
         self.key.sign(header, claims)
     }
+
+    fn sign_text(&self, header: &str, claims: &[u8]) -> String {
+        self.key.sign_text(header, claims)
+    }
 }
 
 /// Seconds since 1970.

@@ -100,6 +100,7 @@ each_attack! {
     the_public_key_as_a_secret
     another_padding_than_the_keys
     an_algorithm_of_the_same_family
+    an_algorithm_of_another_family
     a_signature_of_zeros
     a_password_to_be_hashed_for_long
     a_foreign_key
@@ -110,12 +111,14 @@ each_attack! {
     a_certificate_that_the_token_brings
     a_key_id_that_is_a_path
     no_key_id
+    a_key_id_twice
     an_id_token
     a_logout_token
     a_proof_of_possession
     no_type
     an_extension_that_is_critical
     no_audience
+    an_empty_audience
     another_audience
     another_issuer
     no_issuer
@@ -123,6 +126,8 @@ each_attack! {
     an_expired_token
     no_end
     an_end_that_is_a_text
+    an_end_that_is_negative
+    an_end_that_is_no_number
     a_token_for_later
     a_beginning_that_is_a_text
     a_token_from_the_future
@@ -130,6 +135,8 @@ each_attack! {
     no_subject
     an_empty_subject
     a_subject_that_is_a_number
+    a_token_that_is_bound_to_a_key
+    a_token_that_is_bound_to_a_certificate
     changed_claims
     no_signature
     two_parts

@@ -53,6 +53,11 @@ fn of_algorithms(issuer: &Issuer, pss: &SigningKey, curve: &SigningKey) -> Vec<A
             ALGORITHM,
         ),
         ("an_algorithm_of_the_same_family", other, ALGORITHM),
+        (
+            "an_algorithm_of_another_family",
+            issuer.changed(json!({ "alg": "ES256" }), json!({})),
+            ALGORITHM,
+        ),
         ("a_signature_of_zeros", psychic, SIGNATURE),
         (
             "a_password_to_be_hashed_for_long",
@@ -115,6 +120,7 @@ fn of_keys(issuer: &Issuer) -> Vec<Attack> {
             issuer.changed(json!({ "kid": null }), json!({})),
             "it names no key",
         ),
+        ("a_key_id_twice", with_two_key_ids(issuer), MALFORMED),
     ]
 }
 
@@ -139,8 +145,13 @@ fn of_claims(issuer: &Issuer) -> Vec<Attack> {
     let early = "its time has not come";
     let others = "it is of another issuer";
     let not_ours = "it is not for this service";
+    let bound = "it is bound to a key, and its bearer need not have that";
+    let mut endless = issuer.claims("read");
+    endless["exp"] = "END".into();
+    let endless = endless.to_string().replace(r#""END""#, "1e400");
     vec![
         ("no_audience", of(json!({ "aud": null })), CLAIM),
+        ("an_empty_audience", of(json!({ "aud": [] })), not_ours),
         (
             "another_audience",
             of(json!({ "aud": ["other", "threadpilot2"] })),
@@ -168,6 +179,12 @@ fn of_claims(issuer: &Issuer) -> Vec<Attack> {
             of(json!({ "exp": "never" })),
             CLAIM,
         ),
+        ("an_end_that_is_negative", of(json!({ "exp": -1 })), CLAIM),
+        (
+            "an_end_that_is_no_number",
+            issuer.sign_text(&issuer.header().to_string(), endless.as_bytes()),
+            MALFORMED,
+        ),
         ("a_token_for_later", of(json!({ "nbf": now + 60 })), early),
         (
             "a_beginning_that_is_a_text",
@@ -187,6 +204,16 @@ fn of_claims(issuer: &Issuer) -> Vec<Attack> {
         ("no_subject", of(json!({ "sub": null })), CLAIM),
         ("an_empty_subject", of(json!({ "sub": "" })), CLAIM),
         ("a_subject_that_is_a_number", of(json!({ "sub": 7 })), CLAIM),
+        (
+            "a_token_that_is_bound_to_a_key",
+            of(json!({ "cnf": { "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" } })),
+            bound,
+        ),
+        (
+            "a_token_that_is_bound_to_a_certificate",
+            of(json!({ "cnf": { "x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2" } })),
+            bound,
+        ),
     ]
 }
 
@@ -196,14 +223,15 @@ fn of_form(issuer: &Issuer) -> Vec<Attack> {
     let (_, signature) = rest.split_once('.').unwrap();
     let claims = URL_SAFE_NO_PAD.encode(issuer.claims("admin").to_string());
     let twice = format!(r#"{{"exp":1,{}"#, &issuer.claims("read").to_string()[1..]);
-    let twice = issuer.key.sign_text(&issuer.header(), twice.as_bytes());
+    let signed = |claims: &[u8]| issuer.sign_text(&issuer.header().to_string(), claims);
+    let twice = signed(twice.as_bytes());
     let wide: Vec<u8> = issuer
         .claims("read")
         .to_string()
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
         .collect();
-    let wide = issuer.key.sign_text(&issuer.header(), &wide);
+    let wide = signed(&wide);
     let padding = "x".repeat(8 * 1024);
     vec![
         (
@@ -232,6 +260,13 @@ fn of_form(issuer: &Issuer) -> Vec<Attack> {
             "it is too large",
         ),
     ]
+}
+
+/// The first is unknown, the second is the good one.
+fn with_two_key_ids(issuer: &Issuer) -> String {
+    let good = issuer.header().to_string();
+    let header = format!(r#"{{"kid":"foreign-1",{}"#, &good[1..]);
+    issuer.sign_text(&header, issuer.claims("read").to_string().as_bytes())
 }
 
 fn without_signature(token: &str) -> String {

@@ -122,12 +122,12 @@ impl SigningKey {
 
     /// A token of this header and these claims.
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
-        self.sign_text(header, claims.to_string().as_bytes())
+        self.sign_text(&header.to_string(), claims.to_string().as_bytes())
     }
 
-    /// A token of this header and this text in the place of the claims.
-    pub(crate) fn sign_text(&self, header: &Value, claims: &[u8]) -> String {
-        let header = encoded(header.to_string().as_bytes());
+    /// A token of these texts in the places of its header and its claims.
+    pub(crate) fn sign_text(&self, header: &str, claims: &[u8]) -> String {
+        let header = encoded(header.as_bytes());
         let message = format!("{header}.{}", encoded(claims));
         let signature = self.signature(message.as_bytes());
         format!("{message}.{}", encoded(&signature))
