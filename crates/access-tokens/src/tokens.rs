@@ -22,6 +22,10 @@ const MAX_BYTES: usize = 8 * 1024;
 const LEEWAY: u32 = 30;
 /// Claims that ID tokens have, and access tokens have not (OpenID Connect Core, 2 and 3.1.3.6).
 const OF_ID_TOKENS: [&str; 3] = ["nonce", "at_hash", "c_hash"];
+/// Claims that ID tokens never have their scopes in.
+const SCOPES: [&str; 2] = ["scope", "scp"];
+/// Claims that name the client in access tokens: of RFC 9068, and of Entra ID in both its versions.
+const CLIENT: [&str; 3] = ["client_id", "azp", "appid"];
 
 /// Verifies the tokens of one issuer. Clones share its keys.
 #[derive(Clone)]
@@ -133,10 +137,12 @@ impl Inner {
             return Err(Refused::TooEarly);
         }
         let mut named = self.settings.scope_claims.iter();
-        let named = named.find_map(|claim| claims.get(claim));
-        if !kind.eq_ignore_ascii_case("at+jwt")
-            && (named.is_none() || OF_ID_TOKENS.iter().any(|it| claims.contains_key(*it)))
-        {
+        let named = named.find_map(|claim| {
+            let value = claims.get(claim).filter(|it| !it.is_null())?;
+            Some((&**claim, value))
+        });
+        let told_by_type = kind.eq_ignore_ascii_case("at+jwt");
+        if !told_by_type && may_be_an_id_token(claims, named.map(|(claim, _)| claim)) {
             return Err(Refused::IdToken);
         }
         let subject = claims.get("sub").and_then(Value::as_str);
@@ -147,7 +153,7 @@ impl Inner {
             .taken(ends.zip(issued).map(|(ends, issued)| ends - issued));
         Ok(Bearer {
             subject: self.subjects.shown(subject),
-            scopes: named.map_or_else(Vec::new, |named| self.scopes(named)),
+            scopes: named.map_or_else(Vec::new, |(_, named)| self.scopes(named)),
         })
     }
 
@@ -173,6 +179,17 @@ fn rules(settings: &TokenSettings, algorithm: Algorithm) -> Validation {
     rules.validate_nbf = true;
     rules.leeway = LEEWAY.into();
     rules
+}
+
+/// Whether a token of no telling type may be an ID token, which has its scopes in this claim.
+/// `roles` and the like are in ID tokens of Entra ID too, which name no client.
+fn may_be_an_id_token(claims: &Map<String, Value>, scopes: Option<&str>) -> bool {
+    let has = |claim: &&str| claims.contains_key(*claim);
+    let opens = scopes.is_some_and(|it| SCOPES.contains(&it) || CLIENT.iter().any(has));
+    // Keycloak says in a claim what a token is: `Bearer`, `ID`, `Refresh`, `Logout`.
+    let kind = claims.get("typ").map(Value::as_str);
+    let other = kind.is_some_and(|kind| kind != Some("Bearer"));
+    !opens || other || OF_ID_TOKENS.iter().any(has)
 }
 
 /// A type without the beginning that may be left out (RFC 7515, 4.1.9).

@@ -120,12 +120,33 @@ async fn where_jwt_is_a_type_an_id_token_is_told_by_its_claims() {
     let issuer = Issuer::start().await;
     let tokens = tokens(&issuer, "types = \"at+jwt,JWT\"").await;
     let of = |kind: &str, claims: Value| issuer.changed(json!({ "typ": kind }), claims);
-    assert!(tokens.verify(&of("JWT", json!({}))).is_ok());
+    for claims in [
+        json!({}),
+        json!({ "scope": null, "scp": "read" }),
+        json!({ "scope": null, "roles": ["read"], "azp": "core" }),
+        json!({ "scope": null, "roles": ["read"], "appid": "core" }),
+        json!({ "scope": null, "roles": ["read"], "client_id": "core" }),
+        json!({ "typ": "Bearer" }),
+    ] {
+        assert!(
+            tokens.verify(&of("JWT", claims.clone())).is_ok(),
+            "{claims}"
+        );
+    }
+    let (mut header, mut claims) = (issuer.header(), issuer.claims(""));
+    (header["typ"], claims["scope"]) = ("JWT".into(), Value::Null);
+    let nothing = issuer.sign(&header, &claims);
+    assert_eq!(tokens.verify(&nothing), Err(Refused::IdToken));
     for claims in [
         json!({ "nonce": "n" }),
         json!({ "at_hash": "h" }),
         json!({ "c_hash": "h" }),
         json!({ "scope": null }),
+        // As Entra ID gives them to who logs in to an app with roles.
+        json!({ "scope": null, "roles": ["admin"], "name": "A", "preferred_username": "a" }),
+        json!({ "typ": "ID" }),
+        json!({ "typ": "Refresh" }),
+        json!({ "typ": 7 }),
     ] {
         let refused = tokens.verify(&of("JWT", claims.clone()));
         assert_eq!(refused, Err(Refused::IdToken), "{claims}");
