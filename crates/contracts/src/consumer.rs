@@ -79,7 +79,8 @@ pub struct Consumer {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConsumerControl {
-    /// Who gave it: `key/<id>`, or `worker/<name>` where the consumer stopped by itself.
+    /// Who gave it: `key/<id>`, `token/<subject>`, or `worker/<name>` where the consumer stopped by
+    /// itself.
     #[schema(example = "key/operations")]
     pub by: String,
     /// Why; `null` where `lastError` says it.
@@ -182,7 +183,7 @@ pub struct DeadLetter {
     /// When it was closed (RFC 3339, UTC); `null` while it is open.
     #[schema(required, format = DateTime, example = "2026-01-01T12:15:00Z")]
     pub closed_at: Option<String>,
-    /// Who closed it: `key/<id>` or `worker/<name>`; `null` while it is open.
+    /// Who closed it: `key/<id>`, `token/<subject>` or `worker/<name>`; `null` while it is open.
     #[schema(required, example = "key/operations")]
     pub closed_by: Option<String>,
     /// What was said when it was closed; `superseded` where a later event of the same thing did.

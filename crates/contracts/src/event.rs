@@ -47,10 +47,11 @@ pub struct CloudEvent {
     /// The place of the change in its trace (W3C Trace Context).
     #[schema(required)]
     pub traceparent: Option<String>,
-    /// What kind of somebody caused it: `api_key` or `system`.
+    /// What kind of somebody caused it: `api_key`, `unknown` (the subject of a token, a person or
+    /// a program) or `system`.
     #[schema(value_type = String, example = "api_key")]
     pub authtype: &'static str,
-    /// Who caused it: `key/<id>`, `worker/<name>` or `database/<role>`.
+    /// Who caused it: `key/<id>`, `token/<subject>`, `worker/<name>` or `database/<role>`.
     #[schema(example = "key/core_system")]
     pub authid: String,
     /// `DELETE` where the thing is gone; `data` is `null` then.

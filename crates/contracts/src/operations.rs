@@ -51,7 +51,7 @@ pub struct GuardIsolation {
     /// Who answers for it.
     #[schema(example = "on-call team")]
     pub owner: String,
-    /// Id of the API key that it came with.
+    /// Id of the API key that it came with, or `token/<subject>`.
     #[schema(example = "operations")]
     pub key_id: String,
     /// Since when no call goes out (RFC 3339, UTC), replaced orders included.

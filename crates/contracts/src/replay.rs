@@ -219,7 +219,7 @@ pub struct Replay {
     pub failure: Option<String>,
     /// Why it was started.
     pub reason: String,
-    /// Id of the API key that started it.
+    /// Id of the API key that started it, or `token/<subject>`.
     #[schema(example = "operations")]
     pub requested_by: String,
     /// When it was asked for (RFC 3339, UTC).

@@ -23,7 +23,7 @@ pub struct NewEvent<'a> {
 /// Who caused a change, and within what.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// `key/<id>`, `worker/<name>` or `database/<role>`; at most 100 characters.
+    /// `key/<id>`, `token/<subject>`, `worker/<name>` or `database/<role>`; at most 100 characters.
     pub actor: String,
     /// The id of the request in which everything began, at most 128 characters; `none` outside of
     /// one.

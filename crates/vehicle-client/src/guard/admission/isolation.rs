@@ -9,7 +9,7 @@ pub struct IsolationOrder {
     pub reason: String,
     /// Who answers for it.
     pub owner: String,
-    /// Id of the API key that it came with.
+    /// Id of the API key that it came with, or `token/<subject>`.
     pub key_id: String,
 }
 
