@@ -100,10 +100,8 @@ impl TokenSettings {
 
     fn contradictions(&self, at: &str, violations: &mut Violations) {
         let mut report = |key, rule: &str| violations.report(&Violations::path(at, key), rule);
+        // The issuer alone is the switch: who has to lock all tokens out empties it.
         if !self.are_on() {
-            if !self.audience.is_empty() {
-                report("issuer", "is not set, but tokens.audience is");
-            }
             return;
         }
         if self.audience.is_empty() {
@@ -201,6 +199,12 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_issuer_turns_tokens_off_whatever_else_is_set() {
+        let off = GOOD.replace("https://login.example.com/realms/core", "");
+        assert!(!parsed(&off).unwrap().are_on());
+    }
+
+    #[test]
     fn keys_are_fetched_over_tls_or_from_this_machine() {
         for good in [
             "https://a.example",
@@ -230,10 +234,6 @@ mod tests {
     #[test]
     fn settings_that_trust_nobody_or_too_many_are_refused_by_name_and_bound() {
         for (text, told) in [
-            (
-                "audience = \"a\"",
-                "tokens.issuer: is not set, but tokens.audience is",
-            ),
             (
                 &GOOD.replace("audience", "ca_certificate = \"\"\n#"),
                 "tokens.audience: is not set, but tokens.issuer is",
