@@ -17,7 +17,7 @@ section! {
         /// this machine. Empty = keys only.
         pub issuer: String = "", where usable_issuer;
         /// What the claim `aud` has to contain: the name of this service at the provider.
-        pub audience: String = "";
+        pub audience: String = "", where usable_audience;
         /// Types (`typ`) of tokens that are taken: "at+jwt" (RFC 9068), and "JWT" for a provider
         /// that gives its access tokens no other.
         pub types: List = ["at+jwt"], where known_types;
@@ -26,7 +26,7 @@ section! {
         pub algorithms: List = ["RS256", "ES256", "EdDSA"], where known_algorithms;
         /// Claims that hold the scopes, as a text with blanks or a list; the first that a token has
         /// counts.
-        pub scope_claims: List = ["scope", "scp", "roles"];
+        pub scope_claims: List = ["scope", "scp", "roles"], where usable_names;
         /// What the provider calls our scopes. None implies another one.
         pub scopes: ScopeSettings;
         /// Secret of 32 characters or more, such as of `openssl rand -hex 32`. By it a subject that
@@ -42,15 +42,15 @@ section! {
     /// The section `[tokens.scopes]`.
     pub struct ScopeSettings {
         /// Names of the scope `read` in tokens.
-        pub read: List = ["read"];
+        pub read: List = ["read"], where usable_names;
         /// Names of `write`.
-        pub write: List = ["write"];
+        pub write: List = ["write"], where usable_names;
         /// Names of `admin`.
-        pub admin: List = ["admin"];
+        pub admin: List = ["admin"], where usable_names;
         /// Names of `feed`.
-        pub feed: List = ["feed"];
+        pub feed: List = ["feed"], where usable_names;
         /// Names of `audit`.
-        pub audit: List = ["audit"];
+        pub audit: List = ["audit"], where usable_names;
     }
 }
 
@@ -127,13 +127,35 @@ impl TokenSettings {
 fn usable_issuer(issuer: &String, at: &str, violations: &mut Violations) {
     // OpenID Connect Discovery, 2.
     let plain = |url: &Url| url.query().is_none() && url.fragment().is_none();
-    let usable = Url::parse(issuer).is_ok_and(|url| is_safe(&url) && plain(&url));
+    // The claim is compared as it is; a parser of URLs drops what it does not like.
+    let usable =
+        !has_blanks(issuer) && Url::parse(issuer).is_ok_and(|url| is_safe(&url) && plain(&url));
     if !issuer.is_empty() && !usable {
         let rule = format_args!(
-            "`{issuer}` is no https URL, or http on this machine, without user, query and fragment"
+            "`{issuer}` is no https URL, or http on this machine, without blanks, user, query and \
+             fragment"
         );
         violations.report(at, rule);
     }
+}
+
+fn usable_audience(audience: &String, at: &str, violations: &mut Violations) {
+    if has_blanks(audience) {
+        violations.report(at, format_args!("`{audience}` has a blank"));
+    }
+}
+
+/// No scope has a blank (RFC 6749, 3.3).
+fn usable_names(names: &List, at: &str, violations: &mut Violations) {
+    for name in names.iter() {
+        if name.is_empty() || has_blanks(name) {
+            violations.report(at, format_args!("`{name}` is empty or has a blank"));
+        }
+    }
+}
+
+fn has_blanks(text: &str) -> bool {
+    text.contains(|it: char| it.is_whitespace() || it.is_control())
 }
 
 fn known_types(types: &List, at: &str, violations: &mut Violations) {
@@ -224,6 +246,7 @@ mod tests {
             "https://user@a.example",
             "https://a.example?x",
             "https://a.example#x",
+            "https://a.example ",
         ] {
             let text = GOOD.replace("https://login.example.com/realms/core", bad);
             let told = format!("tokens.issuer: `{bad}` is no https URL");
@@ -265,6 +288,18 @@ mod tests {
             (
                 &format!("{GOOD}\nscope_claims = []"),
                 "tokens.scope_claims: is empty",
+            ),
+            (
+                &GOOD.replace("\"threadpilot", "\"threadpilot "),
+                "tokens.audience: `threadpilot ` has a blank",
+            ),
+            (
+                &format!("{GOOD}\nscope_claims = [\"\"]"),
+                "tokens.scope_claims: `` is empty or has a blank",
+            ),
+            (
+                &format!("{GOOD}\nscopes.read = [\"a b\"]"),
+                "tokens.scopes.read: `a b` is empty or has a blank",
             ),
             (
                 &format!("{GOOD}\nca_certificate = \"/nowhere\""),
