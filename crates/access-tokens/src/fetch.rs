@@ -44,8 +44,6 @@ pub(crate) enum FetchError {
     Unsafe,
     #[error("there are {0} keys, over {most}", most = key_set::MOST_KEYS)]
     TooManyKeys(usize),
-    #[error("there is no key that can be used")]
-    NoKeys,
 }
 
 impl FetchError {
@@ -56,7 +54,6 @@ impl FetchError {
             Self::Status(..) => "status",
             Self::TooLarge(_) | Self::TooManyKeys(_) => "too_large",
             Self::ContentType(_) | Self::Json(..) | Self::OtherIssuer | Self::Unsafe => "invalid",
-            Self::NoKeys => "no_keys",
         }
     }
 }

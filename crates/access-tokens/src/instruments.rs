@@ -40,7 +40,11 @@ impl Fetches {
     }
 
     pub(crate) fn ended(&self, result: &Result<KeySet, FetchError>) {
-        let outcome = result.as_ref().err().map_or("good", FetchError::outcome);
+        let outcome = match result {
+            Ok(set) if set.keys.is_empty() => "no_keys",
+            Ok(_) => "good",
+            Err(error) => error.outcome(),
+        };
         self.0.add(1, &[KeyValue::new("outcome", outcome)]);
     }
 }

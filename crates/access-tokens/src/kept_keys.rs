@@ -43,10 +43,12 @@ pub enum KeysState {
     Expired,
     /// There was no good fetch yet: tokens are refused.
     Missing,
+    /// The issuer publishes no key that can be used: tokens are refused.
+    Empty,
 }
 
 struct Kept {
-    keys: KeySet,
+    set: KeySet,
     fetched: Instant,
 }
 
@@ -82,7 +84,7 @@ impl KeptKeys {
         let kept = self.kept.load();
         let kept = kept.as_ref().filter(|it| !it.is_expired());
         let kept = kept.ok_or(Refused::NoKeys)?;
-        let key = kept.keys.get(id).cloned();
+        let key = kept.set.keys.get(id).cloned();
         key.ok_or_else(|| {
             self.asked.notify_one();
             Refused::UnknownKey
@@ -93,6 +95,7 @@ impl KeptKeys {
         match &*self.kept.load() {
             None => KeysState::Missing,
             Some(kept) if kept.is_expired() => KeysState::Expired,
+            Some(kept) if kept.set.keys.is_empty() => KeysState::Empty,
             Some(_) if self.failing.load(Ordering::Relaxed) => KeysState::Stale,
             Some(_) => KeysState::Fresh,
         }
@@ -128,12 +131,14 @@ impl KeptKeys {
         let good = result.is_ok();
         let failed_before = self.failing.swap(!good, Ordering::Relaxed);
         match result {
-            Ok(keys) => {
-                if failed_before || self.kept.load().is_none() {
-                    tracing::info!(keys = keys.len(), "the keys of tokens were fetched");
+            // A set without a usable key is one, too: the issuer has taken its keys back.
+            Ok(set) => {
+                if failed_before || self.kept.load().as_ref().is_none_or(|it| !it.has(&set)) {
+                    let (keys, left_out) = (set.keys.len(), set.left_out);
+                    tracing::info!(keys, left_out, "the keys of tokens were fetched");
                 }
                 let fetched = Instant::now();
-                self.kept.store(Some(Arc::new(Kept { keys, fetched })));
+                self.kept.store(Some(Arc::new(Kept { set, fetched })));
             }
             // Once, and not every 30 s for as long as the issuer is away.
             Err(error) if !failed_before => {
@@ -146,6 +151,12 @@ impl KeptKeys {
 }
 
 impl Kept {
+    /// Whether these are the same keys, by their ids.
+    fn has(&self, other: &KeySet) -> bool {
+        let own = &self.set.keys;
+        own.len() == other.keys.len() && other.keys.keys().all(|id| own.contains_key(id))
+    }
+
     fn is_expired(&self) -> bool {
         self.fetched.elapsed() >= LONGEST_ALONE
     }

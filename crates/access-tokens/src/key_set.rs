@@ -15,8 +15,14 @@ use crate::fetch::FetchError;
 /// Most keys that an issuer may publish.
 pub(crate) const MOST_KEYS: usize = 50;
 
-/// Keys by their ids.
-pub(crate) type KeySet = HashMap<String, Arc<Key>>;
+/// The keys of a set that verify access tokens.
+#[derive(Debug)]
+pub(crate) struct KeySet {
+    /// By their ids.
+    pub(crate) keys: HashMap<String, Arc<Key>>,
+    /// How many others the set has.
+    pub(crate) left_out: usize,
+}
 
 /// A key and what it is good for.
 #[derive(Debug)]
@@ -30,7 +36,6 @@ pub(crate) struct Key {
 pub(crate) enum KeySetError {
     Json(serde_json::Error),
     TooMany(usize),
-    None,
 }
 
 impl KeySetError {
@@ -38,7 +43,6 @@ impl KeySetError {
         match self {
             Self::Json(error) => FetchError::Json(url.clone(), error),
             Self::TooMany(keys) => FetchError::TooManyKeys(keys),
-            Self::None => FetchError::NoKeys,
         }
     }
 }
@@ -50,22 +54,21 @@ struct Published {
 }
 
 /// Reads a set of keys. Those that verify no access token are left out: for encryption, symmetric,
-/// without an id, or of an algorithm that is not ours.
+/// without an id, of an algorithm that is not ours, or the second of two with one id (they may be
+/// alternatives of different types, RFC 7517, 4.5, of which one is enough).
 pub(crate) fn read(body: &[u8], without_alg: &[Algorithm]) -> Result<KeySet, KeySetError> {
     let Published { keys } = serde_json::from_slice(body).map_err(KeySetError::Json)?;
     if keys.len() > MOST_KEYS {
         return Err(KeySetError::TooMany(keys.len()));
     }
+    let published = keys.len();
     let usable = keys.into_iter().filter_map(|key| usable(key, without_alg));
-    let mut set = KeySet::new();
+    let mut keys = HashMap::new();
     for (id, key) in usable {
-        // Of two with one id, the first: ids are distinct (RFC 7517, 4.5).
-        set.entry(id).or_insert_with(|| Arc::new(key));
+        keys.entry(id).or_insert_with(|| Arc::new(key));
     }
-    if set.is_empty() {
-        return Err(KeySetError::None);
-    }
-    Ok(set)
+    let left_out = published - keys.len();
+    Ok(KeySet { keys, left_out })
 }
 
 fn usable(published: Value, without_alg: &[Algorithm]) -> Option<(String, Key)> {

@@ -274,5 +274,6 @@ fn about_keys(state: KeysState) -> Check {
         KeysState::Missing => {
             warn("the keys of their issuer could not be fetched yet: they are refused")
         }
+        KeysState::Empty => warn("their issuer has no key that can be used: they are refused"),
     }
 }
