@@ -1,6 +1,10 @@
 //! What the provider publishes about itself, fetched within limits.
 
-use std::{path::Path, time::Duration};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    path::Path,
+    time::Duration,
+};
 
 use jsonwebtoken::Algorithm;
 use reqwest::{
@@ -40,7 +44,9 @@ pub(crate) enum FetchError {
     Json(Url, #[source] serde_json::Error),
     #[error("the discovery document is of another issuer")]
     OtherIssuer,
-    #[error("the address of the keys is neither https nor on this machine")]
+    #[error(
+        "the address of the keys is not https, nor http on this machine for an issuer that is there"
+    )]
     Unsafe,
     #[error("there are {0} keys, over {most}", most = key_set::MOST_KEYS)]
     TooManyKeys(usize),
@@ -98,6 +104,14 @@ fn client(ca_certificate: &str) -> Result<Client, BuildError> {
     let mut client = Client::builder()
         .no_proxy()
         .redirect(Policy::none())
+        // Is this machine, whatever a resolver says (RFC 6761, 6.3); the port is the URL's.
+        .resolve_to_addrs(
+            "localhost",
+            &[
+                (Ipv4Addr::LOCALHOST, 0).into(),
+                (Ipv6Addr::LOCALHOST, 0).into(),
+            ],
+        )
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(TIMEOUT)
         // The next request is minutes away.
@@ -162,7 +176,7 @@ impl Source {
         if found.issuer != self.issuer {
             return Err(FetchError::OtherIssuer);
         }
-        if !is_safe(&found.jwks_uri) {
+        if !may_name(&self.discovery, &found.jwks_uri) {
             return Err(FetchError::Unsafe);
         }
         let body = self.document(&found.jwks_uri).await?;
@@ -173,6 +187,12 @@ impl Source {
     async fn document(&self, url: &Url) -> Result<Vec<u8>, FetchError> {
         json(url, self.client.get(url.clone())).await
     }
+}
+
+/// Whether keys may be fetched there because this discovery document says so: one that came over TLS
+/// names nothing that comes without.
+fn may_name(discovery: &Url, keys: &Url) -> bool {
+    is_safe(keys) && (keys.scheme() == "https" || discovery.scheme() == "http")
 }
 
 /// The JSON that this request to this URL is answered with.
@@ -216,4 +236,26 @@ fn reason(error: reqwest::Error) -> String {
         return format!("no answer within {} s", TIMEOUT.as_secs());
     }
     deepest.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_name;
+
+    #[test]
+    fn an_issuer_behind_tls_names_no_address_without_it() {
+        for (issuer, keys, expected) in [
+            ("https://a.example", "https://a.example/keys", true),
+            ("https://a.example", "https://b.example/keys", true),
+            ("https://a.example", "http://127.0.0.1/keys", false),
+            ("https://a.example", "http://localhost/keys", false),
+            ("https://a.example", "http://a.example/keys", false),
+            ("http://127.0.0.1", "http://127.0.0.1:1/keys", true),
+            ("http://127.0.0.1", "https://a.example/keys", true),
+            ("http://127.0.0.1", "http://a.example/keys", false),
+        ] {
+            let named = may_name(&issuer.parse().unwrap(), &keys.parse().unwrap());
+            assert_eq!(named, expected, "{issuer} {keys}");
+        }
+    }
 }
