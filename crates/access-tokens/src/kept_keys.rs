@@ -29,6 +29,8 @@ const REFRESH: Duration = Duration::from_mins(5);
 /// Between two fetches at least: after one that failed, and for key ids that are unknown, however
 /// many there are.
 const COOLDOWN: Duration = Duration::from_secs(30);
+/// Longest time that the first fetch is waited for.
+const FIRST: Duration = Duration::from_secs(10);
 /// How long keys are good without their issuer.
 const LONGEST_ALONE: Duration = Duration::from_hours(24);
 
@@ -43,6 +45,8 @@ pub enum KeysState {
     Expired,
     /// There was no good fetch yet: tokens are refused.
     Missing,
+    /// The first fetch has not ended. It is so for 10 s at most: tokens are refused.
+    Fetching,
     /// The issuer publishes no key that can be used: tokens are refused.
     Empty,
 }
@@ -54,6 +58,7 @@ struct Kept {
 
 pub(crate) struct KeptKeys {
     source: Source,
+    begun: Instant,
     kept: Arc<ArcSwapOption<Kept>>,
     /// Whether the last fetch failed.
     failing: AtomicBool,
@@ -71,6 +76,7 @@ impl KeptKeys {
         let age = move || aged.load().as_ref().map(|it| it.fetched.elapsed());
         Self {
             source,
+            begun: Instant::now(),
             kept,
             failing: AtomicBool::new(false),
             asked: Notify::new(),
@@ -93,6 +99,7 @@ impl KeptKeys {
 
     pub(crate) fn state(&self) -> KeysState {
         match &*self.kept.load() {
+            None if !*self.tried.borrow() && self.begun.elapsed() < FIRST => KeysState::Fetching,
             None => KeysState::Missing,
             Some(kept) if kept.is_expired() => KeysState::Expired,
             Some(kept) if kept.set.keys.is_empty() => KeysState::Empty,

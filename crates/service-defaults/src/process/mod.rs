@@ -12,7 +12,7 @@ use ::settings::{Gauges, Loaded, SettingsError, Sources, log};
 use access_tokens::{BuildError, KeysState, Tokens};
 use mimalloc::MiMalloc;
 use opentelemetry::metrics::Meter;
-use tokio::{net::TcpListener, select};
+use tokio::net::TcpListener;
 
 pub use self::command::{Command, CommandLine, EXIT_CODES, NewLog, Start, block_on, main, run};
 use self::{
@@ -222,13 +222,6 @@ impl<S: Checked> Process<S> {
             None => settings.bind()?,
         };
         self.shutdown.on_signals()?;
-        if let Some(tokens) = &self.credentials.tokens {
-            // Else tokens would be refused until the keys are there. It takes seconds at most.
-            select! {
-                () = tokens.tried() => {}
-                () = self.shutdown.begun() => {}
-            }
-        }
         let address = listener.local_addr()?;
         let management = match assembled.management {
             None => None,
@@ -262,7 +255,8 @@ impl<S: Checked> Process<S> {
     }
 }
 
-/// Never a failure: keys in `X-Api-Key` go on working.
+/// A failure only until the first fetch has ended, which takes seconds: who sends tokens is to find
+/// the keys there. From then on keys in `X-Api-Key` go on working.
 fn about_keys(state: KeysState) -> Check {
     let warn = |detail| Check::warn("tokens", detail);
     match state {
@@ -274,6 +268,7 @@ fn about_keys(state: KeysState) -> Check {
         KeysState::Missing => {
             warn("the keys of their issuer could not be fetched yet: they are refused")
         }
+        KeysState::Fetching => Check::fail("tokens", "the keys of their issuer are being fetched"),
         KeysState::Empty => warn("their issuer has no key that can be used: they are refused"),
     }
 }

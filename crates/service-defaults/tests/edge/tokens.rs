@@ -1,10 +1,13 @@
 //! Tokens of an issuer on a real socket, through the real router.
 
+use std::time::Duration;
+
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 use test_support::{
     API_KEY, Answer, Api, Issuer, Lie, attacks, keyless, send, until_keys_are_known,
 };
+use tokio::time::{advance, pause, resume, sleep, timeout};
 
 use super::sample::service;
 
@@ -39,14 +42,26 @@ fn unready(issuer: &Issuer, more: &[(&str, &str)]) -> Api {
     service(&variables).1
 }
 
-/// What the readiness says of the issuer's keys.
-async fn about_tokens(api: &Api) -> Value {
-    let answer = api.get_open("/readyz").await;
-    assert_eq!(answer.status, StatusCode::OK);
-    let report = answer.json();
+/// What a report of the readiness says of the issuer's keys.
+fn about_tokens(report: &Answer) -> Value {
+    let report = report.json();
     let mut checks = report["checks"].as_array().unwrap().iter();
     let about = checks.find(|it| it["name"] == "tokens");
     about.unwrap().clone()
+}
+
+/// The report of the readiness once the issuer was asked.
+async fn until_ready(api: &Api) -> Answer {
+    let ready = async {
+        loop {
+            let report = api.get_open("/readyz").await;
+            if report.status == StatusCode::OK {
+                return report;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_mins(1), ready).await.unwrap()
 }
 
 async fn bearing(api: &Api, path: &str, token: &str) -> Answer {
@@ -284,7 +299,7 @@ async fn a_service_starts_without_its_issuer_and_says_so() {
     let issuer = Issuer::start().await;
     issuer.lie(Lie::Status);
     let api = unready(&issuer, &[]);
-    let missing = about_tokens(&api).await;
+    let missing = about_tokens(&until_ready(&api).await);
     assert_eq!(missing["status"], "warn");
     insta::assert_json_snapshot!("tokens_without_keys", missing);
     assert_eq!(api.get("/own").await.status, StatusCode::OK);
@@ -293,4 +308,22 @@ async fn a_service_starts_without_its_issuer_and_says_so() {
     let detail = answer.problem()["detail"].clone();
     let why = "The token is refused: the keys of its issuer are not known at present.";
     assert_eq!(detail, why);
+}
+
+#[tokio::test]
+async fn a_silent_issuer_keeps_a_service_from_being_ready_for_ten_seconds_and_from_nothing_else() {
+    let issuer = Issuer::start().await;
+    issuer.lie(Lie::Slow);
+    let api = unready(&issuer, &[]);
+    let waiting = api.get_open("/readyz").await;
+    assert_eq!(waiting.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(about_tokens(&waiting)["status"], "fail");
+    assert_eq!(api.get_open("/healthz").await.status, StatusCode::OK);
+    assert_eq!(api.get("/own").await.status, StatusCode::OK);
+    pause();
+    advance(Duration::from_secs(10)).await;
+    resume();
+    let ready = api.get_open("/readyz").await;
+    assert_eq!(ready.status, StatusCode::OK);
+    assert_eq!(about_tokens(&ready)["status"], "warn");
 }

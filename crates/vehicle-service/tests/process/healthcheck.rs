@@ -1,7 +1,7 @@
 use std::net::TcpListener;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use test_support::TestDatabase;
+use test_support::{Issuer, Lie, TestDatabase};
 use tokio::net::TcpSocket;
 use vehicle_service::SCHEMA;
 
@@ -127,4 +127,16 @@ async fn https_is_asked_where_there_is_a_certificate() {
     assert_eq!(ask(&database, &[main, tls[0], tls[1]]).await, healthy());
     // Plain HTTP gets no HTTP answer from it.
     assert_eq!(ask(&database, &[main]).await.0, Some(1));
+}
+
+#[tokio::test]
+async fn a_service_listens_before_its_issuer_has_answered() {
+    let database = TestDatabase::new(vehicle_service::NAME, SCHEMA).await;
+    let issuer = Issuer::start().await;
+    issuer.lie(Lie::Slow);
+    let trusted = issuer.settings();
+    let trusted = trusted.each_ref().map(|(name, value)| (*name, &**value));
+    let serving = Serving::start(&database, &trusted).await;
+    let gave_up = "the keys of tokens could not be fetched";
+    assert!(!serving.log.iter().any(|line| line.contains(gave_up)));
 }

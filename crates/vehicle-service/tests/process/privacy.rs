@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use axum::body::Body;
 use http::Request;
 use serde_json::json;
@@ -5,7 +7,10 @@ use test_support::{
     Binary, Collector, Issuer, PEOPLE, TestDatabase, assert_free_of_canaries,
     assert_log_and_spans_free_of_canaries, send_canaries,
 };
+use tokio::time::sleep;
 use vehicle_service::{NAME, SCHEMA};
+
+use super::caller::within;
 
 #[tokio::test]
 async fn no_header_path_body_or_method_carries_a_person_into_logs_spans_metrics_or_errors() {
@@ -57,6 +62,13 @@ async fn no_token_and_no_claim_of_one_reaches_logs_spans_metrics_or_errors() {
         ])
         .serve()
         .await;
+    let known = r#""name":"tokens","status":"pass""#;
+    within(async {
+        while !running.at.get("/readyz").await.text().contains(known) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
     let mut sent = Vec::new();
     for person in PEOPLE {
         for (header, claims, status) in [
