@@ -30,8 +30,8 @@ section! {
         /// What the provider calls our scopes. None implies another one.
         pub scopes: ScopeSettings;
         /// Secret of 32 characters or more, such as of `openssl rand -hex 32`. By it a subject that
-        /// may name a person becomes a pseudonym in logs and events. All replicas have the same, and
-        /// a new one makes new pseudonyms.
+        /// may name a person becomes a pseudonym in logs and events. All replicas have the same. A
+        /// new one makes new pseudonyms, who are other callers, to their `Idempotency-Key`s too.
         pub subject_key: Secret = "";
         /// PEM file of certificates to trust for the provider; empty = the system's.
         pub ca_certificate: String = "", where fetch::usable_certificates;

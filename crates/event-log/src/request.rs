@@ -9,8 +9,8 @@ use crate::Origin;
 const X_CAUSATION_ID: &str = "x-causation-id";
 
 impl Origin {
-    /// Who causes what a request changes: its key or token, its request id and its place in its trace, and
-    /// the event that the caller names.
+    /// Who causes what a request changes: its key or token, its request id and its place in its
+    /// trace, and the event that the caller names.
     pub fn of_request(context: &RequestContext, headers: &HeaderMap) -> Self {
         let causation_id = headers.get(X_CAUSATION_ID).and_then(|value| {
             let text = value.to_str().ok()?;

@@ -26,8 +26,8 @@ pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("rateli
 section! {
     /// The section `[rate_limit]`.
     pub struct RateLimitSettings {
-        /// Requests a second that each key, or subject of tokens, may make, after a pause as many at once; then 429 with
-        /// Retry-After. 0 = no limit.
+        /// Requests a second that each key, or subject of tokens, may make, after a pause as many
+        /// at once; then 429 with Retry-After. 0 = no limit.
         pub requests_per_second: u32 = 0, in 0..=1_000_000;
     }
     removed {
