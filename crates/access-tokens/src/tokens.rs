@@ -85,8 +85,8 @@ impl Tokens {
     }
 
     /// Who sent this token, if it is good. Waits for nothing.
-    pub fn verify(&self, token: &str) -> Result<Bearer, Refused> {
-        let verified = self.0.verify(token);
+    pub fn verify(&self, token: impl AsRef<[u8]>) -> Result<Bearer, Refused> {
+        let verified = self.0.verify(token.as_ref());
         if let Err(refused) = verified {
             self.0.verified.refused(refused);
         }
@@ -95,7 +95,7 @@ impl Tokens {
 }
 
 impl Inner {
-    fn verify(&self, token: &str) -> Result<Bearer, Refused> {
+    fn verify(&self, token: &[u8]) -> Result<Bearer, Refused> {
         if token.len() > MAX_BYTES {
             return Err(Refused::TooLarge);
         }

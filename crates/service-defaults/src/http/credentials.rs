@@ -22,6 +22,8 @@ const API_KEY: HeaderValue = HeaderValue::from_static("ApiKey");
 const BEARER: HeaderValue = HeaderValue::from_static(r#"Bearer realm="threadpilot""#);
 const BAD_TOKEN: HeaderValue =
     HeaderValue::from_static(r#"Bearer realm="threadpilot", error="invalid_token""#);
+const BAD_REQUEST: HeaderValue =
+    HeaderValue::from_static(r#"Bearer realm="threadpilot", error="invalid_request""#);
 
 /// What callers are known by. Clones share it.
 #[derive(Clone)]
@@ -51,9 +53,8 @@ impl Credentials {
                 key.ok_or_else(|| self.unauthorized())?
             }
             Some((tokens, token)) => {
-                let text = str::from_utf8(token).map_err(|_| Refused::Malformed);
-                let bearer = text.and_then(|token| tokens.verify(token));
-                Arc::new(Held::of_token(bearer.map_err(invalid_token)?))
+                let bearer = tokens.verify(token).map_err(invalid_token)?;
+                Arc::new(Held::of_token(bearer))
             }
         };
         let opens = held.scopes.iter().any(|scope| scopes.contains(scope));
@@ -108,6 +109,7 @@ fn ambiguous_credentials() -> Rejection {
         "Ambiguous credentials",
         "Send a key or one token, not both.",
     )
+    .with_header(WWW_AUTHENTICATE, BAD_REQUEST)
 }
 
 fn invalid_token(refused: Refused) -> Rejection {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 use test_support::{
-    API_KEY, Answer, Api, Issuer, Lie, attacks, keyless, send, until_keys_are_known,
+    API_KEY, Answer, Api, Issuer, Lie, attacks, keyless, metric, send, until_keys_are_known,
 };
 use tokio::time::{advance, pause, resume, sleep, timeout};
 
@@ -198,6 +198,8 @@ async fn a_key_and_a_token_are_refused_together_and_so_are_two_tokens() {
     ] {
         let answer = send(&api, request).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        let error = r#"Bearer realm="threadpilot", error="invalid_request""#;
+        assert_eq!(challenges(&answer), [error]);
         insta::assert_json_snapshot!("ambiguous_credentials", answer.problem());
     }
     let key = keyless(Method::GET, "/own").header("x-api-key", API_KEY);
@@ -326,4 +328,35 @@ async fn a_silent_issuer_keeps_a_service_from_being_ready_for_ten_seconds_and_fr
     let ready = api.get_open("/readyz").await;
     assert_eq!(ready.status, StatusCode::OK);
     assert_eq!(about_tokens(&ready)["status"], "warn");
+}
+
+#[tokio::test]
+async fn tokens_and_the_keys_of_their_issuer_are_measured() {
+    let issuer = Issuer::start().await;
+    let api = trusting(&issuer, &[]).await;
+    let own = || keyless(Method::GET, "/own");
+    let no_text = HeaderValue::from_bytes(b"Bearer \xff").unwrap();
+    let refused = send(&api, own().header("authorization", no_text)).await;
+    assert_eq!(challenges(&refused), BAD);
+    for (token, status) in [
+        (issuer.token("read"), StatusCode::OK),
+        (
+            issuer.changed(json!({}), json!({ "exp": 1 })),
+            StatusCode::UNAUTHORIZED,
+        ),
+        ("x".to_owned(), StatusCode::UNAUTHORIZED),
+    ] {
+        assert_eq!(bearing(&api, "/own", &token).await.status, status);
+    }
+    let text = api.get("/metrics").await.text();
+    let of = |name: &str, labels: &[(&str, &str)]| metric(&text, name, labels);
+    assert_eq!(of("token_refused_total", &[("reason", "expired")]), 1);
+    assert_eq!(of("token_refused_total", &[("reason", "malformed")]), 2);
+    assert_eq!(of("jwks_refreshes_total", &[("outcome", "good")]), 1);
+    assert_eq!(of("token_life_max_seconds", &[]), 600);
+    let age = text
+        .lines()
+        .find(|line| line.starts_with("jwks_age_seconds"));
+    let (_, age) = age.unwrap().rsplit_once(' ').unwrap();
+    assert!(age.parse::<f64>().unwrap() < 60.0, "{text}");
 }
