@@ -37,6 +37,7 @@ struct Published {
     keys: Mutex<Vec<Value>>,
     lie: Mutex<Option<Lie>>,
     fetches: AtomicUsize,
+    lured: AtomicUsize,
 }
 
 /// What an [`Issuer`] may answer that cannot be used.
@@ -77,6 +78,7 @@ impl Issuer {
             keys: Mutex::new(vec![key.jwk()]),
             lie: Mutex::default(),
             fetches: AtomicUsize::new(0),
+            lured: AtomicUsize::new(0),
         });
         let router = Router::new().fallback(answer).with_state(published.clone());
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -124,6 +126,11 @@ impl Issuer {
     /// How often it was asked for its keys.
     pub fn fetches(&self) -> usize {
         self.published.fetches.load(Ordering::SeqCst)
+    }
+
+    /// How often somebody followed the address in a token of the attacks.
+    pub fn lured(&self) -> usize {
+        self.published.lured.load(Ordering::SeqCst)
     }
 
     /// The header of a good token.
@@ -184,13 +191,19 @@ fn merged(mut good: Value, change: Value) -> Value {
 
 async fn answer(State(published): State<Arc<Published>>, uri: Uri) -> Response {
     let url = format!("http://{}", published.address);
+    let lured = uri.path().starts_with("/attacker");
+    if lured {
+        published.lured.fetch_add(1, Ordering::SeqCst);
+    }
     let keys_asked = uri.path().starts_with("/keys");
     let discovery_asked = uri.path() == "/.well-known/openid-configuration";
     if keys_asked {
         published.fetches.fetch_add(1, Ordering::SeqCst);
     }
     let lie = *published.lie.lock().unwrap();
-    let mut body = if keys_asked {
+    let mut body = if lured {
+        json!({ "keys": [attacks::foreign().jwk()] })
+    } else if keys_asked {
         json!({ "keys": *published.keys.lock().unwrap() })
     } else {
         json!({ "issuer": url, "jwks_uri": format!("{url}/keys") })

@@ -9,6 +9,8 @@ use access_tokens::{TokenSettings, Tokens};
 use test_support::Issuer;
 use tokio::time::{advance, pause, resume, sleep, timeout};
 
+const COOLDOWN: Duration = Duration::from_secs(30);
+
 /// Settings that trust this issuer, with this TOML on top.
 fn settings(issuer: &Issuer, more: &str) -> TokenSettings {
     let mut text = String::new();

@@ -2,7 +2,7 @@ use access_tokens::{Refused, Tokens};
 use serde_json::{Value, json};
 use test_support::{Issuer, SigningKey, attacks};
 
-use super::tokens;
+use super::{COOLDOWN, pass, tokens, until};
 
 fn scopes(tokens: &Tokens, token: &str) -> Vec<&'static str> {
     tokens.verify(token).unwrap().scopes
@@ -37,6 +37,10 @@ async fn every_attack_is_refused_for_what_it_is() {
         let refused = tokens.verify(&token).map_err(|refused| refused.to_string());
         assert_eq!(refused, Err(why.to_owned()), "{name}");
     }
+    // Whoever follows an address does so behind, as keys are fetched; the unknown ids ask for that.
+    pass(COOLDOWN).await;
+    until(|| issuer.fetches() == 2).await;
+    assert_eq!(issuer.lured(), 0);
 }
 
 #[tokio::test]

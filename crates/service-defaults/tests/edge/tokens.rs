@@ -88,6 +88,7 @@ async fn assert_refused(name: &str) {
     let problem = answer.problem();
     assert_eq!(problem["code"], "invalid_token");
     assert_eq!(problem["detail"], format!("The token is refused: {why}."));
+    assert_eq!(issuer.lured(), 0);
 }
 
 macro_rules! each_attack {

@@ -72,7 +72,8 @@ fn of_algorithms(issuer: &Issuer, pss: &SigningKey, curve: &SigningKey) -> Vec<A
 
 fn of_keys(issuer: &Issuer) -> Vec<Attack> {
     let claims = issuer.claims("read");
-    let foreign = SigningKey::other_rs256("foreign-1");
+    let foreign = foreign();
+    let attacker = format!("{}/attacker", issuer.url());
     let with = |member: &str, value: Value| {
         let mut header = foreign.header();
         header[member] = value;
@@ -97,12 +98,12 @@ fn of_keys(issuer: &Issuer) -> Vec<Attack> {
         ),
         (
             "keys_at_an_address_of_the_token",
-            with("jku", "https://attacker.example/keys".into()),
+            with("jku", attacker.as_str().into()),
             KEY,
         ),
         (
             "a_certificate_at_an_address_of_the_token",
-            with("x5u", "https://attacker.example/certificate".into()),
+            with("x5u", attacker.as_str().into()),
             KEY,
         ),
         (
@@ -122,6 +123,11 @@ fn of_keys(issuer: &Issuer) -> Vec<Attack> {
         ),
         ("a_key_id_twice", with_two_key_ids(issuer), MALFORMED),
     ]
+}
+
+/// The key of an attacker, who publishes it at an address of the issuer's own.
+pub(super) fn foreign() -> SigningKey {
+    SigningKey::other_rs256("foreign-1")
 }
 
 fn of_types(issuer: &Issuer) -> Vec<Attack> {
