@@ -2,7 +2,6 @@ mod attacks;
 mod signing_key;
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -25,7 +24,6 @@ pub const AUDIENCE: &str = "threadpilot";
 /// disappears.
 #[derive(Debug)]
 pub struct Issuer {
-    address: SocketAddr,
     key: SigningKey,
     published: Arc<Published>,
     serving: JoinHandle<()>,
@@ -33,7 +31,7 @@ pub struct Issuer {
 
 #[derive(Debug)]
 struct Published {
-    address: SocketAddr,
+    url: String,
     keys: Mutex<Vec<Value>>,
     lie: Mutex<Option<Lie>>,
     fetches: AtomicUsize,
@@ -74,7 +72,7 @@ impl Issuer {
         let address = listener.local_addr().unwrap();
         let key = SigningKey::rs256("rsa-1");
         let published = Arc::new(Published {
-            address,
+            url: format!("http://{address}"),
             keys: Mutex::new(vec![key.jwk()]),
             lie: Mutex::default(),
             fetches: AtomicUsize::new(0),
@@ -83,7 +81,6 @@ impl Issuer {
         let router = Router::new().fallback(answer).with_state(published.clone());
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self {
-            address,
             key,
             published,
             serving,
@@ -91,17 +88,16 @@ impl Issuer {
     }
 
     /// The issuer as its tokens name it.
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+    pub fn url(&self) -> &str {
+        &self.published.url
     }
 
     /// Settings of a service that trusts it, by their names without the service's.
-    pub fn settings(&self) -> [(&'static str, String); 3] {
-        let secret = "0123456789abcdef0123456789abcdef";
+    pub fn settings(&self) -> [(&str, &str); 3] {
         [
             ("TOKENS__ISSUER", self.url()),
-            ("TOKENS__AUDIENCE", AUDIENCE.to_owned()),
-            ("TOKENS__SUBJECT_KEY", secret.to_owned()),
+            ("TOKENS__AUDIENCE", AUDIENCE),
+            ("TOKENS__SUBJECT_KEY", "0123456789abcdef0123456789abcdef"),
         ]
     }
 
@@ -190,7 +186,7 @@ fn merged(mut good: Value, change: Value) -> Value {
 }
 
 async fn answer(State(published): State<Arc<Published>>, uri: Uri) -> Response {
-    let url = format!("http://{}", published.address);
+    let url = &*published.url;
     let lured = uri.path().starts_with("/attacker");
     if lured {
         published.lured.fetch_add(1, Ordering::SeqCst);
@@ -208,7 +204,7 @@ async fn answer(State(published): State<Arc<Published>>, uri: Uri) -> Response {
     } else {
         json!({ "issuer": url, "jwks_uri": format!("{url}/keys") })
     };
-    let mut kind = "application/json";
+    let (mut kind, mut status) = ("application/json", StatusCode::OK);
     match lie {
         Some(Lie::Huge) => body["padding"] = Value::from("x".repeat(64 * 1024)),
         Some(Lie::Slow) => std::future::pending().await,
@@ -224,16 +220,12 @@ async fn answer(State(published): State<Arc<Published>>, uri: Uri) -> Response {
         Some(Lie::Unsafe) if discovery_asked => {
             body["jwks_uri"] = Value::from("http://keys.example/keys");
         }
-        Some(Lie::Status) => kind = "",
+        Some(Lie::Status) => status = StatusCode::INTERNAL_SERVER_ERROR,
         _ => {}
     }
     let body = match lie {
         Some(Lie::Text) => "[".to_owned(),
         _ => body.to_string(),
-    };
-    let status = match kind {
-        "" => StatusCode::INTERNAL_SERVER_ERROR,
-        _ => StatusCode::OK,
     };
     Response::builder()
         .status(status)

@@ -10,7 +10,7 @@ use service_defaults::{
     telemetry::AUDIT,
 };
 
-use super::{actor, change, consumer_not_found, key_id, store};
+use super::{change, consumer_not_found, key_id, store};
 use crate::consumer::Order;
 
 /// All consumers
@@ -75,7 +75,7 @@ pub(super) async fn set_consumer(
     let order = Order {
         consumer: name,
         mode: wanted.mode,
-        by: actor(&context),
+        by: context.actor(),
         reason: wanted.reason.expose().to_owned(),
         owner: Some(wanted.owner.expose().to_owned()),
     };

@@ -15,7 +15,7 @@ use service_defaults::{
 };
 use uuid::Uuid;
 
-use super::{actor, change, consumer_not_found, key_id, store};
+use super::{change, consumer_not_found, key_id, store};
 
 /// Dead letters of a page.
 const LETTERS: u64 = 50;
@@ -207,7 +207,7 @@ async fn end(
         consumer,
         id,
         status,
-        by: actor(context),
+        by: context.actor(),
         note,
     };
     let done = change(database, &wanted, |connection, wanted| {

@@ -82,11 +82,6 @@ fn key_id(context: &RequestContext) -> &str {
     context.key_id().unwrap_or_default()
 }
 
-/// Who asked, as it is kept.
-fn actor(context: &RequestContext) -> String {
-    context.actor()
-}
-
 /// Nobody has the name.
 fn consumer_not_found() -> Rejection {
     Rejection::new(

@@ -11,18 +11,14 @@ use super::service::{PERSON, Service};
 async fn each_route_asks_for_its_scope_of_a_token_and_refuses_every_attack() {
     let issuer = Issuer::start().await;
     let attacks = attacks(&issuer);
-    let settings = issuer.settings();
-    let settings = settings.each_ref().map(|(name, value)| (*name, &**value));
-    let service = Service::with(FakeVehicle::healthy().await, &settings).await;
+    let service = Service::with(FakeVehicle::healthy().await, &issuer.settings()).await;
     assert_tokens_are_needed(&service.api, &issuer, &attacks).await;
 }
 
 #[tokio::test]
 async fn an_idempotency_key_is_its_subjects_whatever_its_token() {
     let issuer = Issuer::start().await;
-    let settings = issuer.settings();
-    let settings = settings.each_ref().map(|(name, value)| (*name, &**value));
-    let service = Service::with(FakeVehicle::healthy().await, &settings).await;
+    let service = Service::with(FakeVehicle::healthy().await, &issuer.settings()).await;
     until_keys_are_known(&service.api).await;
     let draft = async |subject: &str, id: &str| {
         let claims = json!({ "sub": subject, "jti": id, "scope": "write" });

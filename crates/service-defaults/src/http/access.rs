@@ -18,9 +18,6 @@ use crate::scope::{self, Scope};
 /// `X-Api-Key`.
 pub const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// What the id of a token's subject begins with.
-pub(crate) const TOKEN: &str = "token/";
-
 const MIN_KEY_CHARS: usize = 16;
 const MAX_ID_CHARS: usize = 32;
 
@@ -160,9 +157,11 @@ type ByDigest = HashMap<[u8; 32], Arc<Held>>;
 /// A key that is in force, or a token that was verified.
 #[derive(Debug)]
 pub(crate) struct Held {
-    /// A key's own, or [`TOKEN`] and the subject. No key's id has a slash, so that no subject has
-    /// the name of a key.
+    /// A key's own, or `token/` and the subject. No key's id has a slash, so that no subject has the
+    /// name of a key.
     pub(crate) id: Box<str>,
+    /// The same with its kind: `key/` and the id, or `token/` and the subject.
+    pub(crate) actor: Box<str>,
     /// Whose it is: the keys of a rotation share it, and the tokens of a subject.
     pub(crate) client: Box<str>,
     pub(crate) scopes: Vec<Scope>,
@@ -170,11 +169,12 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// It has ended only when it is not verified any more.
+    /// Its end was checked when it was verified.
     pub(crate) fn of_token(bearer: Bearer) -> Self {
-        let id = [TOKEN, &bearer.subject].concat().into_boxed_str();
+        let id = ["token/", &bearer.subject].concat().into_boxed_str();
         Self {
             client: id.clone(),
+            actor: id.clone(),
             id,
             scopes: bearer
                 .scopes
@@ -217,6 +217,7 @@ fn held(keys: &ApiKeySettings) -> ByDigest {
         .map(|(id, key)| {
             let held = Held {
                 id: id.as_str().into(),
+                actor: ["key/", id].concat().into(),
                 client: key.client.as_deref().unwrap_or(id).into(),
                 scopes: key.scopes.clone(),
                 expires_at: key.expires_at,

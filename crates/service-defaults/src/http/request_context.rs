@@ -12,11 +12,7 @@ use opentelemetry::{
     trace::{SpanContext, TraceState},
 };
 
-use crate::{
-    access::{Held, TOKEN},
-    scope::Scope,
-    telemetry::ids,
-};
+use crate::{access::Held, scope::Scope, telemetry::ids};
 
 /// `X-Request-Id`.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -93,11 +89,8 @@ impl RequestContext {
 
     /// Who makes the request, as it is kept beside what it changes: `key/<id>`, or `token/<subject>`.
     pub fn actor(&self) -> String {
-        let id = self.key_id().unwrap_or_default();
-        if id.starts_with(TOKEN) {
-            return id.to_owned();
-        }
-        ["key/", id].concat()
+        let key = self.0.key.get();
+        key.map_or_else(|| "key/".to_owned(), |key| key.actor.to_string())
     }
 
     /// Whether the key or token that the request came with has this scope, beside that of the route.

@@ -26,20 +26,9 @@ async fn trusting(issuer: &Issuer, more: &[(&str, &str)]) -> Api {
 
 fn unready(issuer: &Issuer, more: &[(&str, &str)]) -> Api {
     let trusted = issuer.settings();
-    let trusted = trusted
-        .iter()
-        .map(|(name, value)| (format!("SAMPLE__{name}"), value.as_str()));
-    let variables: Vec<_> = trusted
-        .chain(
-            more.iter()
-                .map(|(name, value)| ((*name).to_owned(), *value)),
-        )
-        .collect();
-    let variables: Vec<_> = variables
-        .iter()
-        .map(|(name, value)| (name.as_str(), *value))
-        .collect();
-    service(&variables).1
+    let trusted = trusted.map(|(name, value)| (format!("SAMPLE__{name}"), value));
+    let trusted = trusted.each_ref().map(|(name, value)| (&**name, *value));
+    service(&[&trusted, more].concat()).1
 }
 
 /// What a report of the readiness says of the issuer's keys.

@@ -11,16 +11,14 @@ use super::service::Service;
 async fn each_route_asks_for_its_scope_of_a_token_and_refuses_every_attack() {
     let issuer = Issuer::start().await;
     let attacks = attacks(&issuer);
-    let settings = issuer.settings();
-    let service = Service::with(&settings.each_ref().map(|(name, value)| (*name, &**value))).await;
+    let service = Service::with(&issuer.settings()).await;
     assert_tokens_are_needed(&service.api, &issuer, &attacks).await;
 }
 
 #[tokio::test]
 async fn a_change_is_its_subjects_in_the_log_and_a_person_is_a_pseudonym() {
     let issuer = Issuer::start().await;
-    let settings = issuer.settings();
-    let service = Service::with(&settings.each_ref().map(|(name, value)| (*name, &**value))).await;
+    let service = Service::with(&issuer.settings()).await;
     until_keys_are_known(&service.api).await;
     let subjects = [
         ("core-system", "NEW001"),

@@ -134,9 +134,7 @@ async fn a_service_listens_before_its_issuer_has_answered() {
     let database = TestDatabase::new(vehicle_service::NAME, SCHEMA).await;
     let issuer = Issuer::start().await;
     issuer.lie(Lie::Slow);
-    let trusted = issuer.settings();
-    let trusted = trusted.each_ref().map(|(name, value)| (*name, &**value));
-    let serving = Serving::start(&database, &trusted).await;
+    let serving = Serving::start(&database, &issuer.settings()).await;
     let gave_up = "the keys of tokens could not be fetched";
     assert!(!serving.log.iter().any(|line| line.contains(gave_up)));
 }

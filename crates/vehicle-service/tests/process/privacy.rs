@@ -51,10 +51,8 @@ async fn no_header_path_body_or_method_carries_a_person_into_logs_spans_metrics_
 async fn no_token_and_no_claim_of_one_reaches_logs_spans_metrics_or_errors() {
     let (collector, issuer) = (Collector::start().await, Issuer::start().await);
     let database = TestDatabase::new(NAME, SCHEMA).await;
-    let trusted = issuer.settings();
-    let trusted = trusted.each_ref().map(|(name, value)| (*name, &**value));
     let running = Binary::new(env!("CARGO_BIN_EXE_vehicle-service"), &database)
-        .with_all(&trusted)
+        .with_all(&issuer.settings())
         .with_all(&[
             ("SERVER__DRAIN_DELAY", "0s"),
             ("LOG__FILTER", "trace"),
