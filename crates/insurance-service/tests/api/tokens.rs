@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use http::Request;
-use serde_json::json;
+use serde_json::{Value, json};
 use test_support::{FakeVehicle, Issuer, assert_tokens_are_needed, attacks, until_keys_are_known};
 
 use super::service::{PERSON, Service};
@@ -42,4 +42,28 @@ async fn an_idempotency_key_is_its_subjects_whatever_its_token() {
     assert_eq!(draft("199001011234", "b").await, (first.clone(), true));
     let (other, replayed) = draft("199001011235", "c").await;
     assert!(!replayed && other != first);
+}
+
+#[tokio::test]
+async fn an_order_of_a_token_is_its_subjects() {
+    let issuer = Issuer::start().await;
+    let service = Service::with(FakeVehicle::healthy().await, &issuer.settings()).await;
+    until_keys_are_known(&service.api).await;
+    let token = issuer.token("admin");
+    let order = async |path: &str, body: Value| {
+        let request = Request::put(format!("/api/v1/operations/{path}"))
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json");
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        let answer = service.api.send(request).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    };
+    let isolate =
+        json!({ "mode": "isolated", "reason": "r", "owner": "o", "expiresInSeconds": 60 });
+    let guard = order("vehicle-guard", isolate).await;
+    assert_eq!(guard["isolation"]["keyId"], "token/core-system");
+    let pause = json!({ "mode": "paused", "reason": "r", "owner": "o" });
+    let consumer = order("consumers/vehicle_replica", pause).await;
+    assert_eq!(consumer["control"]["by"], "token/core-system");
 }
