@@ -13,6 +13,7 @@ const AUDIENCES = { vehicle: 'urn:threadpilot:vehicle', insurance: 'urn:threadpi
 // Set where the provider is there already.
 const ISSUER = process.env.CHECK_TOKENS_ISSUER;
 const CLIENT = { id: 'core-system', secret: 'of-no-use-elsewhere' };
+const INSURANCE = { id: 'insurance-service', secret: CLIENT.secret };
 
 async function provide() {
   const found = createRequire(fileURLToPath(new URL('../target/tools/npm/', import.meta.url))).resolve('oidc-provider');
@@ -22,13 +23,13 @@ async function provide() {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const key = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' });
   const provider = new Provider(issuer, {
-    clients: [{
-      client_id: CLIENT.id,
-      client_secret: CLIENT.secret,
+    clients: [CLIENT, INSURANCE].map(({ id, secret }) => ({
+      client_id: id,
+      client_secret: secret,
       grant_types: ['client_credentials'],
       redirect_uris: [],
       response_types: [],
-    }],
+    })),
     features: {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
@@ -45,7 +46,12 @@ async function provide() {
   const settings = (service) => Object.entries({
     ISSUER: issuer, AUDIENCE: AUDIENCES[service], SUBJECT_KEY: 'subject-key-of-check-tokens-0123456789',
   }).map(([name, value]) => [`${service.toUpperCase()}__TOKENS__${name}`, value]);
-  const env = { ...process.env, ...Object.fromEntries(Object.keys(AUDIENCES).flatMap(settings)), CHECK_TOKENS_ISSUER: issuer };
+  // Insurance's own, in the place of its key for Vehicle.
+  const own = Object.entries({
+    URL: `${issuer}/token`, CLIENT_ID: INSURANCE.id, CLIENT_SECRET: INSURANCE.secret, RESOURCE: AUDIENCES.vehicle,
+  }).map(([name, value]) => [`INSURANCE__VEHICLE_CLIENT__TOKEN__${name}`, value]);
+  const given = Object.fromEntries([...Object.keys(AUDIENCES).flatMap(settings), ...own]);
+  const env = { ...process.env, ...given, CHECK_TOKENS_ISSUER: issuer };
   const stack = fileURLToPath(new URL('with-local-stack.sh', import.meta.url));
   const child = spawn(stack, [process.execPath, fileURLToPath(import.meta.url)], { env, stdio: 'inherit' });
   const [code] = await once(child, 'exit');
@@ -92,7 +98,7 @@ async function check() {
   const profile = await ask(person, bearer(toInsurance));
   assert.equal(profile.status, 200);
   assert.equal(profile.body.insurances[0].vehicle.make, 'Volvo');
-  console.log('ok: a token of each service opens it');
+  console.log('ok: a token of each service opens it, and Insurance calls Vehicle with its own');
 
   for (const [url, own, other] of [[car, toVehicle, toInsurance], [person, toInsurance, toVehicle]]) {
     assert.equal((await ask(url, { 'x-api-key': API_KEY })).status, 200);

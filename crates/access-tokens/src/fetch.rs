@@ -50,6 +50,8 @@ pub(crate) enum FetchError {
     Unsafe,
     #[error("there are {0} keys, over {most}", most = key_set::MOST_KEYS)]
     TooManyKeys(usize),
+    #[error("the issuer answered something that is no bearer token")]
+    NoBearer,
 }
 
 impl FetchError {
@@ -60,6 +62,7 @@ impl FetchError {
             Self::Status(..) => "status",
             Self::TooLarge(_) | Self::TooManyKeys(_) => "too_large",
             Self::ContentType(_) | Self::Json(..) | Self::OtherIssuer | Self::Unsafe => "invalid",
+            Self::NoBearer => "no_bearer",
         }
     }
 }
@@ -98,7 +101,7 @@ pub(crate) fn usable_certificates(path: &String, at: &str, violations: &mut Viol
 }
 
 /// A client that follows no redirect and uses no proxy of the environment.
-fn client(ca_certificate: &str) -> Result<Client, BuildError> {
+pub(crate) fn client(ca_certificate: &str) -> Result<Client, BuildError> {
     // Fails only when one is installed already.
     let _ = ring::default_provider().install_default();
     let mut client = Client::builder()
@@ -196,7 +199,7 @@ fn may_name(discovery: &Url, keys: &Url) -> bool {
 }
 
 /// The JSON that this request to this URL is answered with.
-async fn json(url: &Url, request: RequestBuilder) -> Result<Vec<u8>, FetchError> {
+pub(crate) async fn json(url: &Url, request: RequestBuilder) -> Result<Vec<u8>, FetchError> {
     let unreachable = |error| FetchError::Unreachable(url.clone(), reason(error));
     let request = request.header(ACCEPT, "application/json");
     let mut response = request.send().await.map_err(unreachable)?;

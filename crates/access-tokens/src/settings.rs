@@ -55,16 +55,26 @@ section! {
 }
 
 impl ScopeSettings {
-    /// Our scopes that are called like this.
-    pub(crate) fn called(&self, name: &str) -> impl Iterator<Item = &'static str> {
-        let all = [
+    fn all(&self) -> [(&'static str, &List); 5] {
+        [
             ("read", &self.read),
             ("write", &self.write),
             ("admin", &self.admin),
             ("feed", &self.feed),
             ("audit", &self.audit),
-        ];
-        all.into_iter()
+        ]
+    }
+
+    /// What the provider calls this scope of ours, where it is in tokens at all.
+    pub fn name_of(&self, own: &str) -> Option<&str> {
+        let (_, names) = self.all().into_iter().find(|(it, _)| *it == own)?;
+        names.first().map(String::as_str)
+    }
+
+    /// Our scopes that are called like this.
+    pub(crate) fn called(&self, name: &str) -> impl Iterator<Item = &'static str> {
+        self.all()
+            .into_iter()
             .filter_map(move |(own, names)| names.iter().any(|it| it == name).then_some(own))
     }
 }

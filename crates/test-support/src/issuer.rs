@@ -36,6 +36,7 @@ struct Published {
     lie: Mutex<Option<Lie>>,
     fetches: AtomicUsize,
     lured: AtomicUsize,
+    grants: AtomicUsize,
 }
 
 /// What an [`Issuer`] may answer that cannot be used.
@@ -77,6 +78,7 @@ impl Issuer {
             lie: Mutex::default(),
             fetches: AtomicUsize::new(0),
             lured: AtomicUsize::new(0),
+            grants: AtomicUsize::new(0),
         });
         let router = Router::new().fallback(answer).with_state(published.clone());
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -127,6 +129,12 @@ impl Issuer {
     /// How often somebody followed the address in a token of the attacks.
     pub fn lured(&self) -> usize {
         self.published.lured.load(Ordering::SeqCst)
+    }
+
+    /// How often it was asked for a token of a client's own, good for 100 s: `granted-1`,
+    /// `granted-2`, …
+    pub fn grants(&self) -> usize {
+        self.published.grants.load(Ordering::SeqCst)
     }
 
     /// The header of a good token.
@@ -199,6 +207,10 @@ async fn answer(State(published): State<Arc<Published>>, uri: Uri) -> Response {
     let lie = *published.lie.lock().unwrap();
     let mut body = if lured {
         json!({ "keys": [attacks::foreign().jwk()] })
+    } else if uri.path() == "/token" {
+        let number = published.grants.fetch_add(1, Ordering::SeqCst) + 1;
+        let token = format!("granted-{number}");
+        json!({ "access_token": token, "token_type": "Bearer", "expires_in": 100 })
     } else if keys_asked {
         json!({ "keys": *published.keys.lock().unwrap() })
     } else {

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use access_tokens::OwnToken;
 use contracts::RegistrationNumber;
 use opentelemetry::trace::{SpanContext, TraceContextExt};
 use tokio::time::Instant;
@@ -46,6 +47,8 @@ pub(crate) struct Attempt {
     pub(crate) retry: u32,
     /// When it is given up.
     pub(crate) until: Instant,
+    /// What Vehicle knows us by, where it is no key.
+    pub(crate) token: Option<OwnToken>,
 }
 
 impl Attempt {

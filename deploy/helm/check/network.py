@@ -157,7 +157,8 @@ def check_way_to_issuer(release, policies):
     policy_values = release.values["networkPolicy"]
     wanted = {"ports": [{"port": policy_values["tokensPort"]}], "to": policy_values["tokens"]}
     for service in release.services:
-        issuer = release.configs[service].get("tokens.issuer", "")
+        config = release.configs[service]
+        issuer = config.get("tokens.issuer") or config.get("vehicle_client.token.url")
         passes = any(
             wanted in policy["spec"]["egress"]
             for policy in policies

@@ -65,7 +65,8 @@ pub(crate) fn assemble(routes: Routes, parts: &Parts<'_>) -> Assembled {
     }
     let document = openapi::complete(public.document);
     if settings.swagger.enabled {
-        public.mounted.extend(swagger::routes(&document));
+        let pages = swagger::routes(&document, &settings.swagger, &settings.tokens);
+        public.mounted.extend(pages);
     }
     Assembled {
         public: listener(public.mounted, parts, settings.server.port),

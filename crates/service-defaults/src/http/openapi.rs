@@ -102,6 +102,25 @@ pub(crate) fn ask_for_key(document: &mut OpenApi, access: Access) {
     }
 }
 
+/// Adds another way in to each operation that a token opens, made of the scope that it needs.
+pub(crate) fn add_way_of_tokens(
+    document: &mut OpenApi,
+    way: impl Fn(Scope) -> Option<SecurityRequirement>,
+) {
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        let ways = operation.security.get_or_insert_default();
+        let own = Scope::OF_TOKENS
+            .into_iter()
+            .find(|own| ways.contains(&of_token(*own)));
+        ways.extend(own.and_then(&way));
+    }
+}
+
+/// A token of this scope.
+fn of_token(own: Scope) -> SecurityRequirement {
+    SecurityRequirement::new(ACCESS_TOKEN, [own.name()])
+}
+
 /// What opens a surface: any one of these.
 fn requirements(access: Access) -> Vec<SecurityRequirement> {
     match access {
@@ -109,9 +128,7 @@ fn requirements(access: Access) -> Vec<SecurityRequirement> {
         Access::Key(scopes) => {
             let with = |scope: &Scope| SecurityRequirement::new(scope.scheme(), [scope.name()]);
             // Tokens have no scopes of before there were the others.
-            let token = scopes
-                .first()
-                .map(|own| SecurityRequirement::new(ACCESS_TOKEN, [own.name()]));
+            let token = scopes.first().copied().map(of_token);
             scopes.iter().map(with).chain(token).collect()
         }
     }

@@ -30,6 +30,15 @@ const ALL: [Scope; 7] = [
 ];
 
 impl Scope {
+    /// Those that a token may have.
+    pub(crate) const OF_TOKENS: [Self; 5] = [
+        Self::Read,
+        Self::Write,
+        Self::Admin,
+        Self::Feed,
+        Self::Audit,
+    ];
+
     /// Name of its security scheme: two, so that Swagger UI takes an operator's key beside another.
     pub(crate) fn scheme(self) -> &'static str {
         match self {

@@ -350,3 +350,58 @@ async fn tokens_and_the_keys_of_their_issuer_are_measured() {
     let (_, age) = age.unwrap().rsplit_once(' ').unwrap();
     assert!(age.parse::<f64>().unwrap() < 60.0, "{text}");
 }
+
+#[tokio::test]
+async fn the_page_fetches_tokens_where_it_is_told_and_calls_nobody_else() {
+    let issuer = Issuer::start().await;
+    let keyed = ("SAMPLE__MANAGEMENT__METRICS_REQUIRE_KEY", "true");
+    let flows = [
+        keyed,
+        ("SAMPLE__SWAGGER__TOKEN_URL", "https://login.example/token"),
+        (
+            "SAMPLE__SWAGGER__AUTHORIZATION_URL",
+            "https://login.example/authorize",
+        ),
+        ("SAMPLE__SWAGGER__CLIENT_ID", "the-page"),
+        ("SAMPLE__TOKENS__SCOPES__READ", "Vehicle.Read"),
+    ];
+    for (variables, told) in [(&flows[..], true), (&flows[..1], false)] {
+        let api = unready(&issuer, variables);
+        let page = api.get_open("/swagger/").await;
+        let calls = if told {
+            "'self' https://login.example"
+        } else {
+            "'self'"
+        };
+        let policy = page.header("content-security-policy");
+        assert!(
+            policy.contains(&format!("connect-src {calls};")),
+            "{policy}"
+        );
+        let script = api.get_open("/swagger/swagger-initializer.js").await.text();
+        let pkce = r#""usePkceWithAuthorizationCodeGrant": true"#;
+        assert_eq!(script.contains(pkce) && script.contains("the-page"), told);
+        let document = api.get_open("/openapi.json").await.json();
+        let flows = &document["components"]["securitySchemes"]["oauth2"]["flows"];
+        let ways = &document["paths"]["/metrics"]["get"]["security"];
+        let mut expected = vec![
+            json!({ "apiKey": ["read"] }),
+            json!({ "apiKey": ["api"] }),
+            json!({ "accessToken": ["read"] }),
+        ];
+        if told {
+            expected.push(json!({ "oauth2": ["Vehicle.Read"] }));
+            let token_url = "https://login.example/token";
+            assert_eq!(flows["clientCredentials"]["tokenUrl"], token_url);
+            let people = &flows["authorizationCode"];
+            assert_eq!(people["tokenUrl"], token_url);
+            assert_eq!(
+                people["authorizationUrl"],
+                "https://login.example/authorize"
+            );
+            assert_eq!(people["scopes"]["Vehicle.Read"], "The scope `read`");
+        }
+        assert_eq!(flows.is_null(), !told);
+        assert_eq!(*ways, Value::from(expected));
+    }
+}

@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use access_tokens::OwnToken;
 use contracts::RegistrationNumber;
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span, field::Empty};
@@ -8,6 +9,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use super::retry::{Retry, UNUSED};
 use crate::{
     Answer, Attempt, Call, Failure, FailureKind, Found, Options, Strategy,
+    failure::NotSent,
     observe::{ABORTED, Attempted, FailureLog, Instruments},
     wire::Transport,
 };
@@ -36,6 +38,19 @@ impl Attempts {
         }
     }
 
+    /// What Vehicle is to know us by, where it is no key.
+    pub(super) async fn token(&self, call: &Call) -> Result<Option<OwnToken>, NotSent> {
+        self.transport.token().await.map_err(|_| {
+            call.log().add(format_args!("not sent: there is no token"));
+            NotSent::because(FailureKind::Unauthorized)
+        })
+    }
+
+    /// Whether a token that Vehicle refused was dropped, so that there will be another one.
+    pub(super) fn is_dropped(&self, token: &OwnToken) -> bool {
+        !self.transport.is_held(token)
+    }
+
     /// Sends a call for these numbers; `retry` is 0 for the first attempt, `budget` that of its
     /// retries.
     pub(super) async fn make(
@@ -44,6 +59,7 @@ impl Attempts {
         numbers: Arc<[RegistrationNumber]>,
         retry: u32,
         budget: &Retry,
+        token: Option<OwnToken>,
     ) -> Result<Answer, Failure> {
         let started = Instant::now();
         let attempt = Attempt {
@@ -51,6 +67,7 @@ impl Attempts {
             numbers,
             retry,
             until: started + self.limit,
+            token,
         };
         if call.strategy == Strategy::Batch && retry == 0 {
             self.instruments.batch(attempt.numbers.len());

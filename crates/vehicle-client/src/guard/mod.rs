@@ -9,6 +9,7 @@ mod retry;
 
 use std::{sync::Arc, time::Duration};
 
+use access_tokens::OwnToken;
 use tokio::time::Instant;
 
 pub use admission::{Isolated, IsolationOrder};
@@ -47,13 +48,15 @@ pub(crate) struct State {
 /// 2. *Admission*, asked before the queue: *kill switch*, *isolation*, *Retry-After*, *circuit
 ///    breaker*. Nobody waits for a permit to be refused; what waits for a `Retry-After` waits
 ///    without a permit and outside the queue.
-/// 3. *Bulkhead*: the process-wide cap and its queue, bounded in time and length. A permit is held
+/// 3. *Token*, where Vehicle knows us by one: fetched without a permit. Without it nothing is sent.
+///    A call whose token was refused is made once more with a new one, out of the retry budget.
+/// 4. *Bulkhead*: the process-wide cap and its queue, bounded in time and length. A permit is held
 ///    for one attempt.
-/// 4. *Waiters*, for the last time: a call for which nobody has time is not sent. From here on it
+/// 5. *Waiters*, for the last time: a call for which nobody has time is not sent. From here on it
 ///    is the guard's and ends by itself.
-/// 5. *Admission*, entered with the permit: nothing that was queued is sent after it has closed.
+/// 6. *Admission*, entered with the permit: nothing that was queued is sent after it has closed.
 ///    It learns from each attempt that is sent, and from no other.
-/// 6. *Attempt*: time limit, span and metrics, around transport and *contract check*.
+/// 7. *Attempt*: time limit, span and metrics, around transport and *contract check*.
 #[derive(Clone)]
 pub(crate) struct Guard(Arc<Layers>);
 
@@ -82,10 +85,13 @@ impl Guard {
 
     /// Makes a call, and makes it again where that may help.
     pub(crate) async fn call(&self, call: &Arc<Call>) -> Result<Answer, Failure> {
-        let Layers { retry, .. } = &*self.0;
-        let (mut attempt, mut last) = (0, None);
+        let Layers {
+            retry, attempts, ..
+        } = &*self.0;
+        let (mut attempt, mut last, mut renewed) = (0, None, false);
         loop {
-            let failure = match self.attempt(call, attempt).await {
+            let mut token = None;
+            let failure = match self.attempt(call, attempt, &mut token).await {
                 Ok(Ok(answer)) => {
                     retry.earn();
                     return Ok(answer);
@@ -101,7 +107,12 @@ impl Guard {
                 }
             };
             let failed = (failure, Instant::now());
-            retry.pause(call, attempt, failure).await?;
+            let dropped = token.is_some_and(|token| attempts.is_dropped(&token));
+            if dropped && !renewed && retry.again(call, attempt, failure) {
+                renewed = true;
+            } else {
+                retry.pause(call, attempt, failure).await?;
+            }
             (attempt, last) = (attempt + 1, Some(failed));
         }
     }
@@ -111,6 +122,7 @@ impl Guard {
         &self,
         call: &Arc<Call>,
         attempt: u32,
+        token: &mut Option<OwnToken>,
     ) -> Result<Result<Answer, Failure>, NotSent> {
         let Layers {
             retry,
@@ -120,6 +132,7 @@ impl Guard {
         } = &*self.0;
         loop {
             admission.ready(call).await?;
+            *token = attempts.token(call).await?;
             let _permit = bulkheads.enter(call).await?;
             let Some(mut in_flight) = call.group.begin_attempt() else {
                 // What has stopped calls since it was queued comes first: an operator who isolates
@@ -134,7 +147,8 @@ impl Guard {
             };
             in_flight.sent();
             let numbers = in_flight.numbers.clone();
-            let result = attempts.make(call, numbers, attempt, retry).await;
+            let made = attempts.make(call, numbers, attempt, retry, token.clone());
+            let result = made.await;
             admitted.ended(&result);
             return Ok(result);
         }

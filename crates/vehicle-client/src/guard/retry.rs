@@ -130,6 +130,16 @@ impl Retry {
         Err(failure.told_after(failed.elapsed()))
     }
 
+    /// Takes a retry out of the budget for a call that failed for what another attempt mends at once.
+    pub(super) fn again(&self, call: &Call, attempt: u32, failure: Failure) -> bool {
+        let again = attempt < self.max_retries && self.budget(Budget::spend);
+        if again {
+            call.group.failed(failure);
+            call.log().add(format_args!("retry with another token"));
+        }
+        again
+    }
+
     /// A pause after so many before, or the failure where it leaves no time for the call.
     fn pause_in_time(
         &self,

@@ -7,8 +7,9 @@ mod validation;
 
 use std::{path::Path, time::Duration};
 
+use access_tokens::ClientTokenSettings;
 use contracts::MAX_BATCH_SIZE;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
@@ -20,6 +21,8 @@ pub use breaker::BreakerOptions;
 pub use cache::CacheOptions;
 pub use retry_budget::BudgetOptions;
 
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
 /// The most that `max_retries` may be.
 pub(crate) const MOST_RETRIES: u32 = 5;
 
@@ -28,8 +31,10 @@ section! {
     pub struct Options checked by validation::contradictions {
         /// Where Vehicle is.
         pub base_url: Url = "http://127.0.0.1:5081", where validation::plain_url;
-        /// Our key for Vehicle.
+        /// Our key for Vehicle; not sent where there is a `token`.
         pub api_key: Secret = "", where validation::usable_key;
+        /// A token for Vehicle, in the place of the key.
+        pub token: ClientTokenSettings;
         /// PEM file of certificates to trust for Vehicle; empty = the system's.
         pub ca_certificate: String = "", where validation::usable_certificates;
         /// Single calls in flight in the whole process, and for each request.
@@ -82,6 +87,9 @@ pub enum BuildError {
     /// The file for the certificates is not PEM.
     #[error("the file for Vehicle's certificates is not PEM")]
     Pem(#[from] rustls::pki_types::pem::Error),
+    /// Tokens for Vehicle cannot be fetched.
+    #[error("tokens for Vehicle cannot be fetched")]
+    Token(#[from] access_tokens::BuildError),
     /// The base URL cannot be called.
     #[error("vehicle_client.base_url cannot be called")]
     Url,
@@ -115,11 +123,14 @@ impl Options {
         certificates(&pem).map(Some)
     }
 
-    /// The key for Vehicle as a header; `Debug` hides it.
-    pub(crate) fn key_header(&self) -> Result<HeaderValue, BuildError> {
+    /// The key for Vehicle as a header, where there is one; `Debug` hides it.
+    pub(crate) fn key_headers(&self) -> Result<HeaderMap, BuildError> {
+        if self.token.is_on() {
+            return Ok(HeaderMap::new());
+        }
         let mut key = HeaderValue::from_str(self.api_key.expose()).map_err(|_| BuildError::Key)?;
         key.set_sensitive(true);
-        Ok(key)
+        Ok(HeaderMap::from_iter([(X_API_KEY, key)]))
     }
 
     /// From when on a call is slow, also while it is in flight.

@@ -25,7 +25,9 @@ pub(super) fn plain_url(url: &Url, at: &str, violations: &mut Violations) {
 }
 
 pub(super) fn usable_key(key: &Secret, at: &str, violations: &mut Violations) {
-    violations.secret(at, key);
+    if key.is_placeholder() {
+        violations.secret(at, key);
+    }
     if HeaderValue::from_str(key.expose()).is_err() {
         violations.report(at, "holds characters that no header can");
     }
@@ -46,6 +48,9 @@ pub(super) fn usable_certificates(path: &String, at: &str, violations: &mut Viol
 /// figure that it comes to and the bound that this breaks.
 pub(super) fn contradictions(options: &Options, at: &str, violations: &mut Violations) {
     let attempt = options.attempt_timeout;
+    if options.api_key.is_empty() && !options.token.is_on() {
+        violations.secret(&format!("{at}.api_key"), &options.api_key);
+    }
     let mut report = |key: &str, rule: String| violations.report(&format!("{at}.{key}"), rule);
     if options.connect_timeout > attempt {
         let (connect, attempt) = (Shown(options.connect_timeout), Shown(attempt));

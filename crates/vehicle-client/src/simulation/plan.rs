@@ -90,6 +90,7 @@ impl Random {
         Options {
             base_url: "http://127.0.0.1:1".parse().unwrap(),
             api_key: "unused".into(),
+            token: settings::parse("token", "").unwrap(),
             ca_certificate: String::new(),
             max_degree_of_parallelism_single: size(1, 5),
             max_degree_of_parallelism_batch: size(1, 2),

@@ -8,11 +8,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use access_tokens::ClientToken;
 use bytes::Bytes;
 use contracts::{RegistrationNumber, VehiclePage, VersionedVehicle, X_DEADLINE_MS};
 use http::{
     HeaderMap, HeaderValue, Request, StatusCode, Uri,
-    header::{ACCEPT, CONTENT_TYPE, USER_AGENT},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
     response::Parts,
 };
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -25,7 +26,7 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{connector::Connector, retry_after::retry_after, transport::X_API_KEY};
+use super::{connector::Connector, retry_after::retry_after};
 use crate::{BuildError, Options};
 
 const EVENTS: &str = "application/cloudevents-batch+json";
@@ -41,6 +42,8 @@ pub struct Feed {
     client: Client<Connector, Full<Bytes>>,
     /// Of every request.
     headers: HeaderMap,
+    /// Where Vehicle knows us by a token.
+    token: Option<ClientToken>,
     /// Where Vehicle is, ending with `/api/v1`.
     base: Uri,
 }
@@ -136,10 +139,8 @@ impl FeedError {
 impl Feed {
     /// Connects when it is first needed, as Vehicle's caller with this user agent.
     pub fn new(options: &Options, user_agent: &'static str) -> Result<Self, BuildError> {
-        let headers = [
-            (X_API_KEY, options.key_header()?),
-            (USER_AGENT, HeaderValue::from_static(user_agent)),
-        ];
+        let mut headers = options.key_headers()?;
+        headers.insert(USER_AGENT, HeaderValue::from_static(user_agent));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(options.idle_connection_timeout)
@@ -151,7 +152,8 @@ impl Feed {
         }
         Ok(Self {
             client,
-            headers: HeaderMap::from_iter(headers),
+            headers,
+            token: ClientToken::new(&options.token)?,
             base: base.as_str().parse().map_err(|_| BuildError::Url)?,
         })
     }
@@ -259,8 +261,17 @@ impl Feed {
         let headers = request.headers_mut();
         headers.insert(X_DEADLINE_MS, milliseconds.into());
         headers.insert(ACCEPT, HeaderValue::from_static(kind));
-        let exchange = timeout(limit, self.exchange(request, kind)).await;
-        exchange.unwrap_or(Err(FeedError::Timeout))
+        let Some(own) = &self.token else {
+            return within(limit, self.exchange(request, kind)).await;
+        };
+        let token = own.get().await.map_err(|_| FeedError::Unauthorized)?;
+        headers.insert(AUTHORIZATION, token.header());
+        let exchanged = within(limit, self.exchange(request, kind)).await;
+        if let Err(FeedError::Unauthorized) = exchanged {
+            // The next page is asked for with another one.
+            own.refused(&token).await;
+        }
+        exchanged
     }
 
     async fn exchange(
@@ -293,6 +304,15 @@ impl Feed {
         });
         Ok((parts, body?.to_bytes()))
     }
+}
+
+async fn within<T>(
+    limit: Duration,
+    exchange: impl Future<Output = Result<T, FeedError>>,
+) -> Result<T, FeedError> {
+    timeout(limit, exchange)
+        .await
+        .unwrap_or(Err(FeedError::Timeout))
 }
 
 fn header<'a>(parts: &'a Parts, name: &str) -> Result<Option<&'a str>, FeedError> {

@@ -7,6 +7,7 @@ pub(crate) mod feed;
 mod retry_after;
 mod transport;
 
+use access_tokens::{NoToken, OwnToken};
 use futures_util::future::BoxFuture;
 
 pub(crate) use retry_after::LONGEST as LONGEST_RETRY_AFTER;
@@ -17,6 +18,16 @@ use crate::{Answer, Attempt, Failure};
 /// Sends an attempt and reads its answer. Its caller bounds the time.
 pub(crate) trait Transport: Send + Sync + 'static {
     fn send(&self, attempt: Attempt) -> BoxFuture<'_, Result<Answer, Failure>>;
+
+    /// What Vehicle is to know us by, where it is no key. May be waited for.
+    fn token(&self) -> BoxFuture<'_, Result<Option<OwnToken>, NoToken>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// Whether a token is still the one to use.
+    fn is_held(&self, _: &OwnToken) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

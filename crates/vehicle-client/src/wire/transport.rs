@@ -4,12 +4,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use access_tokens::{ClientToken, NoToken, OwnToken};
 use bytes::Bytes;
 use contracts::{BatchRequest, MAX_DEADLINE_MS, X_DEADLINE_MS};
 use futures_util::future::BoxFuture;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
-    header::{ACCEPT, CONTENT_TYPE, USER_AGENT},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
 };
 use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::Incoming;
@@ -31,7 +32,6 @@ use crate::{
     observe::{ABORTED, Instruments},
 };
 
-pub(super) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: &str = "traceparent";
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -48,6 +48,8 @@ pub(crate) struct HttpTransport {
     /// Where the vehicles are, to be followed by a number or `batch`.
     vehicles: Uri,
     max_answer_bytes: usize,
+    /// Where Vehicle knows us by a token.
+    token: Option<ClientToken>,
     instruments: Instruments,
 }
 
@@ -57,20 +59,19 @@ impl HttpTransport {
         user_agent: &'static str,
         instruments: Instruments,
     ) -> Result<Self, BuildError> {
-        let headers = [
-            (X_API_KEY, options.key_header()?),
-            (ACCEPT, JSON),
-            (USER_AGENT, HeaderValue::from_static(user_agent)),
-        ];
+        let mut headers = options.key_headers()?;
+        headers.insert(ACCEPT, JSON);
+        headers.insert(USER_AGENT, HeaderValue::from_static(user_agent));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(options.idle_connection_timeout)
             .build(Connector::new(options)?);
         Ok(Self {
             client,
-            headers: HeaderMap::from_iter(headers),
+            headers,
             vehicles: vehicles(&options.base_url)?,
             max_answer_bytes: options.max_answer_bytes,
+            token: ClientToken::new(&options.token)?,
             instruments,
         })
     }
@@ -114,6 +115,9 @@ impl HttpTransport {
         let request = self.request(attempt);
         let mut request = request.map_err(|_| Failure::lasting(FailureKind::ContractViolation))?;
         add_context(request.headers_mut(), &attempt.call.origin, attempt.until);
+        if let Some(token) = &attempt.token {
+            request.headers_mut().insert(AUTHORIZATION, token.header());
+        }
         // Recorded also when this future is dropped, by the attempt's time limit or a panic.
         let mut record = Record {
             instruments: &self.instruments,
@@ -133,6 +137,11 @@ impl HttpTransport {
                 Failure::transient(FailureKind::Connection)
             })?;
         record.status = Some(Ok(response.status().as_u16()));
+        if let (StatusCode::UNAUTHORIZED, Some(own), Some(token)) =
+            (response.status(), &self.token, &attempt.token)
+        {
+            own.refused(token).await;
+        }
         self.read(attempt, response).await
     }
 
@@ -168,6 +177,19 @@ impl HttpTransport {
 impl Transport for HttpTransport {
     fn send(&self, attempt: Attempt) -> BoxFuture<'_, Result<Answer, Failure>> {
         Box::pin(async move { self.exchange(&attempt).await })
+    }
+
+    fn token(&self) -> BoxFuture<'_, Result<Option<OwnToken>, NoToken>> {
+        Box::pin(async move {
+            match &self.token {
+                Some(own) => own.get().await.map(Some),
+                None => Ok(None),
+            }
+        })
+    }
+
+    fn is_held(&self, token: &OwnToken) -> bool {
+        self.token.as_ref().is_none_or(|own| own.is_held(token))
     }
 }
 

@@ -25,3 +25,4 @@ mod retry_after;
 mod setup;
 mod single_flight;
 mod tls;
+mod token;
