@@ -1,27 +1,39 @@
 //! This service's own token, for calls to others: client credentials (RFC 6749, 4.4).
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
+use opentelemetry::metrics::Meter;
 use reqwest::{
     Client,
     header::{CONTENT_TYPE, HeaderValue},
 };
 use serde::Deserialize;
+use serde_json::Value;
 use settings::{List, Secret, Violations, section};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 use url::{Url, form_urlencoded::byte_serialize};
 
 use crate::{
     BuildError,
     fetch::{self, FetchError},
-    settings::is_safe,
+    instruments::Grants,
+    settings::{usable_endpoint, usable_names},
 };
 
 /// The share of its life after which a token is renewed behind.
 const RENEWED_AT: f64 = 0.8;
 /// The life of a token whose issuer does not tell it.
 const UNTOLD_LIFE: Duration = Duration::from_mins(1);
+/// The shortest life that a token is taken to have, which is longer than its fetch: whoever waited
+/// for one has it. Whoever it is for refuses it where it has ended.
+const LEAST_LIFE: Duration = Duration::from_secs(10);
+/// The longest.
+const LONGEST_LIFE: Duration = Duration::from_hours(24);
 /// From one fetch that failed to the next.
 const PAUSE: Duration = Duration::from_secs(1);
 /// From one token that was refused to the next that may be dropped for it: one that is refused
@@ -34,26 +46,19 @@ section! {
         /// Where tokens are fetched with client credentials, in the place of a key, such as
         /// "https://login.example.com/realms/core/protocol/openid-connect/token". https, or http on
         /// this machine. Empty = a key.
-        pub url: String = "", where usable_url;
-        /// Our name at the issuer.
+        pub url: String = "", where usable_endpoint;
+        /// Our name at the issuer, which knows us and our secret by HTTP Basic (RFC 6749, 2.3.1).
         pub client_id: String = "";
         /// Our secret there.
         pub client_secret: Secret = "";
         /// Scopes to ask for.
-        pub scopes: List = ["read"];
+        pub scopes: List = ["read"], where usable_names;
         /// What the token is for, where the issuer wants it named as `resource` (RFC 8707).
         pub resource: String = "";
         /// What the token is for, where the issuer wants it named as `audience`.
         pub audience: String = "";
         /// PEM file of certificates to trust for the issuer; empty = the system's.
         pub ca_certificate: String = "", where fetch::usable_certificates;
-    }
-}
-
-fn usable_url(url: &String, at: &str, violations: &mut Violations) {
-    if !url.is_empty() && !Url::parse(url).is_ok_and(|url| is_safe(&url)) {
-        let rule = format_args!("`{url}` is no https URL, or http on this machine, without user");
-        violations.report(at, rule);
     }
 }
 
@@ -126,7 +131,11 @@ struct Inner {
     user: String,
     password: Secret,
     held: ArcSwapOption<Held>,
-    fetching: Arc<Mutex<Fetches>>,
+    /// Held for the whole of a fetch.
+    fetching: Arc<AsyncMutex<Fetches>>,
+    /// When a token was dropped last. Never held while anybody waits for the issuer.
+    dropped_at: Mutex<Option<Instant>>,
+    grants: Grants,
 }
 
 struct Held {
@@ -138,19 +147,30 @@ struct Held {
 #[derive(Default)]
 struct Fetches {
     failed_at: Option<Instant>,
-    dropped_at: Option<Instant>,
 }
 
 #[derive(Deserialize)]
 struct Granted {
     access_token: String,
     token_type: String,
-    expires_in: Option<u64>,
+    /// Seconds; Entra ID's first version writes them as a text.
+    expires_in: Option<Value>,
+}
+
+impl Granted {
+    fn life(&self) -> Duration {
+        let told = self.expires_in.as_ref().and_then(|told| {
+            let text = told.as_str().and_then(|text| text.parse().ok());
+            told.as_u64().or(text)
+        });
+        let told = told.map_or(UNTOLD_LIFE, Duration::from_secs);
+        told.clamp(LEAST_LIFE, LONGEST_LIFE)
+    }
 }
 
 impl ClientToken {
     /// Of these settings; nothing where they name no issuer. Nothing is fetched yet.
-    pub fn new(settings: &ClientTokenSettings) -> Result<Option<Self>, BuildError> {
+    pub fn new(settings: &ClientTokenSettings, meter: &Meter) -> Result<Option<Self>, BuildError> {
         if !settings.is_on() {
             return Ok(None);
         }
@@ -163,6 +183,8 @@ impl ClientToken {
             password: encoded(settings.client_secret.expose()).as_str().into(),
             held: ArcSwapOption::empty(),
             fetching: Arc::default(),
+            dropped_at: Mutex::default(),
+            grants: Grants::new(meter),
         }))))
     }
 
@@ -198,23 +220,27 @@ impl ClientToken {
         fetched.await.unwrap_or(Err(NoToken))
     }
 
-    /// Whether this token is the one that is held.
-    pub fn is_held(&self, token: &OwnToken) -> bool {
-        let held = self.0.held.load();
-        held.as_ref()
-            .is_some_and(|held| Arc::ptr_eq(&held.token.0, &token.0))
-    }
-
-    /// Forgets a token that was refused, unless another one was forgotten lately.
-    pub async fn refused(&self, token: &OwnToken) {
-        let mut fetches = self.0.fetching.lock().await;
-        let now = Instant::now();
-        let lately = fetches.dropped_at.is_some_and(|at| now < at + PATIENCE);
-        // Others may have been refused before.
-        if !lately && self.is_held(token) {
-            fetches.dropped_at = Some(now);
-            self.0.held.store(None);
+    /// Forgets a token that was refused, unless another one was forgotten lately. Whether there is
+    /// another one to ask with, or may be. Waits for nothing.
+    pub fn refused(&self, token: &OwnToken) -> bool {
+        let dropped_at = self.0.dropped_at.lock();
+        let mut dropped_at = dropped_at.unwrap_or_else(PoisonError::into_inner);
+        let held = self.0.held.load_full();
+        let is_held = held
+            .as_ref()
+            .is_some_and(|held| Arc::ptr_eq(&held.token.0, &token.0));
+        // It was renewed, or refused to others before.
+        if !is_held {
+            return true;
         }
+        let now = Instant::now();
+        if dropped_at.is_some_and(|at| now < at + PATIENCE) {
+            return false;
+        }
+        *dropped_at = Some(now);
+        // Not one that has taken its place meanwhile.
+        self.0.held.compare_and_swap(&held, None);
+        true
     }
 }
 
@@ -231,7 +257,9 @@ impl Inner {
 
     async fn fetch(&self, fetches: &mut Fetches) -> Result<OwnToken, NoToken> {
         let asked = Instant::now();
-        match self.ask().await {
+        let granted = self.ask().await;
+        self.grants.ended(&granted);
+        match granted {
             Ok((token, life)) => {
                 if fetches.failed_at.take().is_some() {
                     tracing::info!("the issuer gives us tokens again");
@@ -270,16 +298,18 @@ impl Inner {
         let header = HeaderValue::try_from(format!("Bearer {}", granted.access_token));
         let mut header = header.map_err(|_| FetchError::NoBearer)?;
         header.set_sensitive(true);
-        let life = granted.expires_in.map_or(UNTOLD_LIFE, Duration::from_secs);
-        Ok((OwnToken(Arc::new(header)), life))
+        Ok((OwnToken(Arc::new(header)), granted.life()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
     use settings::parse;
 
-    use super::ClientTokenSettings;
+    use super::{ClientTokenSettings, Granted};
 
     #[test]
     fn settings_without_a_safe_address_or_a_secret_are_refused() {
@@ -301,12 +331,41 @@ mod tests {
                 "http",
                 "url: `http://login.example.com/token` is no https URL",
             ),
+            (
+                "/token",
+                "/token#x",
+                "url: `https://login.example.com/token#x` is no https URL",
+            ),
+            (
+                "audience = \"a b\"",
+                "scopes = [\"a b\"]",
+                "scopes: `a b` is empty or has a blank",
+            ),
             ("client_id =", "resource =", "client_id: is not set"),
             ("client_secret =", "resource =", "client_secret: is not set"),
         ] {
             let refused = parse::<ClientTokenSettings>(at, &good.replace(from, to));
             let refused = refused.unwrap_err().to_string();
             assert!(refused.starts_with(&format!("{at}.{told}")), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_life_is_neither_endless_nor_over_at_once() {
+        for (told, seconds) in [
+            (Value::Null, 60),
+            (json!(3600), 3600),
+            (json!("3599"), 3599),
+            (json!(0), 10),
+            (json!("soon"), 60),
+            (json!(-1), 60),
+            (json!(u64::MAX), 86_400),
+        ] {
+            let granted = json!({
+                "access_token": "x", "token_type": "Bearer", "expires_in": told
+            });
+            let granted: Granted = serde_json::from_value(granted).unwrap();
+            assert_eq!(granted.life(), Duration::from_secs(seconds), "{told}");
         }
     }
 }

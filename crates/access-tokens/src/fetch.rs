@@ -25,7 +25,7 @@ use crate::{
 /// Longest time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest time for one document, from the look-up of its host to its last byte.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub const LONGEST_FETCH: Duration = Duration::from_secs(5);
 /// Largest document in bytes.
 const MAX_BYTES: usize = 64 * 1024;
 
@@ -116,7 +116,7 @@ pub(crate) fn client(ca_certificate: &str) -> Result<Client, BuildError> {
             ],
         )
         .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(TIMEOUT)
+        .timeout(LONGEST_FETCH)
         // The next request is minutes away.
         .pool_max_idle_per_host(0);
     if !ca_certificate.is_empty() {
@@ -236,7 +236,7 @@ fn reason(error: reqwest::Error) -> String {
         deepest = source;
     }
     if error.is_timeout() {
-        return format!("no answer within {} s", TIMEOUT.as_secs());
+        return format!("no answer within {} s", LONGEST_FETCH.as_secs());
     }
     deepest.to_string()
 }

@@ -49,6 +49,25 @@ impl Fetches {
     }
 }
 
+/// What is measured of our own tokens.
+pub(crate) struct Grants(Counter<u64>);
+
+impl Grants {
+    pub(crate) fn new(meter: &Meter) -> Self {
+        let grants = meter
+            .u64_counter("token.grants")
+            .with_unit("{fetch}")
+            .with_description("Fetches of a token of our own, by their outcome")
+            .build();
+        Self(grants)
+    }
+
+    pub(crate) fn ended<T>(&self, result: &Result<T, FetchError>) {
+        let outcome = result.as_ref().err().map_or("good", FetchError::outcome);
+        self.0.add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+}
+
 /// What is measured of the tokens.
 pub(crate) struct Verified {
     refused: Counter<u64>,

@@ -18,9 +18,9 @@ mod tokens;
 
 pub use self::{
     client_token::{ClientToken, ClientTokenSettings, NoToken, OwnToken},
-    fetch::BuildError,
+    fetch::{BuildError, LONGEST_FETCH},
     kept_keys::KeysState,
     refused::Refused,
-    settings::{ScopeSettings, TokenSettings},
+    settings::{ScopeSettings, TokenSettings, usable_endpoint},
     tokens::{Bearer, Tokens},
 };

@@ -155,8 +155,20 @@ fn usable_audience(audience: &String, at: &str, violations: &mut Violations) {
     }
 }
 
+/// Reports an endpoint of an issuer that others could read or answer in its place. It may have a
+/// query, but no fragment (RFC 6749, 3.1 and 3.2).
+pub fn usable_endpoint(url: &String, at: &str, violations: &mut Violations) {
+    let usable = |url: &Url| is_safe(url) && url.fragment().is_none();
+    if !url.is_empty() && !Url::parse(url).as_ref().is_ok_and(usable) {
+        let rule = format_args!(
+            "`{url}` is no https URL, or http on this machine, without user and fragment"
+        );
+        violations.report(at, rule);
+    }
+}
+
 /// No scope has a blank (RFC 6749, 3.3).
-fn usable_names(names: &List, at: &str, violations: &mut Violations) {
+pub(crate) fn usable_names(names: &List, at: &str, violations: &mut Violations) {
     for name in names.iter() {
         if name.is_empty() || has_blanks(name) {
             violations.report(at, format_args!("`{name}` is empty or has a blank"));

@@ -164,7 +164,8 @@ impl InsuranceService {
             wake: Arc::default(),
         };
         if settings.replica.enabled {
-            let feed = Feed::new(&settings.vehicle_client, USER_AGENT)?;
+            let token = vehicles.token();
+            let feed = Feed::new(&settings.vehicle_client, USER_AGENT, token)?;
             let replica = Replica::spawn(&settings.replica, &database, &feed, runs);
             replay::Worker::spawn(&database, &feed, &replays.wake, runs);
             replays.feed = Some(feed);

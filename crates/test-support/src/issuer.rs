@@ -10,7 +10,11 @@ use std::{
 };
 
 use axum::{Router, extract::State, response::Response};
-use http::{StatusCode, Uri, header::CONTENT_TYPE};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{
+    HeaderMap, HeaderValue, StatusCode, Uri,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
 use serde_json::{Map, Value, json};
 use tokio::{net::TcpListener, task::JoinHandle, time::sleep};
 
@@ -36,7 +40,10 @@ struct Published {
     lie: Mutex<Option<Lie>>,
     fetches: AtomicUsize,
     lured: AtomicUsize,
-    grants: AtomicUsize,
+    /// The requests for a token: the credentials and the form.
+    asked: Mutex<Vec<(String, String)>>,
+    /// What a grant is beside its token.
+    grant: Mutex<Value>,
 }
 
 /// What an [`Issuer`] may answer that cannot be used.
@@ -78,7 +85,8 @@ impl Issuer {
             lie: Mutex::default(),
             fetches: AtomicUsize::new(0),
             lured: AtomicUsize::new(0),
-            grants: AtomicUsize::new(0),
+            asked: Mutex::default(),
+            grant: Mutex::new(json!({ "token_type": "Bearer", "expires_in": 100 })),
         });
         let router = Router::new().fallback(answer).with_state(published.clone());
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -134,7 +142,17 @@ impl Issuer {
     /// How often it was asked for a token of a client's own, good for 100 s: `granted-1`,
     /// `granted-2`, …
     pub fn grants(&self) -> usize {
-        self.published.grants.load(Ordering::SeqCst)
+        self.asked().len()
+    }
+
+    /// The requests for them: the credentials of HTTP Basic and the form.
+    pub fn asked(&self) -> Vec<(String, String)> {
+        self.published.asked.lock().unwrap().clone()
+    }
+
+    /// Grants tokens like this from now on.
+    pub fn grant(&self, grant: Value) {
+        *self.published.grant.lock().unwrap() = grant;
     }
 
     /// The header of a good token.
@@ -193,7 +211,20 @@ fn merged(mut good: Value, change: Value) -> Value {
     good
 }
 
-async fn answer(State(published): State<Arc<Published>>, uri: Uri) -> Response {
+/// The user and the password, as they are before they are put into Base64 (RFC 7617).
+fn basic(headers: &HeaderMap) -> String {
+    let header = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+    let encoded = header.and_then(|header| header.strip_prefix(b"Basic "));
+    let credentials = STANDARD.decode(encoded.unwrap_or_default()).unwrap();
+    String::from_utf8(credentials).unwrap()
+}
+
+async fn answer(
+    State(published): State<Arc<Published>>,
+    uri: Uri,
+    headers: HeaderMap,
+    form: String,
+) -> Response {
     let url = &*published.url;
     let lured = uri.path().starts_with("/attacker");
     if lured {
@@ -208,9 +239,11 @@ async fn answer(State(published): State<Arc<Published>>, uri: Uri) -> Response {
     let mut body = if lured {
         json!({ "keys": [attacks::foreign().jwk()] })
     } else if uri.path() == "/token" {
-        let number = published.grants.fetch_add(1, Ordering::SeqCst) + 1;
-        let token = format!("granted-{number}");
-        json!({ "access_token": token, "token_type": "Bearer", "expires_in": 100 })
+        let mut asked = published.asked.lock().unwrap();
+        asked.push((basic(&headers), form));
+        let mut granted = published.grant.lock().unwrap().clone();
+        granted["access_token"] = format!("granted-{}", asked.len()).into();
+        granted
     } else if keys_asked {
         json!({ "keys": *published.keys.lock().unwrap() })
     } else {

@@ -3,6 +3,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use access_tokens::ClientToken;
 use contracts::RegistrationNumber;
 use opentelemetry::metrics::Meter;
 
@@ -20,6 +21,7 @@ use crate::{
 pub struct VehicleClient {
     pub(crate) lookups: Lookups,
     pub(crate) guard: Guard,
+    token: Option<ClientToken>,
 }
 
 impl VehicleClient {
@@ -31,8 +33,16 @@ impl VehicleClient {
         meter: &Meter,
     ) -> Result<Self, BuildError> {
         let instruments = Instruments::new(meter);
-        let transport = HttpTransport::new(options, user_agent, instruments.clone())?;
-        Ok(Self::over(transport, options, &Rng::default(), instruments))
+        let token = ClientToken::new(&options.token, meter)?;
+        let transport =
+            HttpTransport::new(options, token.clone(), user_agent, instruments.clone())?;
+        let client = Self::over(transport, options, &Rng::default(), instruments);
+        Ok(Self { token, ..client })
+    }
+
+    /// What Vehicle knows us by, where it is no key, for [`Feed`](crate::Feed): both have the same.
+    pub fn token(&self) -> Option<ClientToken> {
+        self.token.clone()
     }
 
     /// From now on asks before each call, retries included, whether calls may be sent; while not,
@@ -52,6 +62,7 @@ impl VehicleClient {
         Self {
             lookups: Lookups::new(options, guard.clone(), rng.clone(), instruments),
             guard,
+            token: None,
         }
     }
 

@@ -30,7 +30,7 @@ pub enum FailureKind {
     ServerError,
     /// Vehicle answered with a 429.
     RateLimited,
-    /// Vehicle refuses our key (401, 403).
+    /// Vehicle refuses our key or token (401, 403), or there is no token.
     Unauthorized,
     /// Vehicle's answer breaks its contract.
     ContractViolation,
@@ -71,6 +71,8 @@ pub(crate) enum Nature {
     Transient,
     /// Vehicle is well and refused the call itself (400, 401, 403 and their like).
     Refusal,
+    /// Vehicle is well and refused the token of the call, and there is another one, or may be.
+    Renewal,
 }
 
 impl Failure {
@@ -89,6 +91,11 @@ impl Failure {
         Self::new(kind, Nature::Refusal)
     }
 
+    /// A refusal of the token of a call, for which there may be another one.
+    pub(crate) const fn renewal() -> Self {
+        Self::new(FailureKind::Unauthorized, Nature::Renewal)
+    }
+
     const fn new(kind: FailureKind, nature: Nature) -> Self {
         Self {
             kind,
@@ -100,6 +107,11 @@ impl Failure {
     pub(crate) const fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
         self.retry_after = retry_after;
         self
+    }
+
+    /// Whether it says nothing against Vehicle.
+    pub(crate) fn shows_vehicle_well(self) -> bool {
+        matches!(self.nature, Nature::Refusal | Nature::Renewal)
     }
 
     /// The same failure, told so much later: of `retry_after`, what is left.

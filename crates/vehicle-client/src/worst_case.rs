@@ -32,8 +32,13 @@ impl Options {
     fn longest_lookup(&self, deadline: Duration) -> Figure {
         let attempts = 1 + self.max_retries;
         let (call, pauses) = longest_call(self);
+        let token = if self.token.is_on() {
+            format!("token {} + ", Shown(self.longest_wait_for_token()))
+        } else {
+            String::new()
+        };
         let because = format_args!(
-            "{attempts} x (queue_wait {} + attempt_timeout {}) + pauses {} of \
+            "{attempts} x ({token}queue_wait {} + attempt_timeout {}) + pauses {} of \
              vehicle_client, or enrichment.deadline {} if that is less or Vehicle names a \
              Retry-After",
             Shown(self.queue_wait),

@@ -46,11 +46,6 @@ impl Attempts {
         })
     }
 
-    /// Whether a token that Vehicle refused was dropped, so that there will be another one.
-    pub(super) fn is_dropped(&self, token: &OwnToken) -> bool {
-        !self.transport.is_held(token)
-    }
-
     /// Sends a call for these numbers; `retry` is 0 for the first attempt, `budget` that of its
     /// retries.
     pub(super) async fn make(

@@ -9,7 +9,6 @@ mod retry;
 
 use std::{sync::Arc, time::Duration};
 
-use access_tokens::OwnToken;
 use tokio::time::Instant;
 
 pub use admission::{Isolated, IsolationOrder};
@@ -20,11 +19,11 @@ pub use bulkhead::CallsState;
 pub(crate) use admission::Admission;
 use attempt::Attempts;
 use bulkhead::Bulkheads;
-use retry::{Retry, longest_pauses};
+use retry::{Retry, Taken, longest_pauses};
 
 use crate::{
     Answer, Call, Failure, FailureKind, Options,
-    failure::NotSent,
+    failure::{Nature, NotSent},
     observe::{FailureLog, Instruments},
     rng::Rng,
     wire::Transport,
@@ -85,13 +84,18 @@ impl Guard {
 
     /// Makes a call, and makes it again where that may help.
     pub(crate) async fn call(&self, call: &Arc<Call>) -> Result<Answer, Failure> {
-        let Layers {
-            retry, attempts, ..
-        } = &*self.0;
-        let (mut attempt, mut last, mut renewed) = (0, None, false);
+        let Layers { retry, .. } = &*self.0;
+        let (mut attempt, mut last) = (0, None);
+        // For the one attempt with another token: put back where that is not sent.
+        let (mut renewed, mut taken) = (false, None::<Taken<'_>>);
         loop {
-            let mut token = None;
-            let failure = match self.attempt(call, attempt, &mut token).await {
+            let made = self.attempt(call, attempt).await;
+            if made.is_ok()
+                && let Some(taken) = taken.take()
+            {
+                taken.spend();
+            }
+            let failure = match made {
                 Ok(Ok(answer)) => {
                     retry.earn();
                     return Ok(answer);
@@ -107,9 +111,8 @@ impl Guard {
                 }
             };
             let failed = (failure, Instant::now());
-            let dropped = token.is_some_and(|token| attempts.is_dropped(&token));
-            if dropped && !renewed && retry.again(call, attempt, failure) {
-                renewed = true;
+            if failure.nature == Nature::Renewal && !renewed {
+                (renewed, taken) = (true, Some(retry.at_once(call, attempt, failure)?));
             } else {
                 retry.pause(call, attempt, failure).await?;
             }
@@ -122,7 +125,6 @@ impl Guard {
         &self,
         call: &Arc<Call>,
         attempt: u32,
-        token: &mut Option<OwnToken>,
     ) -> Result<Result<Answer, Failure>, NotSent> {
         let Layers {
             retry,
@@ -132,7 +134,7 @@ impl Guard {
         } = &*self.0;
         loop {
             admission.ready(call).await?;
-            *token = attempts.token(call).await?;
+            let token = attempts.token(call).await?;
             let _permit = bulkheads.enter(call).await?;
             let Some(mut in_flight) = call.group.begin_attempt() else {
                 // What has stopped calls since it was queued comes first: an operator who isolates
@@ -147,8 +149,7 @@ impl Guard {
             };
             in_flight.sent();
             let numbers = in_flight.numbers.clone();
-            let made = attempts.make(call, numbers, attempt, retry, token.clone());
-            let result = made.await;
+            let result = attempts.make(call, numbers, attempt, retry, token).await;
             admitted.ended(&result);
             return Ok(result);
         }
@@ -176,7 +177,10 @@ impl Guard {
 /// Vehicle names no `Retry-After`; and the part of it that is pauses.
 pub(crate) fn longest_call(options: &Options) -> (Duration, Duration) {
     let (attempts, pauses) = (1 + options.max_retries, longest_pauses(options));
-    let turns = options.queue_wait.saturating_mul(attempts);
+    let turn = options
+        .queue_wait
+        .saturating_add(options.longest_wait_for_token());
+    let turns = turn.saturating_mul(attempts);
     let call = options.longest_attempts().saturating_add(turns);
     (call.saturating_add(pauses), pauses)
 }

@@ -52,7 +52,7 @@ impl Retry {
     ) -> &'static str {
         match result {
             Err(failure)
-                if failure.nature == Nature::Transient
+                if matches!(failure.nature, Nature::Transient | Nature::Renewal)
                     && attempt < self.max_retries
                     && call.group.is_awaited() =>
             {
@@ -107,7 +107,7 @@ impl Retry {
             return Err(failure);
         }
         let mut pause = self.pause_in_time(call, attempt, failure)?;
-        let Some(mut taken) = Taken::from(self) else {
+        let Some(taken) = Taken::from(self) else {
             call.log()
                 .add(format_args!("no retry: the budget is empty"));
             return Err(failure);
@@ -116,7 +116,7 @@ impl Retry {
         for look in 1..=LOOKS {
             sleep(pause).await;
             if !self.budget(|budget, _| budget.in_outage(attempt + 1)) {
-                taken.spent = true;
+                taken.spend();
                 call.log()
                     .add(format_args!("retry after a pause of {pause:?}"));
                 return Ok(());
@@ -130,14 +130,19 @@ impl Retry {
         Err(failure.told_after(failed.elapsed()))
     }
 
-    /// Takes a retry out of the budget for a call that failed for what another attempt mends at once.
-    pub(super) fn again(&self, call: &Call, attempt: u32, failure: Failure) -> bool {
-        let again = attempt < self.max_retries && self.budget(Budget::spend);
-        if again {
-            call.group.failed(failure);
-            call.log().add(format_args!("retry with another token"));
-        }
-        again
+    /// Takes a retry out of the budget for a call that another token may mend, or returns its
+    /// failure. There is no pause: Vehicle is well.
+    pub(super) fn at_once(
+        &self,
+        call: &Call,
+        attempt: u32,
+        failure: Failure,
+    ) -> Result<Taken<'_>, Failure> {
+        call.group.failed(failure);
+        let taken = (attempt < self.max_retries).then(|| Taken::from(self));
+        let taken = taken.flatten().ok_or(failure)?;
+        call.log().add(format_args!("retry with another token"));
+        Ok(taken)
     }
 
     /// A pause after so many before, or the failure where it leaves no time for the call.
@@ -175,7 +180,7 @@ pub(super) fn longest_pauses(options: &Options) -> Duration {
 }
 
 /// A retry out of the budget; put back when it is dropped before it was made.
-struct Taken<'a> {
+pub(super) struct Taken<'a> {
     retry: &'a Retry,
     spent: bool,
 }
@@ -184,6 +189,11 @@ impl<'a> Taken<'a> {
     fn from(retry: &'a Retry) -> Option<Self> {
         let spent = false;
         retry.budget(Budget::spend).then(|| Self { retry, spent })
+    }
+
+    /// It was made.
+    pub(super) fn spend(mut self) {
+        self.spent = true;
     }
 }
 

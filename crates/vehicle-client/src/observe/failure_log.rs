@@ -36,7 +36,8 @@ impl FailureLog {
                 unmentioned,
                 request_id,
                 strategy,
-                "Vehicle refuses our key; vehicle_client.api_key is wrong or expired"
+                "Vehicle refuses our key or token; vehicle_client.api_key or vehicle_client.token is \
+                 wrong, expired or without a scope"
             );
         } else {
             tracing::warn!(

@@ -7,7 +7,7 @@ mod validation;
 
 use std::{path::Path, time::Duration};
 
-use access_tokens::ClientTokenSettings;
+use access_tokens::{ClientTokenSettings, LONGEST_FETCH};
 use contracts::MAX_BATCH_SIZE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rustls::{
@@ -131,6 +131,15 @@ impl Options {
         let mut key = HeaderValue::from_str(self.api_key.expose()).map_err(|_| BuildError::Key)?;
         key.set_sensitive(true);
         Ok(HeaderMap::from_iter([(X_API_KEY, key)]))
+    }
+
+    /// The longest that an attempt waits for a token of our own before it is made.
+    pub(crate) fn longest_wait_for_token(&self) -> Duration {
+        if self.token.is_on() {
+            LONGEST_FETCH
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// From when on a call is slow, also while it is in flight.

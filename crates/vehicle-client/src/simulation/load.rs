@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::plan::LONGEST_WORK;
-use crate::{Answer, Failure, Options, failure::Nature};
+use crate::{Answer, Failure, Options};
 
 #[derive(Debug, Default)]
 pub(super) struct Load {
@@ -50,7 +50,7 @@ impl Load {
                 self.good += 1;
                 self.unanswered = 0;
             }
-            Err(failure) if failure.nature == Nature::Refusal => self.unanswered = 0,
+            Err(failure) if failure.shows_vehicle_well() => self.unanswered = 0,
             Err(_) => {}
         }
     }

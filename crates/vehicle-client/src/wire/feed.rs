@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use access_tokens::ClientToken;
+use access_tokens::{ClientToken, NoToken};
 use bytes::Bytes;
 use contracts::{RegistrationNumber, VehiclePage, VersionedVehicle, X_DEADLINE_MS};
 use http::{
@@ -104,9 +104,12 @@ pub enum FeedError {
     /// No connection, or it broke.
     #[error("there is no connection to Vehicle")]
     Connection,
-    /// The key is not known or lacks the scopes `feed` and `read`.
-    #[error("Vehicle refuses our key: it needs the scopes feed and read")]
+    /// The key or token is not known or lacks the scopes `feed` and `read`.
+    #[error("Vehicle refuses our key or token: it needs the scopes feed and read")]
     Unauthorized,
+    /// Vehicle was not asked: there is no token for it.
+    #[error("there is no token for Vehicle")]
+    NoToken(#[from] NoToken),
     /// Vehicle has no time now (429, 503).
     #[error("Vehicle has no time")]
     Busy {
@@ -128,7 +131,7 @@ impl FeedError {
             Self::UnknownEvent => "unknown_event",
             Self::Timeout => "timeout",
             Self::Connection => "connection",
-            Self::Unauthorized => "unauthorized",
+            Self::Unauthorized | Self::NoToken(_) => "unauthorized",
             Self::Busy { .. } => "busy",
             Self::Status(_) => "server_error",
             Self::Contract(_) => "contract_violation",
@@ -137,8 +140,13 @@ impl FeedError {
 }
 
 impl Feed {
-    /// Connects when it is first needed, as Vehicle's caller with this user agent.
-    pub fn new(options: &Options, user_agent: &'static str) -> Result<Self, BuildError> {
+    /// Connects when it is first needed, as Vehicle's caller with this user agent, and with the token
+    /// of [`VehicleClient`](crate::VehicleClient) where there is one.
+    pub fn new(
+        options: &Options,
+        user_agent: &'static str,
+        token: Option<ClientToken>,
+    ) -> Result<Self, BuildError> {
         let mut headers = options.key_headers()?;
         headers.insert(USER_AGENT, HeaderValue::from_static(user_agent));
         let client = Client::builder(TokioExecutor::new())
@@ -153,7 +161,7 @@ impl Feed {
         Ok(Self {
             client,
             headers,
-            token: ClientToken::new(&options.token)?,
+            token,
             base: base.as_str().parse().map_err(|_| BuildError::Url)?,
         })
     }
@@ -261,26 +269,28 @@ impl Feed {
         let headers = request.headers_mut();
         headers.insert(X_DEADLINE_MS, milliseconds.into());
         headers.insert(ACCEPT, HeaderValue::from_static(kind));
-        let Some(own) = &self.token else {
-            return within(limit, self.exchange(request, kind)).await;
-        };
-        let token = own.get().await.map_err(|_| FeedError::Unauthorized)?;
-        headers.insert(AUTHORIZATION, token.header());
-        let exchanged = within(limit, self.exchange(request, kind)).await;
-        if let Err(FeedError::Unauthorized) = exchanged {
-            // The next page is asked for with another one.
-            own.refused(&token).await;
-        }
-        exchanged
+        let exchange = timeout(limit, self.exchange(request, kind)).await;
+        exchange.unwrap_or(Err(FeedError::Timeout))
     }
 
     async fn exchange(
         &self,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
         kind: &'static str,
     ) -> Result<(Parts, Bytes), FeedError> {
+        let token = match &self.token {
+            None => None,
+            Some(own) => Some((own, own.get().await?)),
+        };
+        if let Some((_, token)) = &token {
+            request.headers_mut().insert(AUTHORIZATION, token.header());
+        }
         let sent = self.client.request(request).await;
         let (parts, body) = sent.map_err(|_| FeedError::Connection)?.into_parts();
+        if let (StatusCode::UNAUTHORIZED, Some((own, token))) = (parts.status, &token) {
+            // The next page is asked for with another one.
+            own.refused(token);
+        }
         match parts.status {
             StatusCode::OK => {}
             StatusCode::GONE => return Err(FeedError::UnknownEvent),
@@ -304,15 +314,6 @@ impl Feed {
         });
         Ok((parts, body?.to_bytes()))
     }
-}
-
-async fn within<T>(
-    limit: Duration,
-    exchange: impl Future<Output = Result<T, FeedError>>,
-) -> Result<T, FeedError> {
-    timeout(limit, exchange)
-        .await
-        .unwrap_or(Err(FeedError::Timeout))
 }
 
 fn header<'a>(parts: &'a Parts, name: &str) -> Result<Option<&'a str>, FeedError> {

@@ -23,11 +23,6 @@ pub(crate) trait Transport: Send + Sync + 'static {
     fn token(&self) -> BoxFuture<'_, Result<Option<OwnToken>, NoToken>> {
         Box::pin(std::future::ready(Ok(None)))
     }
-
-    /// Whether a token is still the one to use.
-    fn is_held(&self, _: &OwnToken) -> bool {
-        true
-    }
 }
 
 #[cfg(test)]

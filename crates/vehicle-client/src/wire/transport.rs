@@ -56,6 +56,7 @@ pub(crate) struct HttpTransport {
 impl HttpTransport {
     pub(crate) fn new(
         options: &Options,
+        token: Option<ClientToken>,
         user_agent: &'static str,
         instruments: Instruments,
     ) -> Result<Self, BuildError> {
@@ -71,7 +72,7 @@ impl HttpTransport {
             headers,
             vehicles: vehicles(&options.base_url)?,
             max_answer_bytes: options.max_answer_bytes,
-            token: ClientToken::new(&options.token)?,
+            token,
             instruments,
         })
     }
@@ -139,8 +140,9 @@ impl HttpTransport {
         record.status = Some(Ok(response.status().as_u16()));
         if let (StatusCode::UNAUTHORIZED, Some(own), Some(token)) =
             (response.status(), &self.token, &attempt.token)
+            && own.refused(token)
         {
-            own.refused(token).await;
+            return Err(Failure::renewal());
         }
         self.read(attempt, response).await
     }
@@ -186,10 +188,6 @@ impl Transport for HttpTransport {
                 None => Ok(None),
             }
         })
-    }
-
-    fn is_held(&self, token: &OwnToken) -> bool {
-        self.token.as_ref().is_none_or(|own| own.is_held(token))
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use test_support::{FakeVehicle, Issuer, Lie, Reply};
+use access_tokens::NoToken;
+use serde_json::json;
+use test_support::{FakeVehicle, Gate, Issuer, Lie, Reply};
 use tokio::{
     task::JoinSet,
     time::{Instant, advance, pause, resume, sleep, timeout},
@@ -32,6 +34,16 @@ async fn pass(time: Duration) {
     resume();
 }
 
+/// Waits until something holds.
+async fn until(holds: impl Fn() -> bool) {
+    let held = async {
+        while !holds() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), held).await.unwrap();
+}
+
 /// The credentials that Vehicle saw, in their order.
 fn seen(fake: &FakeVehicle) -> Vec<String> {
     let requests = fake.requests().into_iter();
@@ -46,12 +58,10 @@ async fn ask(client: &Client) -> vehicle_client::Lookup {
     client.one("ABC123", &unhurried()).await
 }
 
-#[tokio::test]
-async fn a_hundred_callers_make_one_request_for_a_token_which_all_calls_have() {
-    let (fake, issuer) = (FakeVehicle::healthy().await, Issuer::start().await);
-    let client = client(&with_tokens(&fake, &issuer));
+/// Looks up so many cars at once, each by a call of its own.
+async fn found_at_once(client: &Client, count: usize) {
     let mut callers = JoinSet::new();
-    for number in many("AB", 100) {
+    for number in many("AB", count) {
         let vehicles = client.vehicles.clone();
         callers.spawn(async move {
             let (numbers, context) = ([number], unhurried());
@@ -62,6 +72,13 @@ async fn a_hundred_callers_make_one_request_for_a_token_which_all_calls_have() {
     for lookup in callers.join_all().await {
         found(&lookup);
     }
+}
+
+#[tokio::test]
+async fn a_hundred_callers_make_one_request_for_a_token_which_all_calls_have() {
+    let (fake, issuer) = (FakeVehicle::healthy().await, Issuer::start().await);
+    let client = client(&with_tokens(&fake, &issuer));
+    found_at_once(&client, 100).await;
     assert_eq!(issuer.grants(), 1);
     assert_eq!(seen(&fake), vec!["Bearer granted-1"; 100]);
 }
@@ -152,10 +169,195 @@ async fn another_token_is_paid_from_the_retry_budget_and_none_is_asked_for_after
 async fn the_feed_is_read_with_a_token_and_the_next_page_with_another_after_401() {
     let (fake, issuer) = (FakeVehicle::healthy().await, Issuer::start().await);
     fake.script(|_| Reply::status(401));
-    let feed = Feed::new(&with_tokens(&fake, &issuer), "threadpilot-test/1").unwrap();
+    let options = with_tokens(&fake, &issuer);
+    let token = client(&options).vehicles.token();
+    let feed = Feed::new(&options, "threadpilot-test/1", token).unwrap();
     for _ in 0..2 {
         let page = feed.events(&FeedStart::Beginning, 1, Duration::ZERO).await;
         assert_eq!(page.unwrap_err(), FeedError::Unauthorized);
     }
     assert_eq!(seen(&fake), ["Bearer granted-1", "Bearer granted-2"]);
+}
+
+#[tokio::test]
+async fn the_feed_keeps_a_token_after_403_and_asks_nothing_without_one() {
+    let (fake, issuer) = (FakeVehicle::healthy().await, Issuer::start().await);
+    let options = with_tokens(&fake, &issuer);
+    let token = client(&options).vehicles.token();
+    let feed = Feed::new(&options, "threadpilot-test/1", token).unwrap();
+    let ask = async || {
+        let page = feed.events(&FeedStart::Beginning, 1, Duration::ZERO).await;
+        page.unwrap_err()
+    };
+    issuer.lie(Lie::Status);
+    assert_eq!(ask().await, FeedError::NoToken(NoToken));
+    assert_eq!(fake.calls(), 0);
+    issuer.lie(None);
+    pass(Duration::from_secs(1)).await;
+    fake.script(|_| Reply::status(403));
+    for _ in 0..2 {
+        assert_eq!(ask().await, FeedError::Unauthorized);
+    }
+    assert_eq!(seen(&fake), ["Bearer granted-2"; 2]);
+}
+
+#[tokio::test]
+async fn the_feed_has_the_token_of_the_lookups() {
+    let (fake, issuer) = (FakeVehicle::healthy().await, Issuer::start().await);
+    let options = with_tokens(&fake, &issuer);
+    let client = client(&options);
+    found(&ask(&client).await);
+    let feed = Feed::new(&options, "threadpilot-test/1", client.vehicles.token()).unwrap();
+    // No page that the fake has.
+    let _ = feed.events(&FeedStart::Beginning, 1, Duration::ZERO).await;
+    assert_eq!(seen(&fake), ["Bearer granted-1"; 2]);
+    assert_eq!(issuer.grants(), 1);
+}
+
+#[tokio::test]
+async fn the_issuer_is_asked_with_client_credentials_by_http_basic() {
+    let (fake, issuer) = (FakeVehicle::healthy().await, Issuer::start().await);
+    let mut options = with_tokens(&fake, &issuer);
+    options.token.client_id = "insurance:of/åland".to_owned();
+    options.token.resource = "urn:vehicle".to_owned();
+    options.token.audience = "vehicle & co".to_owned();
+    found(&ask(&client(&options)).await);
+    let asked = issuer.asked();
+    let [(credentials, form)] = &asked[..] else {
+        panic!("{asked:?}");
+    };
+    // RFC 6749, 2.3.1: each half is encoded, so that the first colon parts them.
+    assert_eq!(credentials, "insurance%3Aof%2F%C3%A5land:of-a-test");
+    assert_eq!(
+        form,
+        "grant_type=client_credentials&scope=read&resource=urn%3Avehicle&audience=vehicle+%26+co"
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_bearer_token_is_none_and_no_redirect_is_followed_with_the_secret() {
+    let (fake, issuer) = (FakeVehicle::healthy().await, Issuer::start().await);
+    let client = client(&with_tokens(&fake, &issuer));
+    let grants = [
+        json!({ "token_type": "DPoP", "expires_in": 100 }),
+        json!({ "expires_in": 100 }),
+    ];
+    for (asked, grant) in grants.into_iter().enumerate() {
+        issuer.grant(grant);
+        assert_eq!(kind(&ask(&client).await), FailureKind::Unauthorized);
+        assert_eq!(issuer.grants(), asked + 1);
+        pass(Duration::from_secs(1)).await;
+    }
+    issuer.lie(Lie::Redirect);
+    assert_eq!(kind(&ask(&client).await), FailureKind::Unauthorized);
+    assert_eq!((issuer.grants(), fake.calls()), (3, 0));
+    let outcome = |outcome| client.metric("token_grants_total", &[("outcome", outcome)]);
+    let told = ["no_bearer", "invalid", "status"].map(outcome);
+    assert_eq!(told, [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_life_that_makes_no_sense_costs_one_request_for_all_who_wait() {
+    for life in [json!(0), json!(u64::MAX)] {
+        let (fake, issuer) = (FakeVehicle::healthy().await, Issuer::start().await);
+        issuer.grant(json!({ "token_type": "Bearer", "expires_in": life }));
+        let client = client(&with_tokens(&fake, &issuer));
+        found_at_once(&client, 20).await;
+        assert_eq!(issuer.grants(), 1, "{life}");
+    }
+}
+
+#[tokio::test]
+async fn a_renewal_that_fails_leaves_the_token_that_is_there() {
+    let (fake, issuer) = (FakeVehicle::healthy().await, Issuer::start().await);
+    let client = client(&with_tokens(&fake, &issuer));
+    found(&ask(&client).await);
+    issuer.lie(Lie::Status);
+    pass(Duration::from_secs(81)).await;
+    found(&ask(&client).await);
+    until(|| issuer.grants() >= 2).await;
+    found(&ask(&client).await);
+    assert_eq!(seen(&fake), ["Bearer granted-1"; 3]);
+}
+
+#[tokio::test]
+async fn a_refusal_waits_for_no_issuer_and_is_no_timeout() {
+    let (fake, issuer) = (FakeVehicle::healthy().await, Issuer::start().await);
+    let mut options = with_tokens(&fake, &issuer);
+    // Less than a request to the issuer may take.
+    options.attempt_timeout = Duration::from_secs(2);
+    let client = client(&options);
+    found(&ask(&client).await);
+    // The renewal behind hangs from here on.
+    issuer.lie(Lie::Slow);
+    pass(Duration::from_secs(81)).await;
+    found(&ask(&client).await);
+    until(|| issuer.grants() >= 2).await;
+    fake.script(|_| Reply::status(401));
+    let asking = tokio::spawn({
+        let client = client.clone();
+        async move { ask(&client).await }
+    });
+    let ended = |outcome| {
+        let labels = [("outcome", outcome)];
+        client.metric("vehicle_client_attempts_total", &labels)
+    };
+    until(|| ended("unauthorized") + ended("timeout") == 1).await;
+    assert_eq!(ended("unauthorized"), 1);
+    assert_eq!(client.vehicles.guard_state().single.in_flight, 0);
+    asking.abort();
+}
+
+#[tokio::test]
+async fn who_waits_for_a_token_holds_no_permit() {
+    let (fake, issuer) = (FakeVehicle::healthy().await, Issuer::start().await);
+    issuer.lie(Lie::Slow);
+    let client = client(&with_tokens(&fake, &issuer));
+    let asking = tokio::spawn({
+        let client = client.clone();
+        async move { ask(&client).await }
+    });
+    until(|| issuer.grants() >= 1).await;
+    let single = client.vehicles.guard_state().single;
+    assert_eq!((single.in_flight, single.waiting), (0, 0));
+    asking.abort();
+}
+
+#[tokio::test]
+async fn a_token_that_was_renewed_meanwhile_is_no_reason_for_another_attempt() {
+    let (fake, issuer) = (FakeVehicle::healthy().await, Issuer::start().await);
+    let client = client(&with_tokens(&fake, &issuer));
+    found(&ask(&client).await);
+    pass(Duration::from_secs(81)).await;
+    // A lasting failure that comes when the next token is there.
+    let gate = Gate::closed();
+    let held = gate.clone();
+    fake.script(move |_| Reply::status(500).held(&held));
+    let asking = tokio::spawn({
+        let client = client.clone();
+        async move { ask(&client).await }
+    });
+    fake.reached(2).await;
+    let token = client.vehicles.token().unwrap();
+    while token.get().await.unwrap().header() != "Bearer granted-2" {
+        sleep(Duration::from_millis(1)).await;
+    }
+    gate.open();
+    assert_eq!(kind(&asking.await.unwrap()), FailureKind::ServerError);
+    assert_eq!((fake.calls(), issuer.grants()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_retry_that_no_token_can_be_had_for_goes_back_to_the_budget() {
+    let (fake, issuer) = (FakeVehicle::healthy().await, Issuer::start().await);
+    let mut options = with_tokens(&fake, &issuer);
+    options.retry_budget.retries_per_second = 0.0;
+    let client = client(&options);
+    // Pays for one retry.
+    found(&ask(&client).await);
+    issuer.lie(Lie::Status);
+    fake.script(|_| Reply::status(401));
+    assert_eq!(kind(&ask(&client).await), FailureKind::Unauthorized);
+    assert_eq!((fake.calls(), issuer.grants()), (2, 2));
+    assert!(client.vehicles.guard_state().retries_left >= 1.0);
 }

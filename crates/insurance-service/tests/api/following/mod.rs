@@ -78,7 +78,7 @@ impl Pair {
             self.url
         );
         let options: Options = settings::parse("vehicle_client", &options).unwrap();
-        Feed::new(&options, "test/1").unwrap()
+        Feed::new(&options, "test/1", None).unwrap()
     }
 
     /// Lets a consumer go on until it has everything and fills nothing.

@@ -24,10 +24,7 @@ use super::{
     breaker::{BreakerState, Outcome, Permit, Transition},
 };
 use crate::{
-    Answer, Call, Failure, FailureKind, Options,
-    failure::{Nature, NotSent},
-    observe::Instruments,
-    rng::Rng,
+    Answer, Call, Failure, FailureKind, Options, failure::NotSent, observe::Instruments, rng::Rng,
 };
 
 /// Asked twice for each attempt: before the queue, so that nobody waits for a permit to be
@@ -258,7 +255,7 @@ impl Admitted<'_> {
         self.outcome = match result {
             // A refusal of our key or of our question is loud by other means and shows a Vehicle
             // that works.
-            Err(failure) if failure.nature == Nature::Refusal => Outcome::Good,
+            Err(failure) if failure.shows_vehicle_well() => Outcome::Good,
             Err(_) => Outcome::Failed,
             Ok(_) => Outcome::Good,
         };
