@@ -85,3 +85,19 @@ pub(crate) fn named(names: &[String]) -> Result<Vec<Scope>, String> {
     };
     names.iter().map(scope).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use ::settings::parse;
+    use access_tokens::ScopeSettings;
+
+    use super::Scope;
+
+    #[test]
+    fn a_token_may_have_each_of_its_scopes() {
+        let scopes: ScopeSettings = parse("tokens.scopes", "").unwrap();
+        for own in Scope::OF_TOKENS {
+            assert_eq!(scopes.name_of(own.name()), Some(own.name()));
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The OpenAPI document, and a page to read it and try it out.
 
-use access_tokens::TokenSettings;
+use access_tokens::{TokenSettings, usable_endpoint};
 use axum::{
     Router,
     http::{HeaderValue, header::CONTENT_TYPE},
@@ -29,39 +29,39 @@ section! {
         pub enabled: bool = true;
         /// Where the page fetches tokens, from the browser, for programs (client credentials) and
         /// people (authorization code with PKCE); with tokens.issuer. Empty = tokens are pasted in.
-        pub token_url: String = "", where usable_url;
+        pub token_url: String = "", where usable_endpoint;
         /// Where people log in for it; empty = programs only.
-        pub authorization_url: String = "", where usable_url;
+        pub authorization_url: String = "", where usable_endpoint;
         /// The page's own name at the provider, which keeps no secret.
         pub client_id: String = "";
     }
 }
 
-fn usable_url(url: &String, at: &str, violations: &mut Violations) {
-    let usable = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-    if !url.is_empty() && !Url::parse(url).as_ref().is_ok_and(usable) {
-        violations.report(at, format_args!("`{url}` is no http or https URL"));
-    }
-}
-
 impl SwaggerSettings {
     fn contradictions(&self, at: &str, violations: &mut Violations) {
+        let mut missing = |key: &str, because: &str| {
+            let rule = format_args!("is not set, but {at}.{because} is");
+            violations.report(&format!("{at}.{key}"), rule);
+        };
         if self.token_url.is_empty() && !self.authorization_url.is_empty() {
-            let rule = format_args!("is not set, but {at}.authorization_url is");
-            violations.report(&format!("{at}.token_url"), rule);
+            missing("token_url", "authorization_url");
+        }
+        if self.client_id.is_empty() && !self.token_url.is_empty() {
+            missing("client_id", "token_url");
         }
     }
 
-    /// Its own scripts, styles and images, and calls to the service that serves it and to where
-    /// tokens are fetched.
-    fn page_policy(&self) -> HeaderValue {
-        let issuer = Url::parse(&self.token_url).map(|url| url.origin().ascii_serialization());
+    /// Its own scripts, styles and images, and calls to the service that serves it, and to where it
+    /// fetches tokens.
+    fn page_policy(&self, fetches_tokens: bool) -> HeaderValue {
+        let issuer = Url::parse(&self.token_url).ok().filter(|_| fetches_tokens);
+        let issuer = issuer.map(|url| format!(" {}", url.origin().ascii_serialization()));
         let policy = format!(
             "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
-             img-src 'self' data:; connect-src 'self'{}{}; frame-ancestors 'none'",
-            if issuer.is_ok() { " " } else { "" },
+             img-src 'self' data:; connect-src 'self'{}; frame-ancestors 'none'",
             issuer.unwrap_or_default(),
         );
+        // Never needed: what an origin is written in is a part of ASCII.
         HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
     }
 }
@@ -72,12 +72,14 @@ pub(crate) fn routes(
     settings: &SwaggerSettings,
     tokens: &TokenSettings,
 ) -> [(Surface, Router); 2] {
+    let fetches_tokens = tokens.are_on() && !settings.token_url.is_empty();
     let config = Config::from("/openapi.json")
-        .persist_authorization(true)
+        // With what is typed in for a token the browser would keep the secret of a client.
+        .persist_authorization(!fetches_tokens)
         .try_it_out_enabled(true);
     let mut page = SwaggerUi::new("/swagger").config(config);
     let mut document = document.clone();
-    if tokens.are_on() && !settings.token_url.is_empty() {
+    if fetches_tokens {
         add_flows(&mut document, settings, tokens);
         let page_itself = oauth::Config::new()
             .client_id(&settings.client_id)
@@ -88,7 +90,7 @@ pub(crate) fn routes(
     let answer = async move || ([(CONTENT_TYPE, "application/json")], text.clone());
     [
         (
-            Surface::open().with_content_policy(settings.page_policy()),
+            Surface::open().with_content_policy(settings.page_policy(fetches_tokens)),
             Router::from(page),
         ),
         (
@@ -120,4 +122,32 @@ fn add_flows(document: &mut OpenApi, settings: &SwaggerSettings, tokens: &TokenS
     openapi::add_way_of_tokens(document, |own| {
         Some(SecurityRequirement::new(OAUTH2, [called(own)?]))
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use settings::parse;
+
+    use super::SwaggerSettings;
+
+    #[test]
+    fn flows_that_cannot_work_are_refused() {
+        for (text, told) in [
+            (
+                "authorization_url = \"https://a.example\"",
+                "swagger.token_url: is not set, but swagger.authorization_url is",
+            ),
+            (
+                "token_url = \"https://a.example\"",
+                "swagger.client_id: is not set, but swagger.token_url is",
+            ),
+            (
+                "token_url = \"http://a.example\"\nclient_id = \"a\"",
+                "swagger.token_url: `http://a.example` is no https URL",
+            ),
+        ] {
+            let refused = parse::<SwaggerSettings>("swagger", text).unwrap_err();
+            assert!(refused.to_string().starts_with(told), "{refused}");
+        }
+    }
 }

@@ -381,6 +381,8 @@ async fn the_page_fetches_tokens_where_it_is_told_and_calls_nobody_else() {
         let script = api.get_open("/swagger/swagger-initializer.js").await.text();
         let pkce = r#""usePkceWithAuthorizationCodeGrant": true"#;
         assert_eq!(script.contains(pkce) && script.contains("the-page"), told);
+        let kept = r#""persistAuthorization": true"#;
+        assert_eq!(script.contains(kept), !told);
         let document = api.get_open("/openapi.json").await.json();
         let flows = &document["components"]["securitySchemes"]["oauth2"]["flows"];
         let ways = &document["paths"]["/metrics"]["get"]["security"];
