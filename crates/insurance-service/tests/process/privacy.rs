@@ -1,6 +1,6 @@
 use test_support::{
-    Collector, FakeVehicle, assert_free_of_canaries, assert_log_and_spans_free_of_canaries,
-    send_canaries,
+    Collector, FakeVehicle, Issuer, Lie, Reply, assert_free_of_canaries,
+    assert_log_and_spans_free_of_canaries, send_canaries,
 };
 
 use super::binary::seeded;
@@ -59,4 +59,49 @@ async fn no_header_path_body_or_method_carries_a_person_into_logs_spans_metrics_
     let ended = running.stop().await.unwrap();
     assert_eq!(ended.code, Some(0));
     assert_log_and_spans_free_of_canaries(&ended, &collector);
+}
+
+#[tokio::test]
+async fn neither_our_secret_at_the_issuer_nor_our_token_reaches_logs_spans_or_metrics() {
+    let (collector, issuer) = (Collector::start().await, Issuer::start().await);
+    let vehicle = FakeVehicle::healthy().await;
+    let running = seeded(&vehicle)
+        .await
+        .with_all(&[
+            ("LOG__FILTER", "trace"),
+            ("TELEMETRY__OTLP_ENDPOINT", &collector.endpoint),
+            (
+                "VEHICLE_CLIENT__TOKEN__URL",
+                &format!("{}/token", issuer.url()),
+            ),
+            ("VEHICLE_CLIENT__TOKEN__CLIENT_ID", "insurance"),
+            ("VEHICLE_CLIENT__TOKEN__CLIENT_SECRET", "never-to-be-told"),
+        ])
+        .serve()
+        .await;
+    let path = "/api/v1/insurances/199001011234";
+    let answer = running.at.get(path).await;
+    assert_eq!(answer.json()["enrichment"], "complete");
+    let bearer = vehicle.requests()[0]
+        .header("authorization")
+        .map(str::to_owned);
+    assert_eq!(bearer.as_deref(), Some("Bearer granted-1"));
+    // It is told that there is none, and why.
+    issuer.lie(Lie::Text);
+    vehicle.script(|_| Reply::status(401));
+    let answer = running.at.get(path).await;
+    assert_ne!(answer.json()["enrichment"], "complete");
+    let metrics = running.at.get("/metrics").await.text();
+    let ended = running.stop().await.unwrap();
+    assert_eq!(ended.code, Some(0));
+    let warned = "the issuer gives us no token";
+    assert!(ended.lines.iter().any(|line| line["message"] == warned));
+    let spans = collector.spans();
+    let told = ended.lines.iter().map(ToString::to_string);
+    let told = told.chain(spans.iter().map(|span| format!("{span:?}")));
+    for told in told.chain([metrics]) {
+        for secret in ["never-to-be-told", "granted-", "aW5zdXJhbmNlOm5ldmVyLXRv"] {
+            assert!(!told.contains(secret), "{told}");
+        }
+    }
 }
