@@ -64,6 +64,7 @@ REFUSED = [
     ({"vehicle": {"settings": {"api_keys": {"core": {"key": "in a ConfigMap"}}}}}, ["api_keys"]),
     ({"vehicle": {"settings": {"database": {"password": "in a ConfigMap"}}}}, ["password"]),
     ({"insurance": {"settings": {"vehicle_client": {"api_key": "in a ConfigMap"}}}}, ["api_key"]),
+    ({"insurance": {"settings": {"vehicle_client": {"token": {"client_secret": "in a ConfigMap"}}}}}, ["client_secret"]),
     ({"insurance": {"settings": {"server": {"drain_delay": "30s"}}}}, ["drain_delay"]),
     ({"insurance": {"callers": []}}, ["callers"]),
     ({"replicas": 3}, ["replicas"]),
