@@ -22,7 +22,7 @@ from kit.data import Requests
 from kit.load import Bench
 from kit.log import Log
 from kit.page import write_page
-from kit.stack import FOLDER, ROOT, Database, Services, Stack, build, build_peers
+from kit.stack import FOLDER, RELEASE, ROOT, Database, Services, Stack, build, build_peers
 
 READS = ["process", "limits", "vehicle", "insurance", "overload"]
 WRITES = ["writes", "log", "kills"]
@@ -76,10 +76,13 @@ class Run:
             self.facts[f"start {name}"] = {"ms": statistics.median(times), "memory_mb": statistics.median(memory)}
 
     def limits(self):
-        """A static answer with and without the edge, and one row straight from PostgreSQL."""
+        """A static answer with and without the edge, a token, and one row straight from PostgreSQL."""
         candidates = [self.services.limit(kind) for kind in ("hyper", "axum", "edge")]
         self.bench.rounds([("static", self.requests["static"], candidates, {})], self.rounds)
         self.bench.rounds([("401 at the edge", self.requests["401"], candidates[-1:], {})], self.rounds)
+        run = subprocess.run([RELEASE / "benchmarks", "tokens", "20000"], stdout=subprocess.PIPE, text=True, check=True)
+        self.facts["token_us"] = float(run.stdout)
+        print(f"a token is verified in {self.facts['token_us']} us", flush=True)
         self.facts["pgbench"] = self.database.pgbench(self.services.name, self.bench.postgres)
         self.end(candidates)
 

@@ -138,6 +138,7 @@ def limits(results):
     names = [("hyper", "hyper"), ("axum", "axum"), ("edge", "axum behind our edge")]
     rows = [[words, results.cost("static", name), results.ratio("static", "axum", name)] for name, words in names]
     rows.append(["wrong key at our edge", results.cost("401 at the edge", "edge"), ""])
+    rows.append(["a token for RS256, verified (goal: 150)", f"{results.facts['token_us']:.0f}", ""])
     if results.facts.get("pgbench"):
         rows.append(["one row by `pgbench`, PostgreSQL only", f"{results.facts['pgbench']:.0f}", ""])
     return table(["static answer", "µs", "of axum"], rows)

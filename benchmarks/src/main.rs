@@ -1,5 +1,5 @@
-//! The parts of the benchmark kit that are not Python: PostgreSQL, load, limits, writes and the
-//! requests whose instructions are counted. `benchmarks/run.py` and `benchmarks/instructions.py` call them.
+//! The parts of the benchmark kit that are not Python: PostgreSQL, load, limits, writes, tokens
+//! and the requests whose instructions are counted. `benchmarks/run.py` and `benchmarks/instructions.py` call them.
 
 mod answer;
 mod changes;
@@ -8,6 +8,7 @@ mod edge;
 mod instructions;
 mod limits;
 mod load;
+mod tokens;
 mod writes;
 
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ enum Part {
     Limit(limits::Options),
     /// Change a policy and a plain row in turn
     Writes(writes::Options),
+    /// Verify a token again and again
+    Tokens(tokens::Options),
     /// Send requests through the edge, in this process
     Instructions(instructions::Options),
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Part::Load(options) => load::run(&options),
         Part::Limit(options) => return limits::run(options),
         Part::Writes(options) => writes::run(&options),
+        Part::Tokens(options) => tokens::run(&options),
         Part::Instructions(options) => instructions::run(&options),
     };
     match result {
