@@ -204,6 +204,7 @@ def everything_once(stack, replica):
     request(f"{stack.vehicle}/api/v1/vehicles/batch", stack.key, "POST", {"registrationNumbers": ["ABC123", "ZZZ999", "?"]})
     request(f"{stack.vehicle}/api/v1/vehicles/ABC123", stack.key, headers={"X-Deadline-Ms": "1"})
     request(f"{stack.vehicle}/api/v1/vehicles/ABC123")
+    request(f"{stack.vehicle}/api/v1/vehicles/ABC123", headers={"Authorization": "Bearer none"})
     request(f"{stack.insurance}/nowhere")
     for service in [stack.vehicle, stack.insurance, replica]:
         request(f"{service}/readyz")  # as a platform does
@@ -283,6 +284,30 @@ def check_pods(stack, replica, folder):
         if not isolation or isolation["reason"] != 'a "check"' or isolation["remainingSeconds"] > 60:
             complain(f"{address}: after an order to every pod: {text}")
     fleet(stack, replica, "release", "check-dashboards", "done")
+
+
+class Issuer(BaseHTTPRequestHandler):
+    """An issuer of tokens that has no keys: its fetches are measured all the same."""
+
+    def do_GET(self):
+        url = f"http://127.0.0.1:{self.server.server_port}"
+        answer = json.dumps({"issuer": url, "jwks_uri": f"{url}/keys", "keys": []}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
+def trusted_issuer(stack_of):
+    """The environment of services that trust one."""
+    server = stack_of.enter_context(HTTPServer(("127.0.0.1", 0), Issuer))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    stack_of.callback(server.shutdown)
+    settings = {"ISSUER": f"http://127.0.0.1:{server.server_port}", "AUDIENCE": "check-dashboards", "SUBJECT_KEY": "0" * 32}
+    return {f"{service}__TOKENS__{name}": value for service in ("VEHICLE", "INSURANCE") for name, value in settings.items()}
 
 
 class Portal(BaseHTTPRequestHandler):
@@ -466,6 +491,7 @@ def main():
         folder.chmod(0o755)  # PostgreSQL runs as another account where this is root
         environment = {key: value for key, value in os.environ.items() if key != "THREADPILOT_DATABASE_URL"}
         environment |= {f"INSURANCE__VEHICLE_CLIENT__{name}": value for name, value in QUICK.items()}
+        environment |= trusted_issuer(stack_of)
         # A broker that is away has its series, too.
         environment |= {"INSURANCE__REPLICA__ENABLED": "true", "INSURANCE__RELAY__NATS__URL": "nats://127.0.0.1:1"}
         command = [BINARIES / "threadpilot", "--vehicle-port", "0", "--insurance-port", "0", "--data-dir", folder / "data"]
