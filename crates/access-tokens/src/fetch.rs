@@ -81,13 +81,16 @@ pub enum BuildError {
         /// Why not.
         reason: String,
     },
+    /// There is no certificate where some were named.
+    #[error("the file for the certificates of the provider of tokens holds none")]
+    NoCertificate,
     /// The provider's address is no URL.
     #[error("the address of the provider of tokens is no URL")]
     Issuer,
 }
 
-/// Reports a file of certificates that cannot be used.
-pub(crate) fn usable_certificates(path: &String, at: &str, violations: &mut Violations) {
+/// Reports a file of PEM certificates that cannot be used.
+pub fn usable_certificates(path: &String, at: &str, violations: &mut Violations) {
     if path.is_empty() {
         return;
     }
@@ -127,10 +130,7 @@ pub(crate) fn client(ca_certificate: &str) -> Result<Client, BuildError> {
             })?;
         let certificates = Certificate::from_pem_bundle(&pem)?;
         if certificates.is_empty() {
-            return Err(BuildError::Certificate {
-                path: ca_certificate.to_owned(),
-                reason: "it holds no certificate".to_owned(),
-            });
+            return Err(BuildError::NoCertificate);
         }
         client = client.tls_certs_only(certificates);
     }

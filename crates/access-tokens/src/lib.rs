@@ -18,7 +18,7 @@ mod tokens;
 
 pub use self::{
     client_token::{ClientToken, ClientTokenSettings, NoToken, OwnToken},
-    fetch::{BuildError, LONGEST_FETCH},
+    fetch::{BuildError, LONGEST_FETCH, usable_certificates},
     kept_keys::KeysState,
     refused::Refused,
     settings::{ScopeSettings, TokenSettings, usable_endpoint},

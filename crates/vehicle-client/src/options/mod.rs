@@ -7,7 +7,7 @@ mod validation;
 
 use std::{path::Path, time::Duration};
 
-use access_tokens::{ClientTokenSettings, LONGEST_FETCH};
+use access_tokens::{ClientTokenSettings, LONGEST_FETCH, usable_certificates};
 use contracts::MAX_BATCH_SIZE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rustls::{
@@ -36,7 +36,7 @@ section! {
         /// A token for Vehicle, in the place of the key.
         pub token: ClientTokenSettings;
         /// PEM file of certificates to trust for Vehicle; empty = the system's.
-        pub ca_certificate: String = "", where validation::usable_certificates;
+        pub ca_certificate: String = "", where usable_certificates;
         /// Single calls in flight in the whole process, and for each request.
         pub max_degree_of_parallelism_single: usize = 5, in 1..=1000;
         /// Batch calls in flight in the whole process.

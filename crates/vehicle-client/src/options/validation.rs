@@ -1,12 +1,12 @@
 //! Rules that are more than a bound, about one setting and about several.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use http::HeaderValue;
-use settings::{Secret, Shown, Violations, read_file};
+use settings::{Secret, Shown, Violations};
 use url::Url;
 
-use super::{Options, certificates};
+use super::Options;
 
 /// Fewest bytes of a vehicle in a batch answer: the shortest number, and null for the rest.
 const SMALLEST_VEHICLE: usize =
@@ -30,17 +30,6 @@ pub(super) fn usable_key(key: &Secret, at: &str, violations: &mut Violations) {
     }
     if HeaderValue::from_str(key.expose()).is_err() {
         violations.report(at, "holds characters that no header can");
-    }
-}
-
-pub(super) fn usable_certificates(path: &String, at: &str, violations: &mut Violations) {
-    if path.is_empty() {
-        return;
-    }
-    match read_file(Path::new(path)) {
-        Ok(pem) if certificates(&pem).is_ok() => {}
-        Ok(_) => violations.report(at, format_args!("{path} holds no usable PEM certificates")),
-        Err(reason) => violations.report(at, format_args!("{path} cannot be read: {reason}")),
     }
 }
 
