@@ -82,24 +82,28 @@ impl Credentials {
     }
 }
 
-/// The token that came with a request. One credential has to be the only one (RFC 6750, 2).
+/// The token that came with a request. One credential has to be the only one (RFC 6750, 2), also
+/// beside a token of the scheme `DPoP`, which is not taken here (RFC 9449, 7.1). Other schemes, such
+/// as `Basic`, are for proxies on the way.
 fn presented(headers: &HeaderMap) -> Result<Option<&[u8]>, Rejection> {
-    let mut all = headers.get_all(AUTHORIZATION).iter();
-    let Some(token) = all.find_map(|value| bearer(value.as_bytes())) else {
-        return Ok(None);
+    let all = || {
+        let values = headers.get_all(AUTHORIZATION).iter();
+        values.map(HeaderValue::as_bytes)
     };
-    let others = headers.get_all(AUTHORIZATION).iter().count() - 1;
-    if others > 0 || headers.contains_key(X_API_KEY) {
+    let token = all().find_map(|value| behind("Bearer", value));
+    let is_alone = all().count() < 2 && !headers.contains_key(X_API_KEY);
+    let has_token = token.is_some() || all().any(|value| behind("DPoP", value).is_some());
+    if has_token && !is_alone {
         return Err(ambiguous_credentials());
     }
-    Ok(Some(token))
+    Ok(token)
 }
 
-/// What stands behind the scheme `Bearer`, whose case means nothing (RFC 9110, 11.1).
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked(b"Bearer".len())?;
-    let is_bearer = scheme.eq_ignore_ascii_case(b"Bearer");
-    (is_bearer && token.first().is_none_or(|next| *next == b' ')).then(|| token.trim_ascii())
+/// What stands behind this scheme, whose case means nothing (RFC 9110, 11.1).
+fn behind<'a>(scheme: &str, value: &'a [u8]) -> Option<&'a [u8]> {
+    let (own, token) = value.split_at_checked(scheme.len())?;
+    let fits = own.eq_ignore_ascii_case(scheme.as_bytes());
+    (fits && token.first().is_none_or(|next| *next == b' ')).then(|| token.trim_ascii())
 }
 
 fn ambiguous_credentials() -> Rejection {
@@ -142,7 +146,7 @@ fn insufficient_scope(scopes: &[Scope], is_token: bool) -> Rejection {
 
 #[cfg(test)]
 mod tests {
-    use super::bearer;
+    use super::behind;
 
     #[test]
     fn a_scheme_is_known_in_any_case_and_ends_with_a_blank() {
@@ -157,7 +161,7 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(
-                bearer(value.as_bytes()),
+                behind("Bearer", value.as_bytes()),
                 token.map(str::as_bytes),
                 "{value}"
             );
