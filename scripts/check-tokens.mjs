@@ -14,6 +14,8 @@ const AUDIENCES = { vehicle: 'urn:threadpilot:vehicle', insurance: 'urn:threadpi
 const ISSUER = process.env.CHECK_TOKENS_ISSUER;
 const CLIENT = { id: 'core-system', secret: 'of-no-use-elsewhere' };
 const INSURANCE = { id: 'insurance-service', secret: CLIENT.secret };
+// Seconds: Insurance's own tokens are told by theirs.
+const LIVES = { [CLIENT.id]: 300, [INSURANCE.id]: 400 };
 
 async function provide() {
   const found = createRequire(fileURLToPath(new URL('../target/tools/npm/', import.meta.url))).resolve('oidc-provider');
@@ -35,8 +37,12 @@ async function provide() {
       devInteractions: { enabled: false },
       resourceIndicators: {
         enabled: true,
-        getResourceServerInfo: (_, audience) => ({
-          audience, scope: 'read write', accessTokenFormat: 'jwt', accessTokenTTL: 300, jwt: { sign: { alg: 'RS256' } },
+        getResourceServerInfo: (_, audience, client) => ({
+          audience,
+          scope: 'read write',
+          accessTokenFormat: 'jwt',
+          accessTokenTTL: LIVES[client.clientId],
+          jwt: { sign: { alg: 'RS256' } },
         }),
       },
     },
@@ -94,10 +100,16 @@ async function check() {
     });
   }
   const [toVehicle, toInsurance] = await Promise.all(Object.values(AUDIENCES).map((it) => token(it, 'read')));
+  const longestLife = async () => {
+    const metrics = await (await fetch(`${VEHICLE_URL}/metrics`)).text();
+    return Number(metrics.match(/^token_life_max_seconds(?:{.*})? (\d+)$/m)[1]);
+  };
   assert.equal((await ask(car, bearer(toVehicle))).body.make, 'Volvo');
+  assert.equal(await longestLife(), LIVES[CLIENT.id]);
   const profile = await ask(person, bearer(toInsurance));
   assert.equal(profile.status, 200);
   assert.equal(profile.body.insurances[0].vehicle.make, 'Volvo');
+  assert.equal(await longestLife(), LIVES[INSURANCE.id]);
   console.log('ok: a token of each service opens it, and Insurance calls Vehicle with its own');
 
   for (const [url, own, other] of [[car, toVehicle, toInsurance], [person, toInsurance, toVehicle]]) {
