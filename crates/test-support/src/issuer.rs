@@ -59,7 +59,7 @@ pub enum Lie {
     Redirect,
     /// A discovery document of another issuer.
     OtherIssuer,
-    /// Keys at an address that anybody on the way can change.
+    /// The right address of its keys, with a user, as none may have.
     Unsafe,
     /// 500.
     Status,
@@ -263,7 +263,7 @@ async fn answer(
         }
         Some(Lie::OtherIssuer) => body["issuer"] = Value::from("https://other.example"),
         Some(Lie::Unsafe) if discovery_asked => {
-            body["jwks_uri"] = Value::from("http://keys.example/keys");
+            body["jwks_uri"] = format!("{}/keys", url.replacen("//", "//user@", 1)).into();
         }
         Some(Lie::Status) => status = StatusCode::INTERNAL_SERVER_ERROR,
         _ => {}

@@ -133,7 +133,10 @@ async fn without_a_token_no_call_is_made_and_the_breaker_learns_nothing() {
 #[tokio::test]
 async fn a_token_that_vehicle_refuses_is_dropped_and_another_one_asked_with_once() {
     let (fake, issuer) = (FakeVehicle::healthy().await, Issuer::start().await);
-    let client = client(&with_tokens(&fake, &issuer));
+    let mut options = with_tokens(&fake, &issuer);
+    options.breaker = BREAKER;
+    options.breaker.minimum_calls = 1;
+    let client = client(&options);
     fake.script(|request| match request.header("authorization") {
         Some("Bearer granted-1") => Reply::status(401),
         _ => Reply::healthy(request),
@@ -146,6 +149,8 @@ async fn a_token_that_vehicle_refuses_is_dropped_and_another_one_asked_with_once
         assert_eq!(kind(&ask(&client).await), FailureKind::Unauthorized);
     }
     assert_eq!((fake.calls(), issuer.grants()), (7, 2));
+    let state = client.vehicles.guard_state();
+    assert_eq!(state.breaker.phase, BreakerPhase::Closed);
 }
 
 #[tokio::test]
