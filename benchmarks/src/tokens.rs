@@ -83,8 +83,13 @@ fn token(issuer: &str, key: &KeyPair) -> anyhow::Result<String> {
     let message = format!("{header}.{claims}");
     let mut signature = vec![0; key.public().modulus_len()];
     let random = SystemRandom::new();
-    key.sign(&RSA_PKCS1_SHA256, &random, message.as_bytes(), &mut signature)
-        .map_err(|_| anyhow::anyhow!("the key does not sign"))?;
+    key.sign(
+        &RSA_PKCS1_SHA256,
+        &random,
+        message.as_bytes(),
+        &mut signature,
+    )
+    .map_err(|_| anyhow::anyhow!("the key does not sign"))?;
     Ok(format!("{message}.{}", encoded(&signature)))
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use access_tokens::NoToken;
 use serde_json::json;
+use settings::Quantity;
 use test_support::{FakeVehicle, Gate, Issuer, Lie, Reply};
 use tokio::{
     task::JoinSet,
@@ -365,4 +366,22 @@ async fn a_retry_that_no_token_can_be_had_for_goes_back_to_the_budget() {
     assert_eq!(kind(&ask(&client).await), FailureKind::Unauthorized);
     assert_eq!((fake.calls(), issuer.grants()), (2, 2));
     assert!(client.vehicles.guard_state().retries_left >= 1.0);
+}
+
+#[tokio::test]
+async fn the_longest_lookup_has_a_wait_for_a_token_before_each_attempt() {
+    let (fake, issuer) = (FakeVehicle::healthy().await, Issuer::start().await);
+    let longest = |options: &Options| {
+        let mut figures = options
+            .worst_case(Duration::from_hours(1), false)
+            .into_iter();
+        let figure = figures.find(|it| it.name == "longest_lookup").unwrap();
+        match figure.quantity {
+            Quantity::Duration(longest) => longest,
+            other => panic!("{other:?}"),
+        }
+    };
+    let with_a_key = longest(&patient(&fake));
+    let with_a_token = longest(&with_tokens(&fake, &issuer));
+    assert_eq!(with_a_token, with_a_key + 2 * Duration::from_secs(5));
 }
