@@ -120,7 +120,7 @@ pub(super) const HEADERS: &[Described] = &[
                 "`ApiKey`: send a key in `X-Api-Key`. `Bearer`: or a token in `Authorization`, with what is wrong with the one that came (RFC 6750)",
             )
         },
-        |it| it == StatusCode::UNAUTHORIZED || it == StatusCode::FORBIDDEN,
+        |it| matches!(it.as_u16(), 400 | 401 | 403),
     ),
     (
         "X-Request-Id",
