@@ -216,8 +216,8 @@ impl ClientToken {
         }
         let inner = self.0.clone();
         // Ends by itself, also where nobody waits for it any more.
-        let fetched = tokio::spawn(async move { inner.fetch(&mut fetches).await });
-        fetched.await.unwrap_or(Err(NoToken))
+        let asking = tokio::spawn(async move { inner.fetch(&mut fetches).await });
+        asking.await.unwrap_or(Err(NoToken))
     }
 
     /// Forgets a token that was refused, unless another one was forgotten lately. Whether there is
