@@ -107,7 +107,7 @@ fn add_flows(document: &mut OpenApi, settings: &SwaggerSettings, tokens: &TokenS
         let about = format!("The scope `{}`", own.name());
         Some((called(own)?.to_owned(), about))
     });
-    let scopes = Scopes::from_iter(names);
+    let scopes: Scopes = names.collect();
     let token_url = &settings.token_url;
     let mut flows = vec![Flow::ClientCredentials(ClientCredentials::new(
         token_url,
