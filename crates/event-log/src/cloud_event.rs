@@ -35,7 +35,7 @@ impl Event {
     }
 }
 
-/// The kind of an actor, in the words of the CloudEvents extension for authentication contexts.
+/// The kind of an actor, in the words of the extension of `CloudEvents` for authentication contexts.
 fn auth_type(actor: &str) -> &'static str {
     match actor.split_once('/') {
         Some(("key", _)) => "api_key",
