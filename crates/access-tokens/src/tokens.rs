@@ -85,7 +85,7 @@ impl Tokens {
     }
 
     /// Who sent this token, if it is good. Waits for nothing.
-    pub fn verify(&self, token: impl AsRef<[u8]>) -> Result<Bearer, Refused> {
+    pub fn verify(&self, token: &(impl AsRef<[u8]> + ?Sized)) -> Result<Bearer, Refused> {
         let verified = self.0.verify(token.as_ref());
         if let Err(refused) = verified {
             self.0.verified.refused(refused);
