@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use service_database::{Database, Error};
+use service_defaults::chain;
 use sqlx::PgConnection;
 
 /// What a job is leased by.
@@ -18,7 +20,39 @@ pub(crate) struct Lease {
     pub(crate) lasts: Duration,
 }
 
+/// How long a transaction may take that does nothing else.
+const LIMIT: Duration = Duration::from_secs(5);
+
 impl Lease {
+    /// [`Self::hold`] in a transaction of its own.
+    pub(crate) async fn keep(
+        self,
+        database: &Database,
+        held: Option<i64>,
+    ) -> Result<Option<i64>, Error> {
+        let step = (self, held);
+        let kept = database.transaction(LIMIT, &step, |connection, (lease, held)| {
+            Box::pin(async { Ok(lease.hold(connection, *held).await?) })
+        });
+        kept.await
+    }
+
+    /// Lets another process take over at once. Without it, the lease ends by the clock.
+    pub(crate) async fn leave(self, database: &Database, held: &mut Option<i64>) {
+        let Some(fence) = held.take() else {
+            return;
+        };
+        let step = (self, fence);
+        let left: Result<(), Error> = database
+            .transaction(LIMIT, &step, |connection, (lease, fence)| {
+                Box::pin(async { Ok(lease.give_back(connection, *fence).await?) })
+            })
+            .await;
+        if let Err(error) = left {
+            tracing::debug!(error = chain(&error), "the lease was not given back");
+        }
+    }
+
     /// Renews the lease of this fence, or takes it where nobody holds it: the fence, which is
     /// `None` where another process holds it.
     pub(crate) async fn hold(
@@ -63,11 +97,7 @@ impl Lease {
     }
 
     /// Ends the lease, where it is still that of this fence.
-    pub(crate) async fn give_back(
-        self,
-        connection: &mut PgConnection,
-        fence: i64,
-    ) -> sqlx::Result<()> {
+    async fn give_back(self, connection: &mut PgConnection, fence: i64) -> sqlx::Result<()> {
         sqlx::query!(
             "update insurance.workers set leased_until = '-infinity'
              where worker = $1 and fence = $2",

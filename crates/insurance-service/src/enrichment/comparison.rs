@@ -27,7 +27,7 @@ use service_defaults::{
 use sqlx::PgConnection;
 use tokio::{
     sync::{Mutex, mpsc},
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
 };
 use vehicle_client::{BreakerPhase, Lookup, VehicleClient};
 
@@ -137,11 +137,9 @@ struct Worker {
 
 impl Worker {
     async fn run(&self, samples: &mut mpsc::Receiver<Sample>) {
-        let mut pace = interval(PACE);
-        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pace = pace();
         loop {
-            pace.tick().await;
-            let Some(sample) = samples.recv().await else {
+            let Some(sample) = next(&mut pace, samples).await else {
                 // No service is left that asks.
                 return std::future::pending().await;
             };
@@ -181,6 +179,18 @@ impl Worker {
         let copied = read.await?;
         Ok(copied.map(|copied| Difference::between(sample.vehicle.as_deref(), &copied)))
     }
+}
+
+fn pace() -> Interval {
+    let mut pace = interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pace
+}
+
+/// The next one, in its time.
+async fn next<T>(pace: &mut Interval, samples: &mut mpsc::Receiver<T>) -> Option<T> {
+    pace.tick().await;
+    samples.recv().await
 }
 
 /// How a live answer and the copy differ.
@@ -337,4 +347,33 @@ fn count<'a>(
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::{
+        sync::mpsc,
+        time::{Instant, advance},
+    };
+
+    use super::{next, pace};
+
+    #[tokio::test(start_paused = true)]
+    async fn five_answers_a_second_are_compared_at_most_also_after_a_rest() {
+        let (queue, mut samples) = mpsc::channel(20);
+        for sample in 0..20 {
+            queue.try_send(sample).unwrap();
+        }
+        let mut pace = pace();
+        for rest in [0, 10] {
+            advance(Duration::from_secs(rest)).await;
+            let began = Instant::now();
+            for _ in 0..6 {
+                next(&mut pace, &mut samples).await;
+            }
+            assert!(began.elapsed() >= Duration::from_secs(1));
+        }
+    }
 }

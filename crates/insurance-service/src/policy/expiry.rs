@@ -106,7 +106,7 @@ impl Worker {
             let clock = clock.clone();
             async move {
                 told.run_until_cancelled(worker.run(&clock)).await;
-                worker.give_back().await;
+                LEASE.leave(&worker.database, &mut worker.fence).await;
             }
         });
     }
@@ -135,8 +135,7 @@ impl Worker {
     /// A policy that fails by itself is left for the next look, and its error is returned when the
     /// others have had their turn.
     pub async fn look(&mut self, today: Day) -> Result<Look, Error> {
-        let held = (self.fence,);
-        self.fence = self.database.transaction(LIMIT, &held, hold).await?;
+        self.fence = LEASE.keep(&self.database, self.fence).await?;
         let Some(fence) = self.fence else {
             return Ok(Look::Leased);
         };
@@ -216,17 +215,6 @@ impl Worker {
             }
         }
     }
-
-    /// Lets another process take over at once. Without it, the lease ends by the clock.
-    async fn give_back(&mut self) {
-        let Some(fence) = self.fence.take() else {
-            return;
-        };
-        let given = self.database.transaction(LIMIT, &fence, give_back);
-        if let Err(error) = given.await {
-            tracing::debug!(error = chain(&error), "the lease was not given back");
-        }
-    }
 }
 
 /// What became of a policy that was due.
@@ -240,17 +228,6 @@ enum End {
 }
 
 type Step<'a, T> = BoxFuture<'a, Result<T, Error>>;
-
-fn hold<'a>(
-    connection: &'a mut PgConnection,
-    (held,): &'a (Option<i64>,),
-) -> Step<'a, Option<i64>> {
-    Box::pin(async { Ok(LEASE.hold(connection, *held).await?) })
-}
-
-fn give_back<'a>(connection: &'a mut PgConnection, fence: &'a i64) -> Step<'a, ()> {
-    Box::pin(async { Ok(LEASE.give_back(connection, *fence).await?) })
-}
 
 fn end_one<'a>(
     connection: &'a mut PgConnection,

@@ -99,7 +99,7 @@ impl Worker {
             let wake = wake.clone();
             async move {
                 told.run_until_cancelled(worker.run(&wake)).await;
-                worker.give_back().await;
+                LEASE.leave(&worker.database, &mut worker.fence).await;
             }
         });
     }
@@ -129,8 +129,7 @@ impl Worker {
         let Some(Active { id, mode }) = active.await? else {
             return Ok(Look::Idle);
         };
-        let held = (self.fence,);
-        self.fence = self.database.transaction(LIMIT, &held, hold).await?;
+        self.fence = LEASE.keep(&self.database, self.fence).await?;
         let Some(fence) = self.fence else {
             return Ok(Look::Idle);
         };
@@ -247,17 +246,6 @@ impl Worker {
         run.event_id = page.next;
         Ok(told)
     }
-
-    /// Lets another process take over at once. Without it, the lease ends by the clock.
-    async fn give_back(&mut self) {
-        let Some(fence) = self.fence.take() else {
-            return;
-        };
-        let given = self.database.transaction(LIMIT, &fence, give_back);
-        if let Err(error) = given.await {
-            tracing::debug!(error = chain(&error), "the lease was not given back");
-        }
-    }
 }
 
 /// What a page tells.
@@ -282,17 +270,6 @@ impl Told {
 }
 
 type Step<'a, T> = BoxFuture<'a, Result<T, Error>>;
-
-fn hold<'a>(
-    connection: &'a mut PgConnection,
-    (held,): &'a (Option<i64>,),
-) -> Step<'a, Option<i64>> {
-    Box::pin(async { Ok(LEASE.hold(connection, *held).await?) })
-}
-
-fn give_back<'a>(connection: &'a mut PgConnection, fence: &'a i64) -> Step<'a, ()> {
-    Box::pin(async { Ok(LEASE.give_back(connection, *fence).await?) })
-}
 
 fn watch<'a>(
     connection: &'a mut PgConnection,

@@ -93,10 +93,6 @@ pub(super) fn hold<'a>(
     })
 }
 
-pub(super) fn give_back<'a>(connection: &'a mut PgConnection, fence: &'a i64) -> Step<'a, ()> {
-    Box::pin(async { Ok(LEASE.give_back(connection, *fence).await?) })
-}
-
 /// Writes that so many events are begun.
 pub(super) fn begin<'a>(
     connection: &'a mut PgConnection,

@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 use vehicle_client::FeedError;
 
 use self::pace::{BETWEEN_PAGES, Pace, Rest};
-use super::{apply, observe::Instruments, page_size::PageSize, source::Source, store::State};
+use super::{
+    LEASE, apply, observe::Instruments, page_size::PageSize, source::Source, store::State,
+};
 
 /// How long a transaction may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -156,7 +158,8 @@ impl Consumer {
             }
             was_failing = is_failing;
         }
-        self.give_back().await;
+        self.known = None;
+        LEASE.leave(&self.database, &mut self.fence).await;
     }
 
     /// Writes down why there was no page, for operators.
@@ -250,16 +253,5 @@ impl Consumer {
             self.unreadable = None;
         }
         Ok(found)
-    }
-
-    async fn give_back(&mut self) {
-        self.known = None;
-        let Some(fence) = self.fence.take() else {
-            return;
-        };
-        let given = self.database.transaction(LIMIT, &fence, apply::give_back);
-        if let Err(error) = given.await {
-            tracing::debug!(error = chain(&error), "the lease was not given back");
-        }
     }
 }

@@ -1,10 +1,7 @@
-use std::time::Duration;
-
 use axum::body::Body;
 use http::{Method, Request};
 use serde_json::Value;
-use test_support::{Answer, FakeVehicle};
-use tokio::{task::yield_now, time::timeout};
+use test_support::{Answer, FakeVehicle, until};
 
 use crate::api::service::Service;
 
@@ -66,16 +63,11 @@ impl Operator {
         let mut watcher = self.0.database.connect().await;
         let waits = "select exists(select from pg_stat_activity
             where datname = current_database() and wait_event_type = 'Lock')";
-        let blocked = async {
-            while !sqlx::query_scalar::<_, bool>(waits)
-                .fetch_one(&mut watcher)
-                .await
-                .unwrap()
-            {
-                yield_now().await;
-            }
-        };
-        timeout(Duration::from_mins(1), blocked).await.unwrap();
+        until(async || {
+            let waits = sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut watcher);
+            waits.await.unwrap().then_some(())
+        })
+        .await;
     }
 
     /// Parks a dead letter with this number.

@@ -1,8 +1,7 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use tokio::{task::yield_now, time::timeout};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{
@@ -124,24 +123,6 @@ async fn execute(connection: &mut PgConnection, sql: &'static str) {
     sqlx::raw_sql(sql).execute(connection).await.unwrap();
 }
 
-/// Waits until somebody has waited for longer than a statement may take.
-async fn waited(operator: &Operator) {
-    let mut watcher = operator.0.database.connect().await;
-    let waits = "select exists(select from pg_stat_activity
-        where datname = current_database() and wait_event_type = 'Lock'
-            and query_start < clock_timestamp() - interval '350 ms')";
-    let waited = async {
-        while !sqlx::query_scalar::<_, bool>(waits)
-            .fetch_one(&mut watcher)
-            .await
-            .unwrap()
-        {
-            yield_now().await;
-        }
-    };
-    timeout(Duration::from_mins(1), waited).await.unwrap();
-}
-
 #[tokio::test]
 async fn orders_wait_for_the_page_that_the_consumer_is_at() {
     let operator = Operator::new().await;
@@ -160,7 +141,7 @@ async fn orders_wait_for_the_page_that_the_consumer_is_at() {
             }
         };
         let page = async {
-            waited(&operator).await;
+            operator.blocked().await;
             execute(&mut consumer, "commit").await;
         };
         let (answer, ()) = tokio::join!(asked, page);
@@ -172,7 +153,10 @@ async fn orders_wait_for_the_page_that_the_consumer_is_at() {
 async fn an_order_that_has_waited_too_long_says_when_to_try_again() {
     let operator = Operator::new().await;
     let _consumer = hold(&operator).await;
+    let began = Instant::now();
     let refused = operator.order(&order("paused")).await;
+    // Longer than a page of the consumer takes as a rule.
+    assert!(began.elapsed() >= Duration::from_secs(1));
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert_eq!(refused.problem()["code"], "database_busy");
     assert_eq!(refused.header("retry-after"), "1");

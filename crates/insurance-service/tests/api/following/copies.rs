@@ -160,6 +160,24 @@ async fn a_new_snapshot_is_filled_while_the_copy_that_is_read_is_followed() {
 }
 
 #[tokio::test]
+async fn a_tombstone_is_swept_when_no_older_event_can_come_any_more() {
+    let pair = Pair::new().await;
+    pair.caught_up(&mut pair.consumer()).await;
+    let tombstones = "insert into insurance_replica.vehicles
+            (generation, registration_number, version, deleted_at)
+        values (1, 'OLD123', 1, now() - interval '31 days'),
+            (1, 'NEW123', 1, now() - interval '29 days')";
+    pair.insurance.execute(tombstones).await;
+    pair.end_lease().await;
+    let change = "update vehicle.vehicles set model = 'new'";
+    pair.vehicle.execute(change).await;
+    pair.caught_up(&mut pair.consumer()).await;
+    let kept = "select registration_number from insurance_replica.vehicles
+        where deleted_at is not null";
+    assert_eq!(texts(&pair.insurance, kept).await, ["NEW123"]);
+}
+
+#[tokio::test]
 async fn what_was_given_up_is_swept_while_another_copy_is_filled() {
     let pair = Pair::new().await;
     let given_up = "update insurance_replica.consumers set generations = 7;

@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use insurance_service::{Turn, TurnError};
 use test_support::{FakeVehicle, Reply};
-use tokio::{
-    task::yield_now,
-    time::{advance, pause, resume},
-};
+use tokio::time::{advance, pause, resume};
 use tokio_util::sync::CancellationToken;
 use vehicle_client::FeedError;
 
 use super::{
-    Pair, texts,
+    Pair,
+    service::until_ready_says,
+    texts,
     told::{event, events, telling},
     within,
 };
@@ -112,15 +111,7 @@ async fn what_fails_is_told_until_it_goes_well() {
     pair.insurance.execute(REFUSE).await;
     pair.end_lease().await;
     let api = insurance_on(&pair.insurance, &pair.url, &ENABLED);
-    let ready = async |said: &str| {
-        let said = async {
-            while !api.get("/readyz").await.text().contains(said) {
-                yield_now().await;
-            }
-        };
-        within(said).await;
-    };
-    ready("snapshot: database_failed").await;
+    until_ready_says(&api, "snapshot: database_failed").await;
     for model in 1..=3 {
         let change = format!(
             "update vehicle.vehicles set model = '{model}' where registration_number = 'DEF456'"
