@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Most looks at both indexes of a page that is about a type and an actor, each at two entries.
-const LOOKS: i64 = 500;
+const LOOKS: i64 = 300;
 /// Most buckets of a statistic.
 const BUCKETS: i64 = 1_000;
 
