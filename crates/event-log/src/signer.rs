@@ -282,7 +282,7 @@ async fn sign(
 
 /// Whoever holds this lock signs. The sequencer's would keep it from its work meanwhile.
 async fn lock(log: &EventLog, connection: &mut PgConnection) -> sqlx::Result<bool> {
-    let lock = "select pg_try_advisory_xact_lock(5084, 'event_log.checkpoints'::regclass::integer)";
+    let lock = "select pg_try_advisory_xact_lock(5084, hashtext('event_log.checkpoints'))";
     sqlx::query_scalar(log.sql(lock))
         .fetch_one(connection)
         .await

@@ -206,8 +206,7 @@ async fn an_end_that_was_changed_is_refused_and_stays_so_while_another_one_works
     assert_eq!(signer.step().await.unwrap(), Signed::Refused(3));
     let mut connection = database.connect().await;
     let mut other = connection.begin().await.unwrap();
-    let signs =
-        "select pg_advisory_xact_lock(5084, 'insurance_events.checkpoints'::regclass::integer)";
+    let signs = "select pg_advisory_xact_lock(5084, hashtext('insurance_events.checkpoints'))";
     sqlx::raw_sql(signs).execute(&mut *other).await.unwrap();
     assert_eq!(signer.step().await.unwrap(), Signed::Busy);
     assert!(refused.load(Ordering::Relaxed), "nothing was looked at");
