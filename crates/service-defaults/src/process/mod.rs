@@ -272,3 +272,25 @@ fn about_keys(state: KeysState) -> Check {
         KeysState::Empty => warn("their issuer has no key that can be used: they are refused"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use access_tokens::KeysState;
+
+    use super::about_keys;
+    use crate::health::CheckStatus;
+
+    #[test]
+    fn an_issuer_that_is_away_makes_no_service_unready() {
+        for (state, status) in [
+            (KeysState::Fresh, CheckStatus::Pass),
+            (KeysState::Stale, CheckStatus::Warn),
+            (KeysState::Expired, CheckStatus::Warn),
+            (KeysState::Missing, CheckStatus::Warn),
+            (KeysState::Empty, CheckStatus::Warn),
+            (KeysState::Fetching, CheckStatus::Fail),
+        ] {
+            assert_eq!(about_keys(state).status, status, "{state:?}");
+        }
+    }
+}
