@@ -34,8 +34,9 @@ const UNTOLD_LIFE: Duration = Duration::from_mins(1);
 const LEAST_LIFE: Duration = Duration::from_secs(10);
 /// The longest.
 const LONGEST_LIFE: Duration = Duration::from_hours(24);
-/// From one fetch that failed to the next.
+/// From one fetch that failed to the next; doubles with each, up to the longest.
 const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// From one token that was refused to the next that may be dropped for it: one that is refused
 /// whenever it is new costs its issuer no more.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -146,7 +147,8 @@ struct Held {
 
 #[derive(Default)]
 struct Fetches {
-    failed_at: Option<Instant>,
+    /// Those in a row that failed, and when the last one did.
+    failed: Option<(u32, Instant)>,
 }
 
 #[derive(Deserialize)]
@@ -246,7 +248,17 @@ impl ClientToken {
 
 impl Fetches {
     fn pauses(&self, now: Instant) -> bool {
-        self.failed_at.is_some_and(|at| now < at + PAUSE)
+        self.failed.is_some_and(|(times, at)| {
+            let pause = PAUSE.saturating_mul(2_u32.saturating_pow(times.saturating_sub(1)));
+            now < at + pause.min(LONGEST_PAUSE)
+        })
+    }
+
+    /// Notes a failure; whether it is the first one.
+    fn failed(&mut self, now: Instant) -> bool {
+        let before = self.failed.map_or(0, |(times, _)| times);
+        self.failed = Some((before.saturating_add(1), now));
+        before == 0
     }
 }
 
@@ -261,7 +273,7 @@ impl Inner {
         self.grants.ended(&granted);
         match granted {
             Ok((token, life)) => {
-                if fetches.failed_at.take().is_some() {
+                if fetches.failed.take().is_some() {
                     tracing::info!("the issuer gives us tokens again");
                 }
                 let held = Held {
@@ -273,8 +285,8 @@ impl Inner {
                 Ok(token)
             }
             Err(error) => {
-                // Once, and not every second for as long as the issuer is away.
-                if fetches.failed_at.replace(Instant::now()).is_none() {
+                // Once, and not again and again for as long as the issuer is away.
+                if fetches.failed(Instant::now()) {
                     tracing::warn!(error = %error, "the issuer gives us no token");
                 }
                 Err(NoToken)
@@ -308,8 +320,21 @@ mod tests {
 
     use serde_json::{Value, json};
     use settings::parse;
+    use tokio::time::Instant;
 
-    use super::{ClientTokenSettings, Granted};
+    use super::{ClientTokenSettings, Fetches, Granted};
+
+    #[test]
+    fn an_issuer_that_gives_none_is_asked_ever_more_seldom() {
+        let (mut fetches, now) = (Fetches::default(), Instant::now());
+        assert!(!fetches.pauses(now));
+        for (times, seconds) in [1, 2, 4, 8, 16, 30, 30].into_iter().enumerate() {
+            assert_eq!(fetches.failed(now), times == 0);
+            let pause = Duration::from_secs(seconds);
+            assert!(fetches.pauses(now + pause - Duration::from_millis(1)));
+            assert!(!fetches.pauses(now + pause), "{seconds}");
+        }
+    }
 
     #[test]
     fn settings_without_a_safe_address_or_a_secret_are_refused() {
