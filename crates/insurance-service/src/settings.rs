@@ -88,8 +88,8 @@ section! {
 section! {
     /// The section `[replica]`.
     pub struct ReplicaSettings checked by ReplicaSettings::in_order {
-        /// Follows Vehicle's feed and keeps a copy of its cars. The key of `vehicle_client` needs the
-        /// scopes "read" and "feed".
+        /// Follows Vehicle's feed and keeps a copy of its cars. The key or token of `vehicle_client`
+        /// needs the scopes "read" and "feed".
         pub enabled: bool = false;
         /// Vehicles of a copy that has not been up to date for so long are `stale`; it says of none
         /// that there is none.

@@ -118,6 +118,12 @@ impl Group {
         self.state().failed(failure, Instant::now());
     }
 
+    /// What those are told whose time ends before the next attempt, and since when; gives back what
+    /// they were told before.
+    pub(crate) fn tell(&self, failure: Option<(Failure, Instant)>) -> Option<(Failure, Instant)> {
+        self.state().tell(failure)
+    }
+
     /// Holds the call back until this time: waiters who have no time for it then get this failure
     /// now. Returns whether anybody has; if not, nobody can join any more.
     pub(crate) fn hold(&self, until: Instant, failure: Failure) -> bool {

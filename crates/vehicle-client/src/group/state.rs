@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, mem, sync::Arc, time::Duration};
 
 use contracts::RegistrationNumber;
 use tokio::time::Instant;
@@ -137,6 +137,13 @@ impl State {
 
     pub(super) fn failed(&mut self, failure: Failure, now: Instant) {
         self.failure = Some((failure, now));
+    }
+
+    pub(super) fn tell(
+        &mut self,
+        failure: Option<(Failure, Instant)>,
+    ) -> Option<(Failure, Instant)> {
+        mem::replace(&mut self.failure, failure)
     }
 
     /// Holds the call back until this time, if anybody has the time for it.

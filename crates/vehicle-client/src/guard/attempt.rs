@@ -1,7 +1,8 @@
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use access_tokens::OwnToken;
 use contracts::RegistrationNumber;
+use futures_util::FutureExt;
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -9,10 +10,13 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use super::retry::{Retry, UNUSED};
 use crate::{
     Answer, Attempt, Call, Failure, FailureKind, Found, Options, Strategy,
-    failure::NotSent,
+    failure::{Nature, NotSent},
     observe::{ABORTED, Attempted, FailureLog, Instruments},
     wire::Transport,
 };
+
+/// The outcome of an attempt whose token Vehicle refused, where there may be another one.
+const TOKEN_REFUSED: &str = "token_refused";
 
 /// Sends calls: each attempt's time limit, which is its only one, its span and its place in the
 /// metrics.
@@ -40,7 +44,18 @@ impl Attempts {
 
     /// What Vehicle is to know us by, where it is no key.
     pub(super) async fn token(&self, call: &Call) -> Result<Option<OwnToken>, NotSent> {
-        self.transport.token().await.map_err(|_| {
+        let mut asked = pin!(self.transport.token());
+        let token = if let Some(token) = (&mut asked).now_or_never() {
+            token
+        } else {
+            // Whose time ends meanwhile is not told that Vehicle was slow.
+            let without = Failure::lasting(FailureKind::Unauthorized);
+            let before = call.group.tell(Some((without, Instant::now())));
+            let token = asked.await;
+            call.group.tell(before);
+            token
+        };
+        token.map_err(|_| {
             call.log().add(format_args!("not sent: there is no token"));
             NotSent::because(FailureKind::Unauthorized)
         })
@@ -81,6 +96,7 @@ impl Attempts {
             .unwrap_or(Err(Failure::transient(FailureKind::Timeout)));
         record.outcome = match &result {
             Ok(_) => "answered",
+            Err(failure) if failure.nature == Nature::Renewal => TOKEN_REFUSED,
             Err(failure) => failure.kind.label(),
         };
         record.retry_budget = budget.label(call, retry, &result);
@@ -89,6 +105,8 @@ impl Attempts {
             .add(format_args!("{reason} attempt: {}", record.outcome));
         drop(record);
         let failure = match &result {
+            // Another token mends it, or the attempt with that one is told.
+            Err(failure) if failure.nature == Nature::Renewal => None,
             Err(failure) => Some(failure),
             // A good answer may say nothing usable about a number.
             Ok(answer) => answer.values().find_map(Found::failure),

@@ -12,7 +12,7 @@ use tokio::{
 };
 use vehicle_client::{BreakerPhase, FailureKind, Feed, FeedError, FeedStart, Options, Strategy};
 
-use crate::setup::{BREAKER, Client, client, found, kind, many, patient, unhurried};
+use crate::setup::{BREAKER, Client, client, found, kind, many, patient, unhurried, within};
 
 /// Options for tokens of this issuer, which live for 100 s.
 fn with_tokens(fake: &FakeVehicle, issuer: &Issuer) -> Options {
@@ -27,6 +27,9 @@ fn with_tokens(fake: &FakeVehicle, issuer: &Issuer) -> Options {
     .unwrap();
     options
 }
+
+/// From one request to an issuer that gives no token to the next.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Lets so much time pass at once.
 async fn pass(time: Duration) {
@@ -127,7 +130,7 @@ async fn without_a_token_no_call_is_made_and_the_breaker_learns_nothing() {
     assert_eq!(state.breaker.phase, BreakerPhase::Closed);
     assert_eq!(client.attempts(), 0);
     issuer.lie(None);
-    pass(Duration::from_secs(1)).await;
+    pass(LONGEST_PAUSE).await;
     found(&ask(&client).await);
 }
 
@@ -144,12 +147,19 @@ async fn a_token_that_vehicle_refuses_is_dropped_and_another_one_asked_with_once
     });
     found(&ask(&client).await);
     assert_eq!(seen(&fake), ["Bearer granted-1", "Bearer granted-2"]);
+    let ended = |outcome| {
+        let labels = [("outcome", outcome)];
+        client.metric("vehicle_client_attempts_total", &labels)
+    };
+    // What another token mends pages nobody.
+    assert_eq!((ended("token_refused"), ended("unauthorized")), (1, 0));
     // A new one that is refused as well is kept: its issuer cannot help.
     fake.script(|_| Reply::status(401));
     for _ in 0..5 {
         assert_eq!(kind(&ask(&client).await), FailureKind::Unauthorized);
     }
     assert_eq!((fake.calls(), issuer.grants()), (7, 2));
+    assert_eq!((ended("token_refused"), ended("unauthorized")), (1, 5));
     let state = client.vehicles.guard_state();
     assert_eq!(state.breaker.phase, BreakerPhase::Closed);
 }
@@ -252,7 +262,7 @@ async fn what_is_no_bearer_token_is_none_and_no_redirect_is_followed_with_the_se
         issuer.grant(grant);
         assert_eq!(kind(&ask(&client).await), FailureKind::Unauthorized);
         assert_eq!(issuer.grants(), asked + 1);
-        pass(Duration::from_secs(1)).await;
+        pass(LONGEST_PAUSE).await;
     }
     issuer.lie(Lie::Redirect);
     assert_eq!(kind(&ask(&client).await), FailureKind::Unauthorized);
@@ -282,8 +292,13 @@ async fn a_renewal_that_fails_leaves_the_token_that_is_there() {
     pass(Duration::from_secs(81)).await;
     found(&ask(&client).await);
     until(|| issuer.grants() >= 2).await;
-    found(&ask(&client).await);
-    assert_eq!(seen(&fake), ["Bearer granted-1"; 3]);
+    let begun = Instant::now();
+    for _ in 0..20 {
+        found(&ask(&client).await);
+    }
+    assert_eq!(seen(&fake), ["Bearer granted-1"; 22]);
+    let most = 2 + begun.elapsed().as_secs();
+    assert!(issuer.grants() as u64 <= most, "once a second at most");
 }
 
 #[tokio::test]
@@ -308,10 +323,25 @@ async fn a_refusal_waits_for_no_issuer_and_is_no_timeout() {
         let labels = [("outcome", outcome)];
         client.metric("vehicle_client_attempts_total", &labels)
     };
-    until(|| ended("unauthorized") + ended("timeout") == 1).await;
-    assert_eq!(ended("unauthorized"), 1);
+    until(|| ended("token_refused") + ended("timeout") == 1).await;
+    assert_eq!(ended("token_refused"), 1);
     assert_eq!(client.vehicles.guard_state().single.in_flight, 0);
     asking.abort();
+}
+
+#[tokio::test]
+async fn whose_time_ends_while_the_issuer_is_asked_is_not_told_that_vehicle_was_slow() {
+    let (fake, issuer) = (FakeVehicle::healthy().await, Issuer::start().await);
+    issuer.lie(Lie::Slow);
+    let client = client(&with_tokens(&fake, &issuer));
+    let asking = tokio::spawn({
+        let client = client.clone();
+        async move { client.one("ABC123", &within(Duration::from_secs(2))).await }
+    });
+    until(|| issuer.grants() >= 1).await;
+    pass(Duration::from_secs(2)).await;
+    assert_eq!(kind(&asking.await.unwrap()), FailureKind::Unauthorized);
+    assert_eq!(fake.calls(), 0);
 }
 
 #[tokio::test]
