@@ -8,7 +8,7 @@ const PATIENCE: Duration = Duration::from_mins(3);
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// What this gives as soon as it gives something, for states of which nobody tells: it is asked again
-/// and again, for a minute at most.
+/// and again, for three minutes at most.
 pub async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let found = async {
         loop {
