@@ -7,7 +7,7 @@ use std::{fmt::Write, time::Duration};
 
 use access_tokens::{TokenSettings, Tokens};
 use test_support::Issuer;
-use tokio::time::{advance, pause, resume, sleep, timeout};
+use tokio::time::{advance, pause, resume};
 
 const COOLDOWN: Duration = Duration::from_secs(30);
 
@@ -42,10 +42,5 @@ async fn pass(time: Duration) {
 
 /// Waits until something holds.
 async fn until(holds: impl Fn() -> bool) {
-    let held = async {
-        while !holds() {
-            sleep(Duration::from_millis(1)).await;
-        }
-    };
-    timeout(Duration::from_mins(1), held).await.unwrap();
+    test_support::until(async || holds().then_some(())).await;
 }

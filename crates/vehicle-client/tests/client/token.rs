@@ -40,12 +40,7 @@ async fn pass(time: Duration) {
 
 /// Waits until something holds.
 async fn until(holds: impl Fn() -> bool) {
-    let held = async {
-        while !holds() {
-            sleep(Duration::from_millis(1)).await;
-        }
-    };
-    timeout(Duration::from_secs(30), held).await.unwrap();
+    test_support::until(async || holds().then_some(())).await;
 }
 
 /// The credentials that Vehicle saw, in their order.
