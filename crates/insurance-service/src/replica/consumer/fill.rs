@@ -4,7 +4,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Consumer, LIMIT, Turn, TurnError, pace::Rest};
+use super::{Consumer, LIMIT, Turn, TurnError};
 use crate::replica::{
     apply::{self, Copied, Done},
     dead_letters::{Letter, Reason},
@@ -30,23 +30,8 @@ impl Consumer {
         Ok(if lost { Turn::Lost } else { Turn::Copied })
     }
 
-    /// Copies a page of the register, which is tried again after a rest where it fails.
+    /// Copies a page of the register.
     pub(super) async fn copy(
-        &mut self,
-        fence: i64,
-        from: State,
-        told: &CancellationToken,
-    ) -> Result<Turn, TurnError> {
-        let turn = self.copy_page(fence, from, told).await;
-        match &turn {
-            Ok(Turn::Told) => {}
-            Ok(_) => self.register_rest = Rest::new(),
-            Err(_) => self.register_rest.begin(),
-        }
-        turn
-    }
-
-    async fn copy_page(
         &mut self,
         fence: i64,
         from: State,

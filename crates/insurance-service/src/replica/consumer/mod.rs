@@ -58,6 +58,14 @@ pub enum TurnError {
 }
 
 impl TurnError {
+    /// How long Vehicle wants to be left alone.
+    fn retry_after(&self) -> Duration {
+        match self {
+            Self::Feed(FeedError::Busy { retry_after }) => retry_after.unwrap_or_default(),
+            Self::Feed(_) | Self::Database(_) => Duration::ZERO,
+        }
+    }
+
     /// Its kind, for operators.
     fn label(&self) -> &'static str {
         match self {
@@ -184,9 +192,6 @@ impl Consumer {
         } else {
             self.page(fence, state, told).await
         };
-        if let Err(TurnError::Feed(FeedError::Busy { retry_after })) = &turn {
-            self.ask_at = Instant::now() + retry_after.unwrap_or_default();
-        }
         let catches_up = match &turn {
             Ok(Turn::Told | Turn::Leased | Turn::Paused) | Err(TurnError::Database(_)) => {
                 return turn;
@@ -218,14 +223,19 @@ impl Consumer {
         let feed_is_due = state.log_id.is_some() && self.asked.elapsed() >= BETWEEN_PAGES;
         if copies && (self.register_is_next || !feed_is_due) {
             self.register_is_next = false;
-            return self.copy(fence, state, told).await;
+            let turn = self.copy(fence, state, told).await;
+            self.register_rest.after(&turn);
+            return turn;
         }
         if state.log_id.is_none() {
             return Ok(Turn::Resting);
         }
         self.register_is_next = true;
-        let turn = self.follow(fence, state, told).await?;
-        Ok(match turn {
+        let turn = self.follow(fence, state, told).await;
+        if let Err(error) = &turn {
+            self.ask_at = Instant::now() + error.retry_after();
+        }
+        Ok(match turn? {
             // More is to be had at once: the next page of the register.
             Turn::Followed { events, .. } if copies => Turn::Followed {
                 events,

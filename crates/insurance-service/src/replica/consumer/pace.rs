@@ -89,10 +89,17 @@ impl Rest {
         self.until <= Instant::now()
     }
 
-    /// It has failed once more.
-    pub(super) fn begin(&mut self) {
-        self.failures = self.failures.saturating_add(1);
-        self.until = Instant::now() + doubled(self.failures).min(LONGEST_PAUSE);
+    /// What has become of it. It rests at least as long as Vehicle says.
+    pub(super) fn after(&mut self, turn: &Result<Turn, TurnError>) {
+        match turn {
+            Ok(Turn::Told) => {}
+            Ok(_) => self.failures = 0,
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                let rest = doubled(self.failures).min(LONGEST_PAUSE);
+                self.until = Instant::now() + rest.max(error.retry_after());
+            }
+        }
     }
 }
 
@@ -138,12 +145,13 @@ mod tests {
     async fn failures_in_a_row_are_tried_again_ever_more_slowly() {
         let (mut pace, mut rest) = (Pace::new(), Rest::new());
         for expected in [250, 500, 1_000, 2_000, 4_000, 5_000, 5_000] {
-            let pause = pace.after(&Err(TurnError::Feed(FeedError::Timeout)));
+            let failed = Err(TurnError::Feed(FeedError::Timeout));
+            let pause = pace.after(&failed);
             assert_eq!(pause.as_millis(), expected);
             // One that only waits until Vehicle is to be asked again has not succeeded.
             assert_eq!(milliseconds(&mut pace, Turn::Resting), 1_000);
             assert!(pace.is_failing());
-            rest.begin();
+            rest.after(&failed);
             advance(pause.saturating_sub(Duration::from_millis(1))).await;
             assert!(!rest.is_over());
             advance(Duration::from_millis(1)).await;

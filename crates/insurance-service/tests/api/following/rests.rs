@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use insurance_service::{Turn, TurnError};
-use test_support::{FakeVehicle, Reply};
+use test_support::{FakeVehicle, Reply, Request};
 use tokio::time::{Instant, advance, pause, resume};
 use tokio_util::sync::CancellationToken;
 use vehicle_client::FeedError;
@@ -12,12 +12,13 @@ use super::{
     Pair,
     service::until_ready_says,
     texts,
-    told::{event, events, telling},
+    told::{answer, event, events, telling},
     within,
 };
 use crate::api::real_vehicle::insurance_on;
 
 const LAST_ERROR: &str = "coalesce(last_error, 'none')";
+const SNAPSHOT: &str = "update insurance_replica.consumers set mode = 'snapshot'";
 const ENABLED: [(&str, &str); 1] = [("REPLICA__ENABLED", "true")];
 
 /// Later, by the clock of the process.
@@ -25,6 +26,15 @@ async fn pass(time: Duration) {
     pause();
     advance(time).await;
     resume();
+}
+
+fn is_of_register(request: &Request) -> bool {
+    request.path.starts_with("/api/v1/vehicles")
+}
+
+fn asked_of_register(vehicle: &FakeVehicle) -> usize {
+    let requests = vehicle.requests();
+    requests.iter().filter(|it| is_of_register(it)).count()
 }
 
 #[tokio::test]
@@ -64,6 +74,39 @@ async fn vehicle_is_asked_when_it_said_and_meanwhile_the_lease_is_kept_and_lette
     vehicle.script(telling(events(&[1, 2]), 2));
     pass(Duration::from_secs(11)).await;
     pair.until(&mut consumer, state, "2 1").await;
+}
+
+#[tokio::test]
+async fn a_register_that_says_when_to_ask_it_again_holds_up_no_event() {
+    let vehicle = FakeVehicle::start(telling(events(&[1]), 1)).await;
+    let pair = Pair::on(&vehicle).await;
+    let state = "concat_ws(' ', position, generation)";
+    pair.until(&mut pair.consumer(), state, "1 1").await;
+    pair.insurance.execute(SNAPSHOT).await;
+    pair.end_lease().await;
+    let page = events(&[1, 2]);
+    vehicle.script(move |request| {
+        if is_of_register(request) {
+            return Reply::with_header(503, "retry-after", "60");
+        }
+        answer(request, &page, 2)
+    });
+    let before = asked_of_register(&vehicle);
+    let (mut consumer, told) = (pair.consumer(), CancellationToken::new());
+    assert_eq!(consumer.turn(&told).await.unwrap(), Turn::Copied);
+    let error = consumer.turn(&told).await.unwrap_err();
+    let busy = matches!(error, TurnError::Feed(FeedError::Busy { .. }));
+    assert!(busy, "{error:?}");
+    for (passed, events) in [(0, 1), (50, 0)] {
+        pass(Duration::from_secs(passed)).await;
+        let at_the_end = true;
+        let followed = Turn::Followed { events, at_the_end };
+        assert_eq!(consumer.turn(&told).await.unwrap(), followed);
+    }
+    assert_eq!(asked_of_register(&vehicle), before + 1);
+    pass(Duration::from_secs(11)).await;
+    consumer.turn(&told).await.unwrap_err();
+    assert_eq!(asked_of_register(&vehicle), before + 2);
 }
 
 /// Has the copy that is filled refuse a car, and counts how often it was tried.
