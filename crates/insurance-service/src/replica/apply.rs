@@ -215,6 +215,8 @@ pub(super) struct Copied {
     pub(super) from: State,
     pub(super) page: RegisterPage,
     pub(super) letters: Vec<Letter>,
+    /// Whether the feed fails.
+    pub(super) other_fails: bool,
 }
 
 pub(super) fn copy<'a>(connection: &'a mut PgConnection, copied: &'a Copied) -> Step<'a, Done> {
@@ -238,7 +240,7 @@ pub(super) fn copy<'a>(connection: &'a mut PgConnection, copied: &'a Copied) -> 
             too_many |= dead_letters::park(connection, letter).await?;
         }
         let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
-        store::copied(connection, page, count).await?;
+        store::copied(connection, page, count, copied.other_fails).await?;
         if too_many {
             store::stop(connection, "too_many_dead_letters").await?;
         }

@@ -112,11 +112,13 @@ pub(super) async fn begin_filling(connection: &mut PgConnection, lost: bool) -> 
     .map(drop)
 }
 
-/// Notes that a page of the register was copied. The first one says where to follow from.
+/// Notes that a page of the register was copied. The first one says where to follow from. What goes
+/// wrong is told as long as the feed fails.
 pub(super) async fn copied(
     connection: &mut PgConnection,
     page: &RegisterPage,
     vehicles: i64,
+    other_fails: bool,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update insurance_replica.consumers
@@ -124,14 +126,17 @@ pub(super) async fn copied(
              event_id = case when log_id is null then $5 else event_id end,
              position = case when log_id is null then $6 else position end,
              source_position = case when log_id is null then $6 else source_position end,
-             updated_at = clock_timestamp(), last_error = null, last_error_at = null
+             updated_at = clock_timestamp(),
+             last_error = case when $7 then last_error end,
+             last_error_at = case when $7 then last_error_at end
          where consumer = $1",
         CONSUMER,
         page.next.as_ref().map(RegistrationNumber::as_str),
         vehicles,
         page.log_id,
         page.last_event,
-        page.position.unwrap_or_default()
+        page.position.unwrap_or_default(),
+        other_fails
     )
     .execute(connection)
     .await
@@ -198,9 +203,11 @@ pub(super) struct Reached {
     pub(super) source_position: i64,
     /// Where that was the end of the log: how long ago it was asked for.
     pub(super) all_since: Option<Duration>,
+    /// Whether the register fails.
+    pub(super) other_fails: bool,
 }
 
-/// Notes that. What went wrong with the register goes well only with its next page.
+/// Notes that. What goes wrong is told as long as the register fails.
 pub(super) async fn advance(connection: &mut PgConnection, to: &Reached) -> sqlx::Result<()> {
     sqlx::query!(
         "update insurance_replica.consumers
@@ -213,14 +220,15 @@ pub(super) async fn advance(connection: &mut PgConnection, to: &Reached) -> sqlx
                  else caught_up_at
              end,
              updated_at = clock_timestamp(),
-             last_error = case when snapshot_at is not null then last_error end,
-             last_error_at = case when snapshot_at is not null then last_error_at end
+             last_error = case when $6 then last_error end,
+             last_error_at = case when $6 then last_error_at end
          where consumer = $1",
         CONSUMER,
         to.event_id,
         to.position,
         to.source_position,
-        to.all_since.map(|it| it.as_secs_f64())
+        to.all_since.map(|it| it.as_secs_f64()),
+        to.other_fails
     )
     .execute(connection)
     .await

@@ -65,6 +65,7 @@ impl Consumer {
             from,
             page,
             letters,
+            other_fails: self.feed_rest.is_failing(),
         };
         let began = Instant::now();
         let done = self.database.transaction(LIMIT, &copied, apply::copy).await;

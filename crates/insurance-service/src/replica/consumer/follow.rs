@@ -273,6 +273,7 @@ impl Consumer {
             position,
             source_position: page.log_position,
             all_since: at_the_end.then(|| self.asked.elapsed() + page.behind),
+            other_fails: self.register_rest.is_failing(),
         }
     }
 

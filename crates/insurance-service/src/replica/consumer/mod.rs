@@ -33,7 +33,7 @@ pub enum Turn {
     Copied,
     /// Vehicle has another log, and a copy of its own is begun for it.
     Lost,
-    /// Vehicle has said when to ask it again, or what has failed has to rest before it is tried.
+    /// What has failed has to rest before it is tried, at least as long as Vehicle says.
     Resting,
     /// These events were applied or put aside, or all is otherwise than it was.
     Followed {
@@ -106,10 +106,9 @@ pub struct Consumer {
     /// The event before, where it could not be read.
     unreadable: Option<About>,
     register_is_next: bool,
-    /// Of the register, whose failures hold up no event.
+    /// Of the register and of the feed: neither holds up the other.
     register_rest: Rest,
-    /// Vehicle is not asked before.
-    ask_at: Instant,
+    feed_rest: Rest,
     asked: Instant,
     tries: Instant,
     sweeps: Instant,
@@ -140,7 +139,7 @@ impl Consumer {
             unreadable: None,
             register_is_next: true,
             register_rest: Rest::new(),
-            ask_at: now,
+            feed_rest: Rest::new(),
             asked: now,
             tries: now,
             sweeps: now,
@@ -154,7 +153,8 @@ impl Consumer {
         while told.run_until_cancelled(sleep(pause)).await.is_some() {
             let turn = self.turn(told).await;
             pause = pace.after(&turn);
-            let is_failing = pace.is_failing() || self.register_rest.is_failing();
+            let rests = [&self.register_rest, &self.feed_rest];
+            let is_failing = pace.is_failing() || rests.into_iter().any(Rest::is_failing);
             if let Err(error) = turn {
                 if !was_failing {
                     let error = chain(&error);
@@ -187,11 +187,7 @@ impl Consumer {
         if state.mode == "paused" {
             return Ok(Turn::Paused);
         }
-        let turn = if Instant::now() < self.ask_at {
-            Ok(Turn::Resting)
-        } else {
-            self.page(fence, state, told).await
-        };
+        let turn = self.page(fence, state, told).await;
         let catches_up = match &turn {
             Ok(Turn::Told | Turn::Leased | Turn::Paused) | Err(TurnError::Database(_)) => {
                 return turn;
@@ -220,21 +216,20 @@ impl Consumer {
         }
         let is_being_copied = state.snapshot_at.is_some() && state.filling.is_some();
         let copies = is_being_copied && self.register_rest.is_over();
-        let feed_is_due = state.log_id.is_some() && self.asked.elapsed() >= BETWEEN_PAGES;
+        let follows = state.log_id.is_some() && self.feed_rest.is_over();
+        let feed_is_due = follows && self.asked.elapsed() >= BETWEEN_PAGES;
         if copies && (self.register_is_next || !feed_is_due) {
             self.register_is_next = false;
             let turn = self.copy(fence, state, told).await;
             self.register_rest.after(&turn);
             return turn;
         }
-        if state.log_id.is_none() {
+        if !follows {
             return Ok(Turn::Resting);
         }
         self.register_is_next = true;
         let turn = self.follow(fence, state, told).await;
-        if let Err(error) = &turn {
-            self.ask_at = Instant::now() + error.retry_after();
-        }
+        self.feed_rest.after(&turn);
         Ok(match turn? {
             // More is to be had at once: the next page of the register.
             Turn::Followed { events, .. } if copies => Turn::Followed {

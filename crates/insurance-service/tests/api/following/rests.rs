@@ -12,7 +12,7 @@ use super::{
     Pair,
     service::until_ready_says,
     texts,
-    told::{answer, event, events, telling},
+    told::{answer, event, events, is_of_register, next_car, telling},
     within,
 };
 use crate::api::real_vehicle::insurance_on;
@@ -26,10 +26,6 @@ async fn pass(time: Duration) {
     pause();
     advance(time).await;
     resume();
-}
-
-fn is_of_register(request: &Request) -> bool {
-    request.path.starts_with("/api/v1/vehicles")
 }
 
 fn asked_of_register(vehicle: &FakeVehicle) -> usize {
@@ -150,6 +146,50 @@ async fn a_page_of_the_register_that_fails_rests_while_events_are_followed() {
     let most = 6 + began.elapsed().as_secs() / 5;
     let made: u64 = texts(&pair.insurance, tries).await[0].parse().unwrap();
     assert!(made <= most, "{made} of {most}");
+}
+
+/// The feed fails, and the register has no end.
+fn failing_feed(request: &Request) -> Reply {
+    if is_of_register(request) {
+        return next_car(request, usize::MAX);
+    }
+    Reply::status(500)
+}
+
+#[tokio::test]
+async fn a_feed_that_fails_rests_while_the_register_is_copied() {
+    let vehicle = FakeVehicle::start(failing_feed).await;
+    let pair = Pair::on(&vehicle).await;
+    let (mut consumer, told) = (pair.consumer(), CancellationToken::new());
+    let (began, mut failures) = (Instant::now(), 0);
+    while began.elapsed() < Duration::from_secs(10) {
+        // Between two looks at the feed where nothing fails.
+        pass(Duration::from_millis(100)).await;
+        match consumer.turn(&told).await {
+            Ok(turn) => assert_eq!(turn, Turn::Copied),
+            Err(_) => failures += 1,
+        }
+    }
+    // With rests of 0.25, 0.5, 1, 2 and 4 s.
+    assert!((3..=6).contains(&failures), "{failures}");
+}
+
+#[tokio::test]
+async fn what_fails_of_the_feed_is_told_while_the_register_is_copied() {
+    let vehicle = FakeVehicle::start(failing_feed).await;
+    let pair = Pair::on(&vehicle).await;
+    let api = insurance_on(&pair.insurance, &pair.url, &ENABLED);
+    until_ready_says(&api, "snapshot: server_error").await;
+    for _ in 0..3 {
+        let copied = pair.state("filled").await;
+        within(async { while pair.state("filled").await == copied {} }).await;
+        assert_eq!(pair.state(LAST_ERROR).await, "server_error");
+    }
+    // The log has no event.
+    vehicle.script(telling(Vec::new(), 0));
+    let mended = async { while pair.state("generation").await == "0" {} };
+    within(mended).await;
+    assert_eq!(pair.state(LAST_ERROR).await, "none");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
-//! A Vehicle that has no cars and tells the events that a test says.
+//! A Vehicle that has the cars and tells the events that a test says.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use test_support::{Reply, Request};
 
 /// Id of the event of this number, from 1 on; that of 0 is the log's.
@@ -8,15 +8,18 @@ pub(super) fn id(number: usize) -> String {
     format!("00000000-0000-7000-8000-{number:012}")
 }
 
+/// The car of this number.
+fn car(number: usize) -> Value {
+    json!({ "registrationNumber": format!("C{number:06}"), "make": "Volvo", "model": null,
+            "modelYear": 2021, "version": number })
+}
+
 /// The event of this number at this place: of a car of its own.
 pub(super) fn event(number: usize, place: usize) -> String {
-    let car = format!("C{number:06}");
     let event = json!({
         "specversion": "1.0", "id": id(number), "type": "vehicle.registered.v1",
-        "subject": format!("vehicle/{car}"), "sequence": format!("{place:020}"),
-        "aggregateversion": number, "method": null,
-        "data": { "registrationNumber": car, "make": "Volvo", "model": null, "modelYear": 2021,
-                  "version": number },
+        "subject": format!("vehicle/C{number:06}"), "sequence": format!("{place:020}"),
+        "aggregateversion": number, "method": null, "data": car(number),
     });
     event.to_string()
 }
@@ -40,16 +43,35 @@ pub(super) fn events(places: &[usize]) -> Vec<String> {
         .collect()
 }
 
+pub(super) fn is_of_register(request: &Request) -> bool {
+    request.path.starts_with("/api/v1/vehicles")
+}
+
+/// A page of a register with a car on each: the next one, up to the last.
+pub(super) fn next_car(request: &Request, last: usize) -> Reply {
+    let after = request.path.split_once("after=C");
+    let number = after.map_or(1, |(_, after)| after.parse::<usize>().unwrap() + 1);
+    let car = car(number);
+    let next = (number < last).then(|| car["registrationNumber"].clone());
+    register(&json!({ "vehicles": [car], "next": next }))
+}
+
+fn register(page: &Value) -> Reply {
+    let headers = [
+        ("log-id", id(0)),
+        ("content-type", "application/json".to_owned()),
+        ("log-position", "0".to_owned()),
+    ];
+    Reply::Answer(200, headers.to_vec(), page.to_string())
+}
+
 /// What Vehicle says where its log has these events and ends at this place.
 pub(super) fn answer(request: &Request, events: &[String], end: usize) -> Reply {
+    if is_of_register(request) {
+        return register(&json!({ "vehicles": [], "next": null }));
+    }
     let path = request.path.as_str();
     let mut headers = vec![("log-id", id(0))];
-    if path.starts_with("/api/v1/vehicles") {
-        headers.push(("content-type", "application/json".to_owned()));
-        headers.push(("log-position", "0".to_owned()));
-        let body = "{\"vehicles\":[],\"next\":null}".to_owned();
-        return Reply::Answer(200, headers, body);
-    }
     let named = path.split_once("lastEventId=00000000-0000-7000-8000-");
     let after = named.map_or(0, |(_, number)| number[..12].parse().unwrap());
     let (_, limit) = path.split_once("limit=").unwrap();
