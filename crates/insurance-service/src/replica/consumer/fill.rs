@@ -26,6 +26,7 @@ impl Consumer {
             .transaction(LIMIT, &step, apply::begin_filling);
         let done = done.await?;
         (self.alone, self.begun) = (0, None);
+        self.register_rest.forget();
         self.copied(done);
         Ok(if lost { Turn::Lost } else { Turn::Copied })
     }

@@ -182,6 +182,8 @@ impl Consumer {
     /// Does what is next.
     pub async fn turn(&mut self, told: &CancellationToken) -> Result<Turn, TurnError> {
         let Some((fence, state)) = self.hold().await? else {
+            self.register_rest.forget();
+            self.feed_rest.forget();
             return Ok(Turn::Leased);
         };
         if state.mode == "paused" {
@@ -211,6 +213,9 @@ impl Consumer {
         state: State,
         told: &CancellationToken,
     ) -> Result<Turn, TurnError> {
+        if state.filling.is_none() {
+            self.register_rest.forget();
+        }
         if state.filling.is_none() && (state.mode == "snapshot" || !state.is_followed()) {
             return self.begin_filling(fence, false).await;
         }

@@ -89,11 +89,17 @@ impl Rest {
         self.until <= Instant::now()
     }
 
+    /// It fails no more, or what failed is over: the next failure is told. Vehicle is still asked when
+    /// it said.
+    pub(super) fn forget(&mut self) {
+        self.failures = 0;
+    }
+
     /// What has become of it. It rests at least as long as Vehicle says.
     pub(super) fn after(&mut self, turn: &Result<Turn, TurnError>) {
         match turn {
             Ok(Turn::Told) => {}
-            Ok(_) => self.failures = 0,
+            Ok(_) => self.forget(),
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
                 let rest = doubled(self.failures).min(LONGEST_PAUSE);

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use insurance_service::{Turn, TurnError};
-use test_support::{FakeVehicle, Reply, Request};
+use test_support::{FakeVehicle, Reply, Request, until};
 use tokio::time::{Instant, advance, pause, resume};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::LevelFilter;
 use vehicle_client::FeedError;
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
     told::{answer, event, events, is_of_register, next_car, telling},
     within,
 };
-use crate::api::real_vehicle::insurance_on;
+use crate::api::{capture::Capture, real_vehicle::insurance_on};
 
 const LAST_ERROR: &str = "coalesce(last_error, 'none')";
 const SNAPSHOT: &str = "update insurance_replica.consumers set mode = 'snapshot'";
@@ -110,9 +111,8 @@ const REFUSE: &str = "create sequence public.tries;
     create function public.refuse() returns trigger language plpgsql security definer as $$
     begin perform nextval('public.tries'); raise exception 'no'; end $$;
     create trigger refuse before insert on insurance_replica.vehicles
-    for each row when (new.generation = 2 and new.registration_number = 'ABC123')
-    execute function public.refuse();
-    update insurance_replica.consumers set mode = 'snapshot'";
+    for each row when (new.generation > 1 and new.registration_number = 'ABC123')
+    execute function public.refuse()";
 
 #[tokio::test]
 async fn a_page_of_the_register_that_fails_rests_while_events_are_followed() {
@@ -120,6 +120,7 @@ async fn a_page_of_the_register_that_fails_rests_while_events_are_followed() {
     let (mut consumer, told) = (pair.consumer(), CancellationToken::new());
     pair.caught_up(&mut consumer).await;
     pair.insurance.execute(REFUSE).await;
+    pair.insurance.execute(SNAPSHOT).await;
     pair.end_lease().await;
     let mut consumer = pair.consumer();
     let tries = "select last_value::text from public.tries";
@@ -197,6 +198,7 @@ async fn what_fails_is_told_until_it_goes_well() {
     let pair = Pair::new().await;
     pair.caught_up(&mut pair.consumer()).await;
     pair.insurance.execute(REFUSE).await;
+    pair.insurance.execute(SNAPSHOT).await;
     pair.end_lease().await;
     let api = insurance_on(&pair.insurance, &pair.url, &ENABLED);
     until_ready_says(&api, "snapshot: database_failed").await;
@@ -217,6 +219,41 @@ async fn what_fails_is_told_until_it_goes_well() {
     within(async { while !pair.is_caught_up().await {} }).await;
     assert_eq!(pair.state(LAST_ERROR).await, "none");
     assert_eq!(pair.state("generation").await, "2");
+}
+
+#[tokio::test]
+async fn what_failed_of_a_copy_that_was_given_up_hides_no_failure_of_the_next_one() {
+    let (capture, _guard) = Capture::start(LevelFilter::INFO);
+    let pair = Pair::new().await;
+    pair.caught_up(&mut pair.consumer()).await;
+    pair.insurance.execute(REFUSE).await;
+    pair.insurance.execute(SNAPSHOT).await;
+    pair.end_lease().await;
+    let _api = insurance_on(&pair.insurance, &pair.url, &ENABLED);
+    let said = async |what: &str, times| {
+        until(async || (capture.lines_with(&[what]) == times).then_some(())).await;
+    };
+    let (failing, well) = ("cars is not kept", "cars is kept again");
+    said(failing, 1).await;
+    // Cancelled, taken over by another process, and of a log that is lost.
+    let cancel = "update insurance_replica.consumers
+        set filling = null, snapshot_at = null, mode = 'follow'";
+    let overtake = "update insurance.workers set fence = fence + 1, leased_until = 'infinity'
+        where worker = 'vehicle_replica'";
+    let lose = "update vehicle_events.head set log_id = gen_random_uuid()";
+    for (given_up, (database, end)) in (1..).zip([
+        (&pair.insurance, cancel),
+        (&pair.insurance, overtake),
+        (&pair.vehicle, lose),
+    ]) {
+        database.execute(end).await;
+        said(well, given_up).await;
+        if end == cancel {
+            pair.insurance.execute(SNAPSHOT).await;
+        }
+        pair.end_lease().await;
+        said(failing, given_up + 1).await;
+    }
 }
 
 #[tokio::test]
