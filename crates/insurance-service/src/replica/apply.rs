@@ -115,9 +115,11 @@ pub(super) fn begin_filling<'a>(
         let Some(state) = enter(connection, *fence).await? else {
             return Ok(Done::Overtaken);
         };
-        if state.mode != "paused" {
-            store::begin_filling(connection, *lost || state.log_id.is_none()).await?;
+        // An operator may have ordered otherwise.
+        if state.mode == "paused" || !(*lost || state.lacks_copy()) {
+            return Ok(Done::Otherwise(state));
         }
+        store::begin_filling(connection, *lost || state.log_id.is_none()).await?;
         Ok(Done::State(store::lock(connection).await?))
     })
 }

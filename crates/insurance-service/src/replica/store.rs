@@ -57,6 +57,11 @@ impl State {
         self.is_followed() && self.filling.is_none()
     }
 
+    /// Whether a copy is to be begun beside the one that is read.
+    pub(super) fn lacks_copy(&self) -> bool {
+        self.filling.is_none() && (self.mode == "snapshot" || !self.is_followed())
+    }
+
     /// The copies that events go into. Versions of two logs are never compared.
     pub(super) fn followed(&self) -> Vec<i64> {
         let read = self.is_followed().then_some(self.generation);

@@ -25,8 +25,6 @@ impl Consumer {
             .database
             .transaction(LIMIT, &step, apply::begin_filling);
         let done = done.await?;
-        (self.alone, self.begun) = (0, None);
-        self.register_rest.forget();
         self.copied(done);
         Ok(if lost { Turn::Lost } else { Turn::Copied })
     }

@@ -190,6 +190,10 @@ impl Consumer {
             return Ok(Turn::Paused);
         }
         let turn = self.page(fence, state, told).await;
+        if let Ok(Turn::Lost) = &turn {
+            (self.alone, self.begun) = (0, None);
+            self.register_rest.forget();
+        }
         let catches_up = match &turn {
             Ok(Turn::Told | Turn::Leased | Turn::Paused) | Err(TurnError::Database(_)) => {
                 return turn;
@@ -216,7 +220,7 @@ impl Consumer {
         if state.filling.is_none() {
             self.register_rest.forget();
         }
-        if state.filling.is_none() && (state.mode == "snapshot" || !state.is_followed()) {
+        if state.lacks_copy() {
             return self.begin_filling(fence, false).await;
         }
         let is_being_copied = state.snapshot_at.is_some() && state.filling.is_some();

@@ -217,6 +217,26 @@ async fn a_pause_is_obeyed_by_the_page_in_hand() {
     pair.until(&mut consumer, state, "2 1").await;
 }
 
+#[tokio::test]
+async fn a_copy_that_is_cancelled_before_its_first_page_is_not_begun() {
+    let pair = Pair::new().await;
+    let (mut consumer, told) = (pair.consumer(), CancellationToken::new());
+    pair.caught_up(&mut consumer).await;
+    // The order comes while a page is asked for, and its end before the next step.
+    for (order, change) in [("snapshot", "ABC123"), ("follow", "DEF456")] {
+        let order = format!("update insurance_replica.consumers set mode = '{order}'");
+        pair.insurance.execute(&order).await;
+        let change = format!(
+            "update vehicle.vehicles set model = 'new' where registration_number = '{change}'"
+        );
+        pair.vehicle.execute(&change).await;
+        consumer.turn(&told).await.unwrap();
+    }
+    pair.caught_up(&mut consumer).await;
+    assert_eq!(pair.state("generations || mode").await, "1follow");
+    pair.assert_equal().await;
+}
+
 /// The copy that is read lacks what it told until the other one is read.
 #[tokio::test]
 async fn a_letter_is_open_until_the_copy_of_another_log_is_read() {
