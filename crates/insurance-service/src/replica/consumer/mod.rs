@@ -89,7 +89,7 @@ pub struct Consumer {
     instruments: Instruments,
     /// Of the lease that this process has or had.
     fence: Option<i64>,
-    /// What the last transaction left, where nothing can have changed since but the mode.
+    /// What the last transaction left a moment ago: only an operator can have changed it since.
     known: Option<State>,
     /// Of the feed.
     size: PageSize,
@@ -191,6 +191,8 @@ impl Consumer {
         }
         let turn = self.page(fence, state, told).await;
         if let Ok(Turn::Lost) = &turn {
+            // The rest after it and the next page take longer together than a lease.
+            self.known = None;
             (self.alone, self.begun) = (0, None);
             self.register_rest.forget();
         }

@@ -1,7 +1,7 @@
 //! The places of events: what comes after the last event that was read has the next one.
 
 use insurance_service::{Turn, TurnError};
-use test_support::{FakeVehicle, Reply};
+use test_support::{FakeVehicle, Gate, Reply};
 use tokio_util::sync::CancellationToken;
 use vehicle_client::FeedError;
 
@@ -57,6 +57,31 @@ async fn a_page_beyond_the_end_has_no_effect_and_one_ends_before_a_gap() {
         assert_eq!(pair.state(STATE).await, "3 1");
         assert_eq!(pair.letters().await, [""; 0]);
     }
+}
+
+/// The rest after it and the next page take longer together than a lease.
+#[tokio::test]
+async fn the_lease_is_renewed_after_the_rest_that_another_log_makes() {
+    let vehicle = FakeVehicle::start(telling(events(&[1, 2, 3]), 3)).await;
+    let pair = Pair::on(&vehicle).await;
+    let (mut consumer, told) = (pair.consumer(), CancellationToken::new());
+    pair.until(&mut consumer, STATE, "3 1").await;
+    vehicle.script(telling(events(&[1, 2]), 2));
+    assert_eq!(consumer.turn(&told).await.unwrap(), Turn::Lost);
+    pair.end_lease().await;
+    // While it asks for a page of the register.
+    let (gate, asked) = (Gate::closed(), vehicle.calls());
+    let held = gate.clone();
+    vehicle.script(move |request| answer(request, &events(&[1, 2]), 2).held(&held));
+    let other = async {
+        vehicle.reached(asked + 1).await;
+        let turn = pair.consumer().turn(&told).await;
+        gate.open();
+        turn.unwrap()
+    };
+    let both = async { tokio::join!(consumer.turn(&told), other) };
+    let (turn, other) = within(Box::pin(both)).await;
+    assert_eq!((turn.unwrap(), other), (Turn::Copied, Turn::Leased));
 }
 
 /// An older Vehicle does not say it.
