@@ -160,8 +160,8 @@ pub(super) async fn supersede(
     .map(drop)
 }
 
-/// The same where the copy that is filled has what they told: it was begun later, or has a later
-/// event of the vehicle.
+/// The same where the copy that is filled has what they told: it was begun later, has a later event
+/// of the vehicle, or got the vehicle from the register later.
 pub(super) async fn supersede_all(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!(
         "update insurance_replica.dead_letters as letters
@@ -177,7 +177,8 @@ pub(super) async fn supersede_all(connection: &mut PgConnection) -> sqlx::Result
                  select from insurance_replica.vehicles as kept
                  where kept.generation = now.filling
                      and kept.registration_number = letters.registration_number
-                     and kept.position > letters.position
+                     and (kept.position > letters.position
+                         or (kept.position is null and kept.loaded_at > letters.parked_at))
              ))",
         CONSUMER,
         ACTOR

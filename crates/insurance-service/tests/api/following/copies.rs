@@ -7,8 +7,10 @@ use test_support::{FakeVehicle, Gate};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Pair, texts,
-    told::{answer, events, telling},
+    Pair,
+    rests::pass,
+    texts,
+    told::{answer, events, is_of_register, later, next_car, telling},
     within,
 };
 
@@ -278,6 +280,34 @@ async fn a_letter_is_open_until_the_copy_of_another_log_is_read() {
     assert_eq!(pair.state("caught_up_at <= now()").await, "true");
 }
 
+/// The known version of it never comes.
+#[tokio::test]
+async fn a_letter_of_a_later_version_is_closed_by_the_copy_that_gets_the_car_later() {
+    let events = [later(1, 1), later(2, 2), later(3, 3)];
+    // The register has two cars.
+    let vehicle = FakeVehicle::start(move |request| {
+        if is_of_register(request) {
+            return next_car(request, 2);
+        }
+        answer(request, &events, 3)
+    });
+    let vehicle = vehicle.await;
+    let pair = Pair::on(&vehicle).await;
+    let (mut consumer, told) = (pair.consumer(), CancellationToken::new());
+    // It is begun, and a page has the first car.
+    for _ in 0..2 {
+        assert_eq!(consumer.turn(&told).await.unwrap(), Turn::Copied);
+    }
+    pass(Duration::from_millis(100)).await;
+    pair.until(&mut consumer, "position", "3").await;
+    let open = [2, 3].map(|car| format!("C00000{car} contract parked 0"));
+    assert_eq!(pair.letters().await, open);
+    pair.until(&mut consumer, "generation", "1").await;
+    let [_, lacking] = open;
+    let closed = "C000002 contract resolved 0 superseded".to_owned();
+    assert_eq!(pair.letters().await, [closed, lacking]);
+}
+
 /// A rest after each look at the feed would make the copy of a large register last minutes.
 #[tokio::test]
 async fn pages_of_the_register_do_not_wait_for_events() {
@@ -295,9 +325,7 @@ async fn pages_of_the_register_do_not_wait_for_events() {
     let mut looks = 0;
     loop {
         // A look at the feed is due.
-        tokio::time::pause();
-        tokio::time::advance(Duration::from_millis(100)).await;
-        tokio::time::resume();
+        pass(Duration::from_millis(100)).await;
         match consumer.turn(&told).await.unwrap() {
             Turn::Followed { at_the_end, .. } if at_the_end => break,
             Turn::Followed { .. } => looks += 1,

@@ -23,7 +23,7 @@ const SNAPSHOT: &str = "update insurance_replica.consumers set mode = 'snapshot'
 const ENABLED: [(&str, &str); 1] = [("REPLICA__ENABLED", "true")];
 
 /// Later, by the clock of the process.
-async fn pass(time: Duration) {
+pub(super) async fn pass(time: Duration) {
     pause();
     advance(time).await;
     resume();
