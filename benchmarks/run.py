@@ -19,6 +19,7 @@ import time
 from kit import kills, machine, race, relay, replica, replica_kills, writes
 from kit.capacity import Overload
 from kit.data import Requests
+from kit.goals import missed
 from kit.load import Bench
 from kit.log import Log
 from kit.page import write_page
@@ -218,7 +219,9 @@ def main():
     tell(f"done in {time.monotonic() - begun:.0f} s; {FOLDER / 'results.json'}")
     if options.write:
         write_page(results)
-    return any(any(fact.get("faults", {}).values()) for fact in run.facts.values() if isinstance(fact, dict))
+    tell("goals")
+    has_missed = bool(missed(run.facts))
+    return has_missed or any(any(fact.get("faults", {}).values()) for fact in run.facts.values() if isinstance(fact, dict))
 
 
 if __name__ == "__main__":

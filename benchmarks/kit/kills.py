@@ -160,7 +160,6 @@ class Kills:
             "replayed": sum(writer.replayed for writer in writers),
             "faults": {
                 "connections of the sequencer that were not cut": kills - cut,
-                "fewer than 300 writes a second": max(0, round(300 - len(journal) / seconds)),
                 "writers that have not ended": sum(writer.is_alive() for writer in writers),
                 "refused": sum((writer.refusals for writer in writers), []),
                 **self.compare(journal),

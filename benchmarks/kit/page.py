@@ -2,6 +2,7 @@
 
 from statistics import median
 
+from kit.goals import OF_CHANGES, OF_COPY, Figure, figures
 from kit.stack import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -144,44 +145,8 @@ def limits(results):
     return table(["static answer", "µs", "of axum"], rows)
 
 
-def writes(results):
-    write, lag, race, log, kills = (results.facts[name] for name in ("write", "lag", "race", "log", "kills"))
-    faults = sum(bool(found) for found in kills["faults"].values())
-    killed = ", ".join(f"{count} of {what}" for what, count in kills["kills"].items())
-    slowest = max(log["questions"].items(), key=lambda it: it[1]["p99_ms"])
-    rows = [
-        ["a change of a policy with its event and its key, to a plain update of a row, median", f"{write['ratio']:.2f}", "≤ 1.6"],
-        [f"from the commit to a reader of the feed, at {lag['per_second']:.0f} events/s, p50", f"{lag['p50_ms']:.1f} ms", "≤ 15 ms"],
-        ["the same, p99", f"{lag['p99_ms']:.1f} ms", "≤ 100 ms"],
-        [f"covers after {sum(race['answers'].values()):,} activations of 1,000 cars", f"{race['covers']:,}", "1,000"],
-        ["the longest transaction of these", f"{race['longest_ms']:.0f} ms", "≤ 250 ms"],
-        [f"the slowest question to {log['events']:,} events, p99: {slowest[0]}", f"{slowest[1]['p99_ms']:.1f} ms", "≤ 50 ms"],
-        ["an inclusion proof out of them, p99", f"{log['proof']['p99_ms']:.1f} ms", "≤ 10 ms"],
-        ["`verify-log`", f"{log['verified_per_second']:,.0f} events/s", "≥ 200,000"],
-        ["an event with its place, its share of tiles and all indexes", f"{log['bytes']:.0f} bytes", "≤ 900"],
-        [f"writes acknowledged while processes were killed ({killed})", f"{kills['per_second']:.0f}/s", "≥ 300"],
-        ["of these lost, disordered or doubled, or of another state than their events", faults, "0"],
-    ]
-    return table(["", "seen", "goal"], rows)
-
-
-def replica(results):
-    found, kills = results.facts["replica"], results.facts["replica kills"]
-    faults = {what for what, count in kills["faults"].items() if count}
-    killed = ", ".join(f"{count} of {what}" for what, count in kills["kills"].items())
-    rows = [
-        ["the first copy of 1,000,000 vehicles", f"{found['first_copy_s']:.0f} s", "≤ 60 s"],
-        ["catching up, after a pause", f"{found['caught_up_per_s']:,.0f} events/s", "≥ 5,000"],
-        ["a dry run", f"{found['compared_per_s']:,.0f} events/s", "≥ 20,000"],
-        ["the slowest cancellation of dry runs and rebuilds", f"{found['cancelled_s']:.2f} s", "≤ 1 s"],
-        [f"from a change to the copy, at {found['lag_events_per_s']:.0f} changes/s, p50", f"{found['lag_p50_ms']:.0f} ms", ""],
-        ["the same, p99", f"{found['lag_p99_ms']:.0f} ms", "≤ 500 ms"],
-        ["CPU of an answer with 8 cars ÷ one with none", f"{found['cars_to_none']:.2f}", "≤ 1.3"],
-        [f"calls of Vehicle's look-ups for {found['lookups']:,} cars of answers", found["lookup_calls"], "0"],
-        ["a consumer that was killed is replaced, the slowest time", f"{kills['replaced_s']:.0f} s", "≤ 20 s"],
-        [f"faults after {kills['events']:,} events, {kills['read_from_stream']:,} of them read from NATS, while processes were killed ({killed})", len(faults), "0"],
-    ]
-    return table(["", "seen", "goal"], rows)
+def beside_goals(results, of):
+    return table(["", "seen", "goal"], map(Figure.row, figures(results.facts, of)))
 
 
 def split(text):
@@ -216,7 +181,7 @@ def copy(results, found):
     return f"""
 Written by `benchmarks/run.py {form}--write replica` on {results['date']} from commit {results['commit']}, on {results['machine']}. [How it is measured](../benchmarks/README.md).
 
-{replica(found)}
+{beside_goals(found, OF_COPY)}
 """
 
 
@@ -225,7 +190,7 @@ def changes(results, found):
     return f"""
 Written by `benchmarks/run.py {form} --write writes log kills` on {results['date']} from commit {results['commit']}, on {results['machine']}. [How it is measured](../benchmarks/README.md).
 
-{writes(found)}
+{beside_goals(found, OF_CHANGES)}
 
 A change is a policy that is suspended or resumed over HTTP, and the plain update locks and changes one row in a transaction, over HTTP and by the same driver, too. Neither waits for a disk: the private PostgreSQL does not sync.
 """
