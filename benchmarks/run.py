@@ -156,7 +156,7 @@ class Run:
     def replica(self):
         """The copy of Vehicle's cars, and whether it is whole after processes were killed."""
         self.facts["replica"] = replica.Replica(self.stack, self.database, self.full).run()
-        dose = replica_kills.Dose(200, 50, 20, 100_000, 5) if self.full else replica_kills.Dose(12, 6, 2, 5_000, 1)
+        dose = replica_kills.Dose(200, 50, 20, 100_000, 5) if self.full else replica_kills.Dose(12, 6, 2, 6_000, 1)
         self.facts["replica kills"] = replica_kills.ReplicaKills(self.stack, self.database).run(dose)
 
     def relay(self):

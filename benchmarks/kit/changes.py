@@ -12,22 +12,25 @@ from kit.stack import FOLDER, RELEASE
 # Random changes are about the first ones, half of them about a few. The others are there for bulk updates.
 VEHICLES, OFTEN, FEW = 120_000, 20_000, 50
 MANY = 100_000
-# Changes of one run of the statements. Some find no vehicle, or nothing to change.
+# Changes of one run of the statements, without those that find no vehicle or nothing to change.
 CHUNK = 50
 RANDOM = f"""do $$
 declare
     chance float;
     one text;
     other text;
+    year integer;
+    made integer := 0;
 begin
-    for number in 1..{CHUNK} loop
+    while made < {CHUNK} loop
         chance := random();
         one := plate(floor(random() * case when random() < 0.5 then {FEW} else {OFTEN} end)::bigint);
         other := plate(floor(random() * {OFTEN})::bigint);
         if chance < 0.55 then
+            year := 1990 + floor(random() * 36);
             update vehicle.vehicles
-            set make = (array['Volvo', null, 'Saab'])[1 + floor(random() * 3)::integer], model_year = 1990 + floor(random() * 36)
-            where registration_number = one;
+            set make = (array['Volvo', null, 'Saab'])[1 + floor(random() * 3)::integer], model_year = year
+            where registration_number = one and model_year is distinct from year;
         elsif chance < 0.7 then
             delete from vehicle.vehicles where registration_number = one;
         elsif chance < 0.85 then
@@ -39,8 +42,9 @@ begin
         else
             delete from vehicle.vehicles where registration_number = one;
             insert into vehicle.vehicles (registration_number, make) values (one, 'Ford') on conflict do nothing;
-            update vehicle.vehicles set model_year = 2000 where registration_number = one;
+            update vehicle.vehicles set model_year = 2000 where registration_number = one and model_year is distinct from 2000;
         end if;
+        made := made + found::integer;
         commit;
     end loop;
 end
@@ -50,7 +54,9 @@ set local threadpilot.correlation_id = 'bulk';
 update vehicle.vehicles set model_year = 1990 + (coalesce(model_year, 1990) - 1989) % 36;
 commit"""
 STATEMENTS = {"random": RANDOM, "bulk": BULK}
-COUNTS = """select count(*) filter (where correlation_id <> 'bulk') || ' ' || count(*) filter (where correlation_id = 'bulk')
+# Events of random changes and of bulk updates, and all. Those of changes over HTTP have the request's id.
+COUNTS = """select count(*) filter (where correlation_id = 'none') || ' '
+        || count(*) filter (where correlation_id = 'bulk') || ' ' || count(*)
     from vehicle_events.events"""
 # Answers to a change over HTTP, made or not.
 USUAL = (200, 201, 204, 404, 409, 412, 429, 503)

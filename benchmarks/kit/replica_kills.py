@@ -35,6 +35,7 @@ class Dose(NamedTuple):
     # In the first ones of these NATS is killed as well.
     brokers: int
     stops: int
+    # Random ones, a share of them after each kill.
     changes: int
     bulks: int
 
@@ -80,12 +81,12 @@ class ReplicaKills:
         clerk.join(120)
         is_quiet = self.wait(QUIET, LONGEST)
         seconds = time.monotonic() - begun
-        random_events, bulk_events = map(int, self.value(COUNTS).split())
+        random_events, bulk_events, events = map(int, self.value(COUNTS).split())
         # The server has left the reader before alone, who has answered no ping meanwhile.
         published, digest = Stream(self.nats.port).digest()
         facts = {
             "kills": {"the consumer": dose.kills, "Vehicle": dose.kills, "NATS": dose.brokers, "PostgreSQL": dose.stops},
-            "events": random_events + bulk_events,
+            "events": events,
             "random_events": random_events,
             "followed_while_killed": followed,
             "published": published,
@@ -116,7 +117,7 @@ class ReplicaKills:
 
     def kill_all(self, dose):
         """The bulk updates that were begun."""
-        times = 2 * dose.changes // CHUNK // SESSIONS // dose.kills + 1
+        times = dose.changes // (CHUNK * SESSIONS * dose.kills)
         bulks = []
         for number in range(dose.kills):
             self.reads_stream = number < dose.brokers
