@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use contracts::CloudEvent;
+use futures_util::future::join;
 use serde_json::value::RawValue;
 use settings::parse;
 use test_support::Nats;
@@ -68,6 +69,27 @@ async fn a_publisher_that_was_overtaken_is_refused_also_when_its_ids_are_forgott
     assert!(matches!(refused, Err(Error::Overtaken)), "{refused:?}");
     let now = open(&slow).await;
     assert_eq!((now.sequence, now.last), (3, Some(event(3).0)));
+}
+
+/// What was sent on it may be lost, and the client would go on with another one by itself.
+#[tokio::test]
+async fn a_broken_connection_ends_a_publication_that_is_under_way() {
+    let Some(mut nats) = Nats::start() else {
+        return;
+    };
+    let broker = broker(&nats).await;
+    let mut opened = open(&broker).await;
+    let mut events = (1..).map(event);
+    let publishing = async {
+        loop {
+            let next = events.next().into_iter().collect();
+            if let Err(error) = broker.publish(&mut opened, next).await {
+                return error;
+            }
+        }
+    };
+    let (error, ()) = join(publishing, async { nats.kill() }).await;
+    assert!(matches!(error, Error::Lost), "{error:?}");
 }
 
 #[tokio::test]

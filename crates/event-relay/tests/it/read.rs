@@ -129,6 +129,21 @@ async fn a_stream_with_other_events_or_without_the_next_one_has_a_gap() {
 }
 
 #[tokio::test]
+async fn a_broken_connection_ends_the_wait_for_an_event() {
+    let Some((mut bed, log)) = bed(10).await else {
+        return;
+    };
+    let (last, mut reader) = (bed.logged().await.last().copied(), reader(&bed));
+    let wait = Duration::from_millis(50);
+    reader.events(log, last, 100, wait).await.unwrap();
+    let reading = reader.events(log, last, 100, LONGER);
+    let (read, ()) = tokio::join!(within_limit("the end of the wait", reading), async {
+        bed.nats.kill();
+    });
+    assert!(matches!(read, Err(ReadError::Broker(_))), "{read:?}");
+}
+
+#[tokio::test]
 async fn a_broker_that_is_away_or_stands_still_is_an_error_and_read_on_afterwards() {
     let Some((mut bed, log)) = bed(10).await else {
         return;
