@@ -1,9 +1,7 @@
-use std::time::Duration;
-
 use service_defaults::metrics::Metrics;
-use tokio::time::sleep;
+use test_support::until;
 
-use crate::support::{Bed, relay, relay_settings, until_measured, within_limit};
+use crate::support::{Bed, relay, relay_settings, until_measured};
 
 #[tokio::test]
 async fn a_full_stream_is_waited_for_and_deletes_nothing() {
@@ -16,10 +14,9 @@ async fn a_full_stream_is_waited_for_and_deletes_nothing() {
     bed.relay();
     bed.append(300).await;
     bed.until("waiting").await;
-    within_limit("a lag", async {
-        while bed.measured("relay_lag_events", &[("relay", "nats")]) == 0 {
-            sleep(Duration::from_millis(20)).await;
-        }
+    until(async || {
+        let lag = bed.measured("relay_lag_events", &[("relay", "nats")]);
+        (lag > 0).then_some(())
     })
     .await;
     bed.make_stream(-1).await;
@@ -78,12 +75,7 @@ async fn a_new_log_is_behind_by_all_its_events_until_its_stream_has_them() {
     // One that begins notes at once how far the stream is.
     bed.relay();
     let noted = "select position from insurance_events.relays";
-    within_limit("a note", async {
-        while bed.number(noted).await != 10 {
-            sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    until(async || (bed.number(noted).await == 10).then_some(())).await;
     bed.cut().await;
     bed.nats.kill();
     bed.renew().await;

@@ -1,11 +1,8 @@
-use std::time::Duration;
-
 use async_nats::HeaderValue;
 use event_log::{EventLog, Sequencer, Step};
-use test_support::{Nats, TestDatabase};
-use tokio::time::sleep;
+use test_support::{Nats, TestDatabase, until};
 
-use crate::support::{Bed, messages, places, relay_settings, within_limit};
+use crate::support::{Bed, messages, places, relay_settings};
 
 /// Whatever the table says, and beyond the time for which the broker knows ids.
 #[tokio::test]
@@ -139,19 +136,14 @@ async fn an_event_has_its_attributes_in_headers_and_its_data_as_they_were_writte
     let relaying = tokio::spawn(async move { relay.run().await });
 
     let context = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
-    let found = within_limit("the last event", async {
-        loop {
-            let stream = context.stream_by_subject("threadpilot.vehicle.>").await;
-            if let Ok(name) = stream {
-                let found = messages(&context, &name).await;
-                if let [.., registered, gone] = &found[..]
-                    && gone.subject.ends_with("deregistered.v1")
-                {
-                    break [registered.clone(), gone.clone()];
-                }
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
+    let found = until(async || {
+        let stream = context.stream_by_subject("threadpilot.vehicle.>").await;
+        let found = messages(&context, &stream.ok()?).await;
+        let [.., registered, gone] = &found[..] else {
+            return None;
+        };
+        let is_last = gone.subject.ends_with("deregistered.v1");
+        is_last.then(|| [registered.clone(), gone.clone()])
     })
     .await;
     relaying.abort();

@@ -7,9 +7,10 @@ use std::{
 
 use event_log::{EventLog, Sequencer};
 use service_database::Database;
+use test_support::until;
 use tokio::time::sleep;
 
-use crate::support::{Bed, relay, relay_settings, within_limit};
+use crate::support::{Bed, relay, relay_settings};
 
 /// What the process with a relay is told.
 const DATABASE: &str = "RELAY_TEST_DATABASE";
@@ -104,18 +105,14 @@ async fn survive(kills: u32) {
 /// Waits until the stream has more messages than these, and says how many.
 async fn until_more(bed: &Bed, messages: u64) -> u64 {
     let name = bed.name().await;
-    let more = async {
-        loop {
-            if let Ok(client) = async_nats::connect(bed.nats.url()).await
-                && let Ok(stream) = async_nats::jetstream::new(client).get_stream(&name).await
-                && stream.cached_info().state.messages > messages
-            {
-                return stream.cached_info().state.messages;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    within_limit("more messages", more).await
+    until(async || {
+        let client = async_nats::connect(bed.nats.url()).await.ok()?;
+        let context = async_nats::jetstream::new(client);
+        let stream = context.get_stream(&name).await.ok()?;
+        let found = stream.cached_info().state.messages;
+        (found > messages).then_some(found)
+    })
+    .await
 }
 
 #[tokio::test]

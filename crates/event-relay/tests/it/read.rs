@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use event_relay::{ReadError, StreamEvent, StreamReader};
+use test_support::until;
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -34,18 +35,12 @@ async fn until_read(
     log: Uuid,
     after: Option<(i64, Uuid)>,
 ) -> Vec<(i64, Uuid)> {
-    let read = async {
-        loop {
-            match reader
-                .events(log, after, 100, Duration::from_millis(100))
-                .await
-            {
-                Ok(events) if !events.is_empty() => return places(&events),
-                _ => sleep(Duration::from_millis(20)).await,
-            }
-        }
-    };
-    within_limit("events of the stream", read).await
+    until(async || {
+        let wait = Duration::from_millis(100);
+        let events = reader.events(log, after, 100, wait).await.ok()?;
+        (!events.is_empty()).then(|| places(&events))
+    })
+    .await
 }
 
 #[tokio::test]

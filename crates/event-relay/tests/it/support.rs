@@ -11,7 +11,7 @@ use opentelemetry::metrics::Meter;
 use service_database::{Database, Schema};
 use service_defaults::metrics::Metrics;
 use sqlx::AssertSqlSafe;
-use test_support::{Nats, TestDatabase, metric};
+use test_support::{Nats, TestDatabase, metric, until};
 use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
@@ -180,16 +180,11 @@ impl Bed {
     pub(crate) async fn assert_complete(&self, events: usize) {
         let name = self.name().await;
         let context = self.jetstream().await;
-        let complete = async {
-            loop {
-                if let Ok(stream) = context.get_stream(&name).await
-                    && stream.cached_info().state.messages >= events as u64
-                {
-                    break;
-                }
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
+        let complete = until(async || {
+            let stream = context.get_stream(&name).await.ok()?;
+            let found = stream.cached_info().state.messages;
+            (found >= events as u64).then_some(())
+        });
         within_limit(&format!("{events} messages"), complete).await;
         let logged = self.logged().await;
         assert_eq!(logged.len(), events);
@@ -219,11 +214,10 @@ pub(crate) async fn until_measured(
     labels: &[(&str, &str)],
     value: i64,
 ) {
-    let measured = async {
-        while metric(&metrics.render().unwrap(), name, labels) != value {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
+    let measured = until(async || {
+        let found = metric(&metrics.render().unwrap(), name, labels);
+        (found == value).then_some(())
+    });
     within_limit(&format!("{name} {labels:?} = {value}"), measured).await;
 }
 
