@@ -71,7 +71,6 @@ async fn cancelled(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<bool
     let status = status.fetch_one(&mut *connection).await?;
     if status == "cancelling" {
         end(connection, id, "cancelled", None).await?;
-        forget(connection, id).await?;
     }
     Ok(!matches!(status.as_str(), "pending" | "running"))
 }
@@ -132,7 +131,7 @@ pub(in crate::replay) async fn advance(
     Ok(true)
 }
 
-/// Ends a dry run, and forgets which vehicles differ.
+/// Ends a dry run.
 pub(in crate::replay) async fn finish(
     connection: &mut PgConnection,
     id: Uuid,
@@ -145,24 +144,8 @@ pub(in crate::replay) async fn finish(
             "completed"
         };
         end(connection, id, status, failure).await?;
-        forget(connection, id).await?;
     }
     Ok(())
-}
-
-async fn forget(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update insurance_replica.replays
-         set differences = (
-             select coalesce(jsonb_object_agg(number::text, found), '{}')
-             from jsonb_path_query(differences, '$.*') with ordinality as each (found, number)
-         )
-         where replay_id = $1",
-        id
-    )
-    .execute(connection)
-    .await
-    .map(drop)
 }
 
 pub(super) fn read(differences: &str) -> sqlx::Result<Differences> {

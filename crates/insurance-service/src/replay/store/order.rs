@@ -153,10 +153,12 @@ pub(crate) async fn cancel(
     connection: &mut PgConnection,
     id: Uuid,
 ) -> Result<Option<Cancel>, Error> {
-    // Orders come one after the other: each locks the consumer first.
+    // What changes the consumer locks it first, one after the other. A dry run leaves it alone, so its
+    // end does not wait for the page that the consumer is at.
     let lock = sqlx::query!(
         "select from insurance_replica.consumers where consumer = (
-             select consumer from insurance_replica.replays where replay_id = $1
+             select consumer from insurance_replica.replays
+             where replay_id = $1 and mode = 'rebuild'
          ) for update",
         id
     );

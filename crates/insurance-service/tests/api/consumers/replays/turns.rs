@@ -99,6 +99,23 @@ async fn another_process_goes_on_where_one_was_and_the_first_one_is_fenced_off()
         json!([{ "outcome": "equal", "count": 2500 }])
     );
 }
+
+#[tokio::test]
+async fn a_dry_run_is_cancelled_while_the_consumer_is_at_a_page() {
+    let gate = Gate::closed();
+    let operator = following(feed::held(2_500, 1_000, &gate).await, 2_500).await;
+    let request = dry_run(&json!({ "fromPosition": 1 }));
+    let replay = operator.start(&request).await;
+    operator.until(&replay, "running").await;
+    let mut consumer = operator.0.database.connect().await;
+    let page = "begin; select from insurance_replica.consumers for update";
+    sqlx::raw_sql(page).execute(&mut consumer).await.unwrap();
+    let answer = operator.cancel(&replay).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    gate.open();
+    operator.until(&replay, "cancelled").await;
+}
+
 #[tokio::test]
 async fn a_process_without_a_copy_starts_no_replay_and_ends_one_that_has_not_begun() {
     let operator = Operator::new().await;
