@@ -5,6 +5,7 @@ mod consumer;
 mod enrichment;
 mod error;
 mod lease;
+mod near_cache;
 mod operations;
 mod policy;
 mod prefer;

@@ -36,7 +36,7 @@ use crate::{
     policy::{self, Clock},
     prefer::{HANDLING_STRICT, PREFERENCE_APPLIED, Strict},
     settings::InsuranceSettings,
-    store::{self, Policies},
+    store::{self, Policies, PoliciesWithCopy},
     unreadable::UnreadableCounter,
 };
 
@@ -78,7 +78,7 @@ struct Document;
 #[derive(Clone)]
 struct Service {
     stored: Policies,
-    stored_with_copy: Policies,
+    stored_with_copy: PoliciesWithCopy,
     clock: Clock,
     enricher: Enricher,
     /// As it was at the start: it was checked against the other time limits of that moment.
@@ -116,7 +116,7 @@ pub(crate) fn api(
         .routes(routes!(look_up_insurances))
         .with_state(Service {
             stored: store::policies(database.clone()),
-            stored_with_copy: store::policies_with_copy(database),
+            stored_with_copy: PoliciesWithCopy::new(database),
             clock,
             enricher,
             time,
@@ -245,13 +245,16 @@ async fn answer(
     person: PersonalIdentityNumber,
 ) -> Result<Response, Error> {
     let plan = Plan::of(settings);
-    let stored = if plan.reads_copy() {
-        &service.stored_with_copy
-    } else {
-        &service.stored
-    };
     let asked = (person.clone(), service.clock.today());
-    let found = store::find_of_person(stored, asked).await?;
+    let until = || enriched_until(service.time, deadline);
+    let (found, until) = if plan.reads_copy() {
+        let stored = &service.stored_with_copy;
+        let (found, until) = (stored.find_of_person(asked.clone()).await?, until());
+        (stored.add_vehicles(found, asked, until).await, until)
+    } else {
+        let found = store::find_of_person(&service.stored, asked).await?;
+        (found, until())
+    };
     if found.is_empty() {
         return Err(Error::NotFound);
     }
@@ -259,7 +262,7 @@ async fn answer(
     let caller = Caller {
         request_id: context.request_id().into(),
         traceparent: context.traceparent().into(),
-        deadline: enriched_until(service.time, deadline),
+        deadline: until,
     };
     let insurances = service.enricher.enrich(policies, &plan, caller).await;
     let profile = InsuranceProfile {

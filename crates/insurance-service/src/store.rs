@@ -1,15 +1,20 @@
 //! The `insurance` schema in SQL.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
-
-use contracts::{
-    Day, Money, PersonalIdentityNumber, PolicyStatus, Product, RegistrationNumber, Vehicle,
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
 };
+
+use contracts::{Day, Money, PersonalIdentityNumber, PolicyStatus, Product, RegistrationNumber};
 use service_database::{Database, Error, Gathered};
+use service_defaults::chain;
 use sqlx::{PgConnection, PgExecutor};
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
 use crate::{
     enrichment::{CONSUMER, Copied},
+    near_cache::{CopyState, NearCache, Vehicles},
     unreadable::Unreadable,
 };
 
@@ -40,14 +45,15 @@ struct Row {
     /// In seconds; nothing where there is no copy.
     copy_age: Option<f64>,
     lacks_change_for: Option<f64>,
-    is_known: bool,
-    make: Option<String>,
-    model: Option<String>,
-    model_year: Option<i16>,
+    generation: Option<i64>,
+    state: Option<Uuid>,
 }
 
 /// A person's policies by their ids. One that cannot be read does not take the others with it.
 pub(crate) type Found = Vec<Result<Policy, Unreadable>>;
+
+/// The same, without the vehicles, and the state of the copy in which they were read.
+pub(crate) type OfCopy = (Option<CopyState>, Found);
 
 /// A person, and the day that it is.
 pub(crate) type Asked = (PersonalIdentityNumber, Day);
@@ -62,10 +68,83 @@ pub(crate) fn policies(database: Database) -> Policies {
 }
 
 /// The same, with what the copy says of their cars.
-pub(crate) fn policies_with_copy(database: Database) -> Policies {
-    Gathered::new(database, |connection, people| {
-        Box::pin(select_with_copy(connection, people))
-    })
+#[derive(Clone)]
+pub(crate) struct PoliciesWithCopy {
+    policies: Gathered<Asked, OfCopy>,
+    vehicles: NearCache,
+}
+
+impl PoliciesWithCopy {
+    pub(crate) fn new(database: Database) -> Self {
+        let policies = Gathered::new(database.clone(), |connection, people| {
+            Box::pin(select_with_copy(connection, people))
+        });
+        Self {
+            policies,
+            vehicles: NearCache::new(database),
+        }
+    }
+
+    #[tracing::instrument(
+        skip_all,
+        fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "SELECT")
+    )]
+    pub(crate) async fn find_of_person(&self, asked: Asked) -> Result<OfCopy, Error> {
+        self.policies.get(asked).await
+    }
+
+    /// These with their vehicles, which are looked for until then. Without them there is no copy, as
+    /// where it cannot be read.
+    #[tracing::instrument(
+        skip_all,
+        fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "SELECT")
+    )]
+    pub(crate) async fn add_vehicles(&self, first: OfCopy, asked: Asked, until: Instant) -> Found {
+        let vehicles = timeout_at(until, async {
+            if let Some(vehicles) = self.vehicles_of(&first).await? {
+                return Ok((None, Some(vehicles)));
+            }
+            // Another copy is read since.
+            let second = self.policies.get(asked).await?;
+            let vehicles = self.vehicles_of(&second).await?;
+            Ok::<_, Error>((Some(second), vehicles))
+        });
+        let (second, vehicles) = match vehicles.await {
+            Ok(Ok(looked)) => looked,
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "the copy of Vehicle's cars is not read"
+                );
+                (None, None)
+            }
+            Err(_) => (None, None),
+        };
+        let (_, mut found) = second.unwrap_or(first);
+        for policy in found.iter_mut().flatten() {
+            policy.copied = policy.copied.take().and_then(|copied| {
+                let vehicle = vehicles.as_ref()?.get(policy.car.as_ref()?)?;
+                Some(Copied {
+                    vehicle: vehicle.clone(),
+                    ..copied
+                })
+            });
+        }
+        found
+    }
+
+    /// What the copy has of their cars; `None` where it is another copy by now.
+    async fn vehicles_of(&self, (state, found): &OfCopy) -> Result<Option<Vehicles>, Error> {
+        let cars = found.iter().flatten().filter_map(|it| it.car.clone());
+        let cars: BTreeSet<_> = cars.collect();
+        match state {
+            Some(state) if !cars.is_empty() => {
+                let cars = cars.into_iter().collect();
+                self.vehicles.find(*state, cars).await
+            }
+            _ => Ok(Some(Vehicles::new())),
+        }
+    }
 }
 
 #[tracing::instrument(
@@ -77,8 +156,8 @@ pub(crate) async fn find_of_person(policies: &Policies, asked: Asked) -> Result<
 }
 
 /// Selects the policies of people on a day, each with its cover of that day, with what `$copy` adds to
-/// each. `offset 0` has the periods of each policy, and the copy of each car, found by its number, and
-/// no index knows a day in this form: `cover @>` would find everybody's, where the planner knows little of the tables.
+/// each. `offset 0` has the periods of each policy found by its number, and no index knows a day in this
+/// form: `cover @>` would find everybody's, where the planner knows little of the tables.
 macro_rules! select {
     ($columns:literal, $copy:literal, $($argument:expr),*) => {
         sqlx::query_as!(
@@ -114,8 +193,8 @@ pub(crate) async fn select(
 ) -> sqlx::Result<Vec<Found>> {
     let (people, day) = people_and_day(asked);
     let select = select!(
-        r#"null::float8 as copy_age, null::float8 as lacks_change_for, false as "is_known!",
-                 null as make, null as model, null::smallint as model_year"#,
+        "null::float8 as copy_age, null::float8 as lacks_change_for,
+                 null::bigint as generation, null::uuid as state",
         "",
         &people as &[&str],
         day
@@ -123,14 +202,14 @@ pub(crate) async fn select(
     Ok(by_person(&people, select.fetch_all(executor).await?))
 }
 
-/// The same, with what the copy says of their cars: in one statement, because a second one would
-/// cost an answer as much again. Its age is by the database's clock alone. A dead letter that names
+/// The same, with the state of the copy and what is known of each car's letters; the vehicles come
+/// out of memory or with a second statement. The age of the copy is by the database's clock alone. A dead letter that names
 /// no car may be about any; one that an operator has closed counts until a later event of the car, or
 /// another copy, has told what it told. They are looked at by car only where there are any.
 async fn select_with_copy(
     executor: impl PgExecutor<'_>,
     asked: &[Asked],
-) -> sqlx::Result<Vec<Found>> {
+) -> sqlx::Result<Vec<OfCopy>> {
     let (people, day) = people_and_day(asked);
     let select = select!(
         r#"extract(epoch from statement_timestamp() - caught_up_at)::float8 as "copy_age?",
@@ -152,22 +231,24 @@ async fn select_with_copy(
                              and closed_by is distinct from 'worker/vehicle_replica'
                      )
                  ))::float8 end as "lacks_change_for?",
-                 vehicle.version is not null as "is_known!",
-                 make as "make?", model as "model?", model_year as "model_year?""#,
+                 generation as "generation?", state as "state?""#,
         "
              left join insurance_replica.consumers as consumer
-                 on consumer.consumer = $3 and caught_up_at is not null
-             left join lateral (
-                 select version, make, model, model_year from insurance_replica.vehicles
-                 where vehicles.generation = consumer.generation
-                     and vehicles.registration_number = period.car and deleted_at is null
-                 offset 0
-             ) as vehicle on true",
+                 on consumer.consumer = $3 and caught_up_at is not null",
         &people as &[&str],
         day,
         CONSUMER
     );
-    Ok(by_person(&people, select.fetch_all(executor).await?))
+    let rows = select.fetch_all(executor).await?;
+    // One statement sees one state.
+    let state = rows.first().and_then(|row| {
+        Some(CopyState {
+            generation: row.generation?,
+            state: row.state?,
+        })
+    });
+    let of_each = by_person(&people, rows).into_iter();
+    Ok(of_each.map(|found| (state, found)).collect())
 }
 
 fn people_and_day(asked: &[Asked]) -> (Vec<&str>, Option<String>) {
@@ -222,18 +303,10 @@ impl TryFrom<Row> for Policy {
             .map(|number| number.parse())
             .transpose()
             .map_err(|_| unreadable("car_registration_number"))?;
-        let vehicle = car.clone().filter(|_| row.is_known).map(|number| {
-            Arc::new(Vehicle {
-                registration_number: number,
-                make: row.make,
-                model: row.model,
-                model_year: row.model_year,
-            })
-        });
         // A clock that was set back makes nothing younger than new.
         let time = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
         let copied = row.copy_age.map(|age| Copied {
-            vehicle,
+            vehicle: None,
             age: time(age),
             lacks_change_for: row.lacks_change_for.map(time),
         });

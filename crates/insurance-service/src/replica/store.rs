@@ -314,8 +314,8 @@ pub(super) async fn keep(
     Ok(kept.rows_affected())
 }
 
-/// Deletes some of what nobody reads any more: tombstones and closed dead letters of this age, and
-/// copies that were replaced or given up. Of a letter that is closed and whose event the copy still
+/// Deletes some of what nobody reads any more: tombstones, closed dead letters and changes of this
+/// age, and copies that were replaced or given up. Of a letter that is closed and whose event the copy still
 /// lacks, that much is kept. How many rows.
 pub(super) async fn sweep(
     connection: &mut PgConnection,
@@ -377,9 +377,16 @@ pub(super) async fn sweep(
         age.as_secs_f64(),
         SWEPT
     )
+    .execute(&mut *connection)
+    .await?;
+    let changes = sqlx::query!(
+        "delete from insurance_replica.changes
+         where changed_at < clock_timestamp() - make_interval(secs => $1)",
+        age.as_secs_f64()
+    )
     .execute(connection)
     .await?;
-    let done = [tombstones, copies, letters, bodies];
+    let done = [tombstones, copies, letters, bodies, changes];
     Ok(done.iter().map(PgQueryResult::rows_affected).sum())
 }
 

@@ -11,6 +11,7 @@ mod examples;
 mod explanation;
 mod following;
 mod metrics;
+mod near_cache;
 mod operations;
 mod operations_guard;
 mod operations_refusals;

@@ -39,6 +39,7 @@ const INSURANCE_RIGHTS: &str = "\
     insurance_events.relays: select, update (fence, leased_until, position, stream, updated_at)
     insurance_events.sequences: select
     insurance_events.unplaced: delete, select
+    insurance_replica.changes: delete, insert, select
     insurance_replica.comparisons: delete, insert, select, update
     insurance_replica.consumers: select, update
     insurance_replica.dead_letters: delete, insert, select, update
@@ -98,6 +99,7 @@ async fn a_service_reads_its_schema_and_the_steps_applied_to_it() {
                 "insurance_replica.replays",
                 "insurance_replica.comparisons",
                 "insurance_replica.differences",
+                "insurance_replica.changes",
             ],
         ),
     ] {
