@@ -158,7 +158,7 @@ impl Kept {
         let (mut vehicles, mut others) = (Vehicles::with_capacity(numbers.len()), Vec::new());
         for number in numbers {
             match self.vehicles.get(&number) {
-                Some(vehicle) => {
+                Some((number, vehicle)) => {
                     vehicles.insert(number, vehicle);
                 }
                 None => others.push(number),
@@ -201,13 +201,16 @@ impl Kept {
 }
 
 impl Recent {
-    fn get(&mut self, number: &RegistrationNumber) -> Option<Option<Arc<Vehicle>>> {
-        if let Some(vehicle) = self.young.get(number) {
-            return Some(vehicle.clone());
+    fn get(
+        &mut self,
+        number: &RegistrationNumber,
+    ) -> Option<(RegistrationNumber, Option<Arc<Vehicle>>)> {
+        if let Some((number, vehicle)) = self.young.get_key_value(number) {
+            return Some((number.clone(), vehicle.clone()));
         }
-        let vehicle = self.old.remove(number)?;
+        let (number, vehicle) = self.old.remove_entry(number)?;
         self.insert(number.clone(), vehicle.clone());
-        Some(vehicle)
+        Some((number, vehicle))
     }
 
     fn insert(&mut self, number: RegistrationNumber, vehicle: Option<Arc<Vehicle>>) {
@@ -228,7 +231,11 @@ async fn select(
     connection: &mut PgConnection,
     asked: &[Vec<RegistrationNumber>],
 ) -> sqlx::Result<Vec<Read>> {
-    let numbers: Vec<&str> = asked.iter().flatten().map(|it| it.as_str()).collect();
+    let numbers: Vec<&str> = asked
+        .iter()
+        .flatten()
+        .map(RegistrationNumber::as_str)
+        .collect();
     let rows = sqlx::query!(
         r#"select generation as "generation!", state as "state!", number as "number?", make as "make?",
              model as "model?", model_year as "model_year?"
@@ -418,7 +425,7 @@ mod tests {
         let (mut vehicles, asked) = (Recent::default(), number());
         vehicles.insert(asked.clone(), None);
         for other in numbers {
-            assert_eq!(vehicles.get(&asked), Some(None));
+            assert_eq!(vehicles.get(&asked), Some((asked.clone(), None)));
             vehicles.insert(other, None);
             assert!(vehicles.young.len() + vehicles.old.len() <= 2 * MOST_OF_AGE);
         }
