@@ -131,7 +131,7 @@ impl NearCache {
         let news = self.0.database.read(known, |connection, known| {
             Box::pin(changes_since(connection, *known))
         });
-        // Nothing else may fail because of what is kept: after a failure the next look begins anew.
+        // After a failure the next look begins anew, so that it does not fail of what is kept.
         let (news, failed) = match news.await {
             Ok(news) => (Some(news), Ok(())),
             Err(error) => (None, Err(error)),
