@@ -168,7 +168,8 @@ async fn a_tombstone_is_swept_when_no_older_event_can_come_any_more() {
     let tombstones = "insert into insurance_replica.vehicles
             (generation, registration_number, version, deleted_at)
         values (1, 'OLD123', 1, now() - interval '31 days'),
-            (1, 'NEW123', 1, now() - interval '29 days')";
+            (1, 'NEW123', 1, now() - interval '29 days');
+        update insurance_replica.changes set changed_at = now() - interval '31 days'";
     pair.insurance.execute(tombstones).await;
     pair.end_lease().await;
     let change = "update vehicle.vehicles set model = 'new'";
@@ -177,6 +178,10 @@ async fn a_tombstone_is_swept_when_no_older_event_can_come_any_more() {
     let kept = "select registration_number from insurance_replica.vehicles
         where deleted_at is not null";
     assert_eq!(texts(&pair.insurance, kept).await, ["NEW123"]);
+    // Nor is its number kept by what was told of it, or by its end.
+    let told = "select change::text from insurance_replica.changes
+        where 'OLD123' = any(registration_numbers)";
+    assert!(texts(&pair.insurance, told).await.is_empty());
 }
 
 #[tokio::test]
