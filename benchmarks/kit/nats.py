@@ -1,5 +1,6 @@
 """A NATS that syncs each message to the disk, and a reader of what it has stored."""
 
+import collections
 import datetime
 import hashlib
 import json
@@ -8,6 +9,9 @@ import subprocess
 import time
 
 from kit.stack import FOLDER, free_port
+
+# Subscriptions of a reader.
+ANSWERS, EVENTS = b"1", b"2"
 
 
 class Nats:
@@ -41,6 +45,7 @@ class Stream:
 
     def __init__(self, port):
         """Waits for the server."""
+        self.events = collections.deque()
         for _ in range(1000):
             try:
                 self.file = socket.create_connection(("127.0.0.1", port), 60).makefile("rwb")
@@ -48,14 +53,22 @@ class Stream:
             except ConnectionRefusedError:
                 time.sleep(0.01)
         self.file.readline()
-        self.send(b'CONNECT {"verbose":false,"headers":true,"no_responders":true}', b"SUB answers 1", b"SUB events 2")
+        self.send(b'CONNECT {"verbose":false,"headers":true,"no_responders":true}', b"SUB answers " + ANSWERS, b"SUB events " + EVENTS)
 
     def send(self, *lines):
         self.file.write(b"".join(line + b"\r\n" for line in lines))
         self.file.flush()
 
-    def message(self):
-        """The next message for us: its headers and its data."""
+    def message(self, subscription):
+        """The headers and the data of the next one. An event may come before the answer to who asks for events."""
+        while subscription == ANSWERS or not self.events:
+            its, *message = self.received()
+            if its == subscription:
+                return message
+            self.events.append(message)
+        return self.events.popleft()
+
+    def received(self):
         while True:
             words = self.file.readline().split()
             if words[0] == b"PING":
@@ -65,14 +78,14 @@ class Stream:
                 text = self.file.read(total + 2)[:total]
                 head = int(words[-2]) if words[0] == b"HMSG" else 0
                 lines = (line.split(b": ") for line in text[:head].splitlines() if b": " in line)
-                return {name.decode(): value.decode() for name, value in lines}, text[head:]
+                return words[2], {name.decode(): value.decode() for name, value in lines}, text[head:]
             elif words[0] == b"-ERR":
                 raise SystemExit(f"NATS: {words}")
 
     def ask(self, subject, **question):
         body = json.dumps(question).encode()
         self.send(f"PUB $JS.API.{subject} answers {len(body)}".encode(), body)
-        answer = self.message()[1]
+        answer = self.message(ANSWERS)[1]
         return json.loads(answer) if answer else {}
 
     def name(self):
@@ -104,7 +117,7 @@ class Stream:
         """Milliseconds between the writing of each event and its arrival; they come in their order."""
         lags, last = [], 0
         while len(lags) < count:
-            headers, _ = self.message()
+            headers, _ = self.message(EVENTS)
             came = time.time()
             if int(headers["ce-sequence"]) <= last:
                 raise SystemExit("NATS: an event came twice, or after a later one")
@@ -116,6 +129,6 @@ class Stream:
         """How many messages it has, and a digest of their positions and ids in their order."""
         count = self.messages()
         self.deliver(deliver_policy="all", headers_only=True)
-        heads = (self.message()[0] for _ in range(count))
+        heads = (self.message(EVENTS)[0] for _ in range(count))
         text = ",".join(f"{int(head['ce-sequence'])} {head['ce-id']}" for head in heads)
         return count, hashlib.md5(text.encode()).hexdigest()
