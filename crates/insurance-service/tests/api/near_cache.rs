@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
-use test_support::{FakeVehicle, until};
+use test_support::FakeVehicle;
 
 use super::{
     replica::copying,
@@ -178,17 +178,6 @@ async fn hold_vehicles(service: &Service) -> PgConnection {
     connection
 }
 
-async fn blocked(service: &Service) {
-    let mut watcher = service.database.connect().await;
-    let waits = "select exists(select from pg_stat_activity
-        where datname = current_database() and wait_event_type = 'Lock')";
-    until(async || {
-        let waits = sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut watcher);
-        waits.await.unwrap().then_some(())
-    })
-    .await;
-}
-
 /// Between the policies and their vehicles another copy is turned to. Where it lacks the car for now,
 /// what it says of its own letters counts, not what the one before had said.
 #[tokio::test]
@@ -203,7 +192,7 @@ async fn policies_and_vehicles_of_two_copies_are_never_told_together() {
         let service = following(&["ABC123"]).await;
         let mut turn = hold_vehicles(&service).await;
         let (answer, ()) = tokio::join!(service.look_up(PERSON), async {
-            blocked(&service).await;
+            service.blocked().await;
             let sql =
                 format!("{its}; update insurance_replica.consumers set generation = 2; commit");
             turn.execute(AssertSqlSafe(sql)).await.unwrap();
@@ -261,7 +250,7 @@ async fn one_who_waits_for_vehicles_gets_what_has_changed_meanwhile() {
     let service = following(&["ABC123"]).await;
     let mut change = hold_vehicles(&service).await;
     let (answer, ()) = tokio::join!(service.look_up(PERSON), async {
-        blocked(&service).await;
+        service.blocked().await;
         let sql = made("Volvo", "ABC123") + "commit";
         change.execute(AssertSqlSafe(sql)).await.unwrap();
     });

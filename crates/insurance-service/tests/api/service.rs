@@ -4,7 +4,7 @@ use insurance_service::{Clock, InsuranceService, InsuranceSettings, NAME, SCHEMA
 use serde_json::{Value, json};
 use service_defaults::{assembly::Assembled, process::Process, service::Service as _};
 use settings::{Arguments, Sources};
-use test_support::{Answer, Api, FakeVehicle, TestDatabase, metric};
+use test_support::{Answer, Api, FakeVehicle, TestDatabase, metric, until};
 
 /// The person of the sample data who has a car and a pet.
 pub(crate) const PERSON: &str = "199001011234";
@@ -154,6 +154,18 @@ impl Service {
         self.api
             .get_with(&path, &[("prefer", "handling=strict")])
             .await
+    }
+
+    /// Waits until somebody waits for a lock.
+    pub(crate) async fn blocked(&self) {
+        let mut watcher = self.database.connect().await;
+        let waits = "select exists(select from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock')";
+        until(async || {
+            let waits = sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut watcher);
+            waits.await.unwrap().then_some(())
+        })
+        .await;
     }
 
     /// The sum of a metric's samples that have these labels.

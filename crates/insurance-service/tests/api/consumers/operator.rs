@@ -1,7 +1,7 @@
 use axum::body::Body;
 use http::{Method, Request};
 use serde_json::Value;
-use test_support::{Answer, FakeVehicle, until};
+use test_support::{Answer, FakeVehicle};
 
 use crate::api::service::Service;
 
@@ -56,18 +56,6 @@ impl Operator {
 
     pub(super) async fn order(&self, body: &Value) -> Answer {
         self.ask(Method::PUT, CONSUMER, body).await
-    }
-
-    /// Waits until somebody waits for a lock.
-    pub(super) async fn blocked(&self) {
-        let mut watcher = self.0.database.connect().await;
-        let waits = "select exists(select from pg_stat_activity
-            where datname = current_database() and wait_event_type = 'Lock')";
-        until(async || {
-            let waits = sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut watcher);
-            waits.await.unwrap().then_some(())
-        })
-        .await;
     }
 
     /// Parks a dead letter with this number.

@@ -141,7 +141,7 @@ async fn orders_wait_for_the_page_that_the_consumer_is_at() {
             }
         };
         let page = async {
-            operator.blocked().await;
+            operator.0.blocked().await;
             execute(&mut consumer, "commit").await;
         };
         let (answer, ()) = tokio::join!(asked, page);

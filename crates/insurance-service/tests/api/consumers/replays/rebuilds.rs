@@ -123,7 +123,7 @@ async fn a_copy_that_is_ordered_while_a_rebuild_is_cancelled_is_made() {
         set mode = 'snapshot', filling = null, snapshot_at = null, mode_since = clock_timestamp()";
     sqlx::raw_sql(give).execute(&mut order).await.unwrap();
     let commit = async {
-        operator.blocked().await;
+        operator.0.blocked().await;
         sqlx::raw_sql("commit").execute(&mut order).await.unwrap();
     };
     let (cancelled, ()) = tokio::join!(operator.cancel(&replay), commit);
